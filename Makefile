@@ -1,0 +1,70 @@
+# Every verb this project knows; `make` alone lists them.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Any Python from 3.11 to 3.13; to choose one yourself: make env PYTHON=/path/to/python3.12
+PYTHON ?=
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install
+LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+          --generate-hashes --only-binary :all: --no-header --no-emit-index-url --no-emit-find-links
+
+.DEFAULT_GOAL := help
+.PHONY: help env env-dev run check test bench docs lock clean
+
+help: ## list these verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# -- the environment ---------------------------------------------------------------------------------------
+# A stamp in .venv remembers what was installed, so that a second `make run` starts at once.
+
+$(VENV)/.made:
+	@PYTHON='$(PYTHON)' bash scripts/make_venv.sh $(VENV)
+	@touch $@
+
+$(VENV)/.base: requirements/base.txt pyproject.toml | $(VENV)/.made
+	$(PIP) --require-hashes -r requirements/base.txt
+	$(PIP) --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The development pins contain the base pins, so both stamps are true afterwards.
+$(VENV)/.dev: requirements/dev.txt requirements/base.txt pyproject.toml | $(VENV)/.made
+	$(PIP) --require-hashes -r requirements/dev.txt
+	$(PIP) --quiet --no-deps --no-build-isolation --editable .
+	@touch $(VENV)/.base $@
+
+env: $(VENV)/.base ## make .venv with what a running trunkline needs
+
+env-dev: $(VENV)/.dev ## the same, and what developing and testing need
+
+lock: env-dev ## pin requirements/*.in again, with hashes, for Python 3.11 to 3.13
+	$(LOCK) --upgrade -o requirements/base.txt requirements/base.in requirements/build.in
+	$(LOCK) --upgrade -o requirements/dev.txt requirements/dev.in
+
+# -- the platform ------------------------------------------------------------------------------------------
+
+run: env ## start the platform on this machine, with the demonstration operator's day streaming in
+	@exec $(BIN)/trunkline run --demo
+
+# -- is it good? -------------------------------------------------------------------------------------------
+
+check: env-dev ## format, lint, types, imports, docs and habits; changes nothing
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_docs.py
+
+test: env-dev ## install what the tests need, then check, then every test
+	@bash scripts/system_packages.sh
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest
+
+bench: env-dev ## measure; one JSON line a figure
+	@$(BIN)/python -m bench
+
+docs: env-dev ## write docs/reference again from the code
+	$(BIN)/python -m scripts.reference
+
+clean: ## remove the environment and everything that can be made again
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis src/*.egg-info
+	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,32 @@
+"""The part of numba that the kernels use, typed so that a compiled function keeps its own signature.
+
+numba's own decorators are untyped; under them mypy would look into no kernel and check no caller.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+@overload
+def njit(function: _F, /) -> _F: ...
+@overload
+def njit(
+    signature: object = None,
+    /,
+    *,
+    cache: bool = ...,
+    nogil: bool = ...,
+    parallel: bool = ...,
+    fastmath: bool = ...,
+    boundscheck: bool = ...,
+    inline: str = ...,
+    error_model: str = ...,
+    locals: dict[str, Any] = ...,
+) -> Callable[[_F], _F]: ...
+
+prange = range
+
+def get_num_threads() -> int: ...
+def set_num_threads(n: int, /) -> None: ...
+def __getattr__(name: str) -> Any: ...  # noqa: ANN401 -- the rest is as untyped as numba leaves it
