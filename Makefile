@@ -14,7 +14,7 @@ LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# -- the environment ---------------------------------------------------------------------------------------
+# -- the environment ---
 # A stamp in .venv remembers what was installed, so that a second `make run` starts at once.
 
 $(VENV)/.made:
@@ -40,12 +40,12 @@ lock: env-dev ## pin requirements/*.in again, with hashes, for Python 3.11 to 3.
 	$(LOCK) --upgrade -o requirements/base.txt requirements/base.in requirements/build.in
 	$(LOCK) --upgrade -o requirements/dev.txt requirements/dev.in
 
-# -- the platform ------------------------------------------------------------------------------------------
+# -- the platform ---
 
 run: env ## start the platform on this machine, with the demonstration operator's day streaming in
 	@exec $(BIN)/trunkline run --demo
 
-# -- is it good? -------------------------------------------------------------------------------------------
+# -- is it good? ---
 
 check: env-dev ## format, lint, types, imports, docs and habits; changes nothing
 	$(BIN)/ruff format --check

@@ -1,0 +1,215 @@
+"""Writes docs/reference from the code, so that a command, setting, metric, reason or column is described once.
+
+The sentences live where the thing lives (a command's help, a setting's `doc`, a column's `text`); a page here
+only lays them out. `make docs` writes the pages; tests/test_docs.py fails while they differ from the code.
+"""
+
+import dataclasses
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+HEAD = "<!-- Written by `make docs` from {source}; change it there. -->\n\n"
+
+
+def pages() -> dict[str, str]:
+    """Each page's file name and text."""
+    makers: dict[str, tuple[str, Callable[[], str]]] = {
+        "cli.md": ("the help of trunkline's commands", cli_page),
+        "settings.md": ("src/trunkline/settings.py", settings_page),
+        "metrics.md": ("src/trunkline/api/metrics.py", metrics_page),
+        "reasons.md": ("src/trunkline/records", reasons_page),
+        "records.md": ("src/trunkline/records", records_page),
+    }
+    return {
+        name: HEAD.format(source=source) + make().rstrip() + "\n" for name, (source, make) in makers.items()
+    }
+
+
+# -- commands ---
+
+
+def cli_page() -> str:
+    """Every command with its arguments and options."""
+    lines = ["# Commands", "", "`trunkline --help` tells the same.", ""]
+    for name, command in commands():
+        lines += [f"## {name}", "", *_paragraphs(command.help or ""), ""]
+        rows = [(_usage(parameter), _cell(_meaning(parameter))) for parameter in visible(command)]
+        lines += _table(("option", "meaning"), rows)
+    return "\n".join(lines)
+
+
+def commands() -> list[tuple[str, Any]]:
+    """Every visible command with its full name, in the order of the help; groups stand before their commands."""
+    typer_main = importlib.import_module("typer.main")
+    app = importlib.import_module("trunkline.cli").app
+    return list(_walk("trunkline", typer_main.get_command(app)))
+
+
+def _walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    yield name, command
+    for child_name, child in getattr(command, "commands", {}).items():
+        if not child.hidden:
+            yield from _walk(f"{name} {child_name}", child)
+
+
+def visible(command: Any) -> list[Any]:
+    """The arguments and options of a command that its help shows, without the ones every command has."""
+    everywhere = {"--help", "--install-completion", "--show-completion"}
+    return [
+        parameter
+        for parameter in command.params
+        if not getattr(parameter, "hidden", False) and not everywhere & set(parameter.opts)
+    ]
+
+
+def _usage(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        name = (parameter.metavar or parameter.name).upper()
+        return f"`{name}{'…' if parameter.nargs == -1 else ''}`"
+    spellings = ", ".join(f"`{spelling}`" for spelling in (*parameter.opts, *parameter.secondary_opts))
+    if parameter.is_flag or parameter.count:
+        return spellings
+    return f"{spellings} {parameter.metavar or parameter.type.name.upper()}"
+
+
+def _meaning(parameter: Any) -> str:
+    text = parameter.help or ""
+    default = getattr(parameter, "show_default", True) and parameter.default
+    if parameter.required and parameter.param_type_name == "option":
+        return f"{text} Required."
+    if isinstance(default, (str, int, float, Path)) and default not in ("", False, True):
+        return f"{text} Default: `{default}`."
+    return text
+
+
+# -- settings, metrics, reasons, records ---
+
+
+def settings_page() -> str:
+    """Every setting of every part, with its default and its reason."""
+    lines = ["# Settings", ""]
+    for part in setting_parts():
+        lines += [f"## {part.__name__}", "", *_paragraphs(part.__doc__ or ""), ""]
+        rows = [
+            (f"`{field.name}`", f"`{field.type}`", _default(field), _cell(field.metadata.get("doc", "")))
+            for field in dataclasses.fields(part)
+        ]
+        lines += _table(("setting", "type", "default", "meaning"), rows)
+    return "\n".join(lines)
+
+
+def setting_parts() -> list[Any]:
+    """The dataclasses of trunkline.settings, in the order of the file."""
+    settings = importlib.import_module("trunkline.settings")
+    return [
+        thing
+        for thing in vars(settings).values()
+        if isinstance(thing, type)
+        and dataclasses.is_dataclass(thing)
+        and thing.__module__ == settings.__name__
+    ]
+
+
+def metrics_page() -> str:
+    """Every metric that /metrics shows."""
+    metrics = importlib.import_module("trunkline.api.metrics").METRICS
+    lines = ["# Metrics", "", "What `/metrics` shows, in Prometheus' text format.", ""]
+    return "\n".join(lines + _table(("metric", "meaning"), [(f"`{m.name}`", _cell(m.text)) for m in metrics]))
+
+
+def reasons_page() -> str:
+    """Every reason a record is set aside for, in the order in which they win."""
+    lines = [
+        "# Reasons",
+        "",
+        "Why a record was set aside. The lists are closed and ordered: a record with several faults gets the",
+        "reason that stands first.",
+        "",
+    ]
+    for module in record_modules():
+        if reasons := getattr(module, "REASONS", ()):
+            lines += [f"## {module.__name__.rpartition('.')[2]}", ""]
+            lines += _table(("reason", "meaning"), [(f"`{r.name}`", _cell(r.text)) for r in reasons])
+    return "\n".join(lines)
+
+
+def records_page() -> str:
+    """Every stream and table with its columns, and what the steps remember."""
+    flow = importlib.import_module("trunkline.kernel.flow")
+    lines = [
+        "# Records",
+        "",
+        "What travels between the steps. *Personal* marks the columns that tell who somebody is: they are masked",
+        "unless the role may see them, and an erasure finds them by this list.",
+        "",
+    ]
+    for module in record_modules():
+        for stream in vars(module).values():
+            if isinstance(stream, flow.Stream):
+                lines += _stream(stream)
+    return "\n".join(lines)
+
+
+def _stream(stream: Any) -> list[str]:
+    record = stream.record
+    kept = f"Key: {', '.join(f'`{column}`' for column in record.key)}. Kept {record.days_kept} days."
+    rows = [
+        (f"`{c.name}`", f"`{c.dtype}`", c.unit, "personal" if c.personal else "", _cell(c.text))
+        for c in record.columns
+    ]
+    table = _table(("column", "type", "unit", "", "meaning"), rows)
+    return [f"## {stream.name}", "", stream.text, "", record.text, kept, "", *table]
+
+
+def record_modules() -> list[ModuleType]:
+    """The modules of trunkline.records, by name."""
+    package = importlib.import_module("trunkline.records")
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return [importlib.import_module(f"trunkline.records.{name}") for name in names]
+
+
+# -- layout ---
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    body = [f"| {' | '.join(row)} |" for row in rows]
+    if not body:
+        return []
+    return [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}", *body, ""]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _paragraphs(text: str) -> list[str]:
+    """The text as Markdown: typer's end-of-paragraph marks gone, indentation gone."""
+    return [line.strip() for line in text.replace("\f", "").strip().splitlines()]
+
+
+def _default(field: Any) -> str:
+    if field.default is not dataclasses.MISSING:
+        return f"`{field.default}`" if field.default not in ("", None) else "none"
+    if field.default_factory is not dataclasses.MISSING:
+        return f"`{field.default_factory()}`"
+    return "required"
+
+
+def main() -> None:
+    """Write every page and say which ones changed."""
+    REFERENCE.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        page = REFERENCE / name
+        if not page.exists() or page.read_text() != text:
+            page.write_text(text)
+            sys.stdout.write(f"written: docs/reference/{name}\n")
+
+
+if __name__ == "__main__":
+    main()
