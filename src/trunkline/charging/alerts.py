@@ -1,0 +1,159 @@
+"""Alerts: each crossing of a threshold is told once, and told again only after the value came back far enough.
+
+What arrives here has already been narrowed to movements across a mark; this step remembers which marks are crossed, so
+that a value that trembles around a mark does not call the customer every minute.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from trunkline.charging.ledger import PERCENT
+from trunkline.charging.price import per_catalogue
+from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.kernel.dial import to_text
+from trunkline.kernel.flow import Outcome
+from trunkline.kernel.grouped import Grouped
+from trunkline.kernel.grouping import locate, order_by_group
+from trunkline.records.charging import ALARMED, ALERTS
+
+Array = npt.NDArray[Any]
+
+_ALARMED = ALARMED.dtype
+_TOLD = np.dtype([("row", "i8"), ("mark", "i4"), ("times", "i4")])
+
+
+class Marks(NamedTuple):
+    """The thresholds of a catalogue as arrays."""
+
+    first: Array
+    count: Array
+    mark: Array  # in the unit of the measure
+    hysteresis: Array  # by threshold, in the same unit
+    falling: Array  # by threshold: 1 = told when the measure falls below the mark
+
+
+@per_catalogue
+def marks_of(catalogue: Catalogue) -> Marks:
+    """The marks of a catalogue's thresholds, in the unit in which changes are measured."""
+    thresholds = catalogue.thresholds
+    counts = [len(threshold.marks) for threshold in thresholds]
+    scales = [1 if threshold.kind == "low_balance" else PERCENT for threshold in thresholds]
+    marks = [mark * scale for threshold, scale in zip(thresholds, scales, strict=True) for mark in threshold.marks]
+    return Marks(
+        first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        count=np.array(counts, np.int64),
+        mark=np.array(marks, np.int64),
+        hysteresis=np.array(
+            [threshold.hysteresis * scale for threshold, scale in zip(thresholds, scales, strict=True)], np.int64
+        ),
+        falling=np.array([threshold.kind == "low_balance" for threshold in thresholds], np.uint8),
+    )
+
+
+@nb.njit(nogil=True, cache=True)
+def _watch(
+    m: Any, offsets: Array, rows: Array, order: Array, first: Array, threshold: Array, period: Array, before: Array,
+    after: Array,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    groups = len(offsets) - 1
+    out_offsets = np.zeros(groups + 1, np.int64)
+    out_rows = np.empty(len(rows) + len(order), _ALARMED)
+    told = np.empty(len(order) * 8 + 8, _TOLD)
+    written = np.int64(0)
+    count = np.int64(0)
+    for group in range(groups):
+        begin = written
+        for at in range(offsets[group], offsets[group + 1]):
+            out_rows[written] = rows[at]
+            written += 1
+        for at in range(first[group], first[group + 1]):
+            row = order[at]
+            number = threshold[row]
+            found = begin
+            while found < written and (
+                out_rows[found].threshold != number or out_rows[found].period != period[row]
+            ):
+                found += 1
+            if found == written:
+                out_rows[written].threshold = number
+                out_rows[written].period = period[row]
+                out_rows[written].crossed = 0
+                out_rows[written].times = 0
+                written += 1
+            for mark in range(m.count[number]):
+                level = m.mark[m.first[number] + mark]
+                bit = np.int32(1) << np.int32(mark)
+                if m.falling[number]:
+                    crossed = before[row] >= level and after[row] < level
+                    armed = after[row] >= level + m.hysteresis[number]
+                else:
+                    crossed = before[row] < level and after[row] >= level
+                    armed = after[row] <= level - m.hysteresis[number]
+                if armed:
+                    out_rows[found].crossed &= ~bit
+                elif crossed and out_rows[found].crossed & bit == 0:
+                    out_rows[found].crossed |= bit
+                    out_rows[found].times += 1
+                    if count == len(told):
+                        more = np.empty(2 * count, _TOLD)
+                        more[:count] = told
+                        told = more
+                    told[count].row = row
+                    told[count].mark = mark
+                    told[count].times = out_rows[found].times
+                    count += 1
+        out_offsets[group + 1] = written
+    return out_offsets, out_rows[:written], told[:count]
+
+
+def watch(changes: pl.DataFrame, alarmed: Grouped, catalogue: Catalogue) -> Outcome:
+    """Alerts for the marks that changes crossed while they were armed; state: which marks are crossed."""
+    groups = locate(alarmed.keys, changes["subscriber"].to_numpy())
+    order, first = order_by_group(groups, len(alarmed))
+    offsets, rows, told = _watch(
+        marks_of(catalogue),
+        alarmed.offsets,
+        alarmed.rows,
+        order,
+        first,
+        changes["threshold"].to_numpy(),
+        changes["period"].to_numpy(),
+        changes["before"].to_numpy(),
+        changes["after"].to_numpy(),
+    )
+    alerts = _alerts(changes[told["row"]], told, catalogue)
+    return Outcome((alerts,), Grouped(alarmed.keys, offsets, rows))
+
+
+def _alerts(crossed: pl.DataFrame, told: Array, catalogue: Catalogue) -> pl.DataFrame:
+    rows = []
+    for change, (_, mark, times) in zip(crossed.iter_rows(named=True), told.tolist(), strict=True):
+        threshold = catalogue.thresholds[change["threshold"]]
+        level = threshold.marks[mark]
+        rows.append(
+            {
+                "alert_id": _alert_id(change["subscriber"], threshold.name, change["period"], level, times),
+                "seq": change["seq"],
+                "subscriber": change["subscriber"],
+                "time_us": change["time_us"],
+                "kind": threshold.kind,
+                "balance": threshold.name,
+                "threshold": level,
+                "value": change["value"],
+                "period": change["period"],
+            }
+        )
+    return pl.DataFrame(rows, schema=ALERTS.record.schema)
+
+
+def _alert_id(subscriber: int, name: str, period: int, level: int, times: int) -> str:
+    """Name of one crossing; a replay makes the same name, and the number in it tells nobody's identity."""
+    words = f"{subscriber}/{to_text(subscriber)}/{name}/{period}/{level}/{times}"
+    return blake2b(words.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,221 @@
+"""Movements that are not usage: opening an account, top-ups, adjustments, refunds.
+
+They take the same road as usage (one ledger, one order of arrival for each subscriber), so a balance is always the sum of
+its entries. They are rare beside usage, and plain Python over the few rows of an account keeps their rules readable.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from trunkline.charging.ledger import (
+    ACCOUNT_ADJUSTMENTS,
+    ACCOUNT_BALANCE,
+    ACCOUNT_REFUNDS,
+    ACCOUNT_TOPUPS,
+    ENTRY,
+    changes_of,
+    entries_of,
+)
+from trunkline.charging.rate import subscription_at
+from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.kernel.flow import Outcome
+from trunkline.kernel.grouped import Grouped
+from trunkline.kernel.grouping import locate
+from trunkline.kernel.outcomes import Reason
+from trunkline.records.charging import ACCOUNT_ROW, NEVER_S, REFUSED, Cause, RowKind
+
+Rows = npt.NDArray[Any]
+
+_OTHER_SIDE = {
+    Cause.TOPUP: ACCOUNT_TOPUPS,
+    Cause.ADJUSTMENT: ACCOUNT_ADJUSTMENTS,
+    Cause.REFUND: ACCOUNT_REFUNDS,
+}
+_HIGHEST = 2**62
+
+MOVEMENT_REASONS = (
+    Reason("unknown_subscriber", "No such subscriber. Load the subscriber first."),
+    Reason("unknown_balance", "The catalogue has no balance of that name. `trunkline tariff show` lists them."),
+    Reason("bad_cause", "Only top-ups, adjustments and refunds can be ordered."),
+    Reason("bad_amount", "The amount is zero, too large, or negative where only adding makes sense."),
+    Reason("not_enough", "An allowance cannot go below zero."),
+)
+
+
+def post(movements: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
+    """Book movements in their order: ledger entries, watched changes, refused movements, and the accounts."""
+    held = {int(key): accounts.rows_of(int(key)).copy() for key in accounts.keys}
+    entries: list[Rows] = []
+    refused: list[tuple[int, str]] = []
+    for number, order in enumerate(movements.iter_rows(named=True)):
+        account, entry, reason = _book(held[order["subscriber"]], order, catalogue)
+        if reason:
+            refused.append((number, reason))
+            continue
+        held[order["subscriber"]] = account
+        entry["row"] = number
+        entries.append(entry)
+    booked = np.concatenate(entries) if entries else np.empty(0, ENTRY)
+    batch = movements.rename({"time_us": "start_us"})
+    rows = movements[[number for number, _ in refused]].with_columns(
+        reason=pl.Series([reason for _, reason in refused], dtype=pl.String)
+    )
+    return Outcome(
+        (
+            entries_of(booked, batch, catalogue),
+            changes_of(booked, batch, catalogue),
+            REFUSED.record.conform(rows),
+        ),
+        _regroup(accounts, held),
+    )
+
+
+def _book(account: Rows, order: dict[str, Any], catalogue: Catalogue) -> tuple[Rows, Rows, str]:
+    """One movement on one account: the account after it, its entry, or the reason why not."""
+    nothing = np.empty(0, ENTRY)
+    if len(account) == 0:
+        return account, nothing, "unknown_subscriber"
+    if order["balance"] not in catalogue.balances or not order["balance"]:
+        return account, nothing, "unknown_balance"
+    if order["cause"] not in _OTHER_SIDE:
+        return account, nothing, "bad_cause"
+    amount = int(order["amount"])
+    if amount == 0 or abs(amount) >= _HIGHEST or (amount < 0 and order["cause"] != Cause.ADJUSTMENT):
+        return account, nothing, "bad_amount"
+    balance = catalogue.balances.index(order["balance"])
+    account, at = _row_for(account, balance, order, catalogue)
+    row = account[at]
+    before = int(row["value"])
+    main = balance == catalogue.main_balance
+    if before + amount < 0 and amount < 0 and not main:
+        return account, nothing, "not_enough"
+    if abs(before + amount) >= _HIGHEST:
+        return account, nothing, "bad_amount"
+    row["value"] = before + amount
+    if not main:
+        row["granted"] = int(row["granted"]) + max(amount, 0)
+    return account, _entry(order, row, amount, before, balance, account, catalogue), ""
+
+
+def _row_for(account: Rows, balance: int, order: dict[str, Any], catalogue: Catalogue) -> tuple[Rows, int]:
+    """The balance's row that the movement belongs to; a new one where there is none with that validity."""
+    main = balance == catalogue.main_balance
+    time_s = order["time_us"] // 1_000_000
+    until = NEVER_S if main else int(order["valid_until_s"])
+    for at, row in enumerate(account):
+        if row["kind"] != RowKind.BALANCE or row["definition"] != balance:
+            continue
+        periodic = row["period"] != 0 and until == NEVER_S and row["valid_from_s"] <= time_s < row["valid_until_s"]
+        if main or periodic or (row["period"] == 0 and row["valid_until_s"] == until):
+            return account, at
+    new = np.zeros(1, ACCOUNT_ROW)
+    new["kind"] = RowKind.BALANCE
+    new["definition"] = balance
+    new["valid_until_s"] = until
+    return np.concatenate([account, new]), len(account)
+
+
+def _entry(
+    order: dict[str, Any], row: Any, amount: int, before: int, balance: int, account: Rows, catalogue: Catalogue
+) -> Rows:
+    entry = np.zeros(1, ENTRY)
+    other = _OTHER_SIDE[Cause(order["cause"])]
+    entry["cause"] = order["cause"]
+    entry["unit"] = catalogue.tables.balance_unit[balance]
+    entry["debit"], entry["credit"] = (other, ACCOUNT_BALANCE) if amount > 0 else (ACCOUNT_BALANCE, other)
+    entry["definition"] = balance
+    entry["period"] = row["period"]
+    entry["amount"] = abs(amount)
+    entry["before"], entry["after"] = before, before + amount
+    entry["granted"] = row["granted"]
+    if balance == catalogue.main_balance:
+        at = subscription_at(account, 0, len(account), order["time_us"] // 1_000_000)
+        entry["granted"] = account[at]["value"] if at >= 0 else 0
+    return entry
+
+
+def enrol(subscribers: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
+    """Open accounts and add subscriptions; what is already there stays as it is, so loading a file again changes nothing."""
+    size = len(subscribers)
+    plans = {name: number for number, name in enumerate(catalogue.plans) if name}
+    zones = {name: number for number, name in enumerate(catalogue.time_zones) if name}
+    number = subscribers["plan"].replace_strict(plans, default=-1, return_dtype=pl.Int64).to_numpy()
+    zone = (
+        subscribers["time_zone"]
+        .replace_strict(zones, default=None, return_dtype=pl.Int64)
+        .fill_null(catalogue.default_zone)
+        .to_numpy()
+    )
+    assert size == 0 or number.min() >= 0, "an unknown plan passed the reading of subscribers"
+    rows = np.zeros(size, ACCOUNT_ROW)
+    rows["kind"] = RowKind.SUBSCRIPTION
+    rows["flags"] = (subscribers["payment"] == "postpaid").to_numpy()
+    rows["definition"] = number
+    rows["value"] = subscribers["credit_limit_micros"].to_numpy()
+    rows["granted"] = zone + 65536 * subscribers["cycle_day"].to_numpy()
+    rows["valid_from_s"] = subscribers["from_s"].to_numpy()
+    rows["valid_until_s"] = NEVER_S
+    return _enrol(subscribers, accounts, rows, catalogue)
+
+
+def _enrol(subscribers: pl.DataFrame, accounts: Grouped, rows: Rows, catalogue: Catalogue) -> Outcome:
+    groups = locate(accounts.keys, subscribers["subscriber"].to_numpy())
+    new = (accounts.offsets[1:] - accounts.offsets[:-1] == 0)[groups]
+    opening = subscribers["balance_micros"].to_numpy()
+    held_groups = np.repeat(np.arange(len(accounts)), np.diff(accounts.offsets))
+    opened = np.flatnonzero(new & (opening != 0))
+    balances = np.zeros(len(opened), ACCOUNT_ROW)
+    balances["kind"] = RowKind.BALANCE
+    balances["definition"] = catalogue.main_balance
+    balances["value"] = opening[opened]
+    balances["valid_until_s"] = NEVER_S
+    every = np.concatenate([accounts.rows, rows, balances])
+    owner = np.concatenate([held_groups, groups, groups[opened]])
+    kept = _first_of_each(every, owner)
+    every, owner = every[kept], owner[kept]
+    order = np.argsort(owner, kind="stable")
+    offsets = np.searchsorted(owner[order], np.arange(len(accounts) + 1)).astype(np.int64)
+    entries = np.zeros(len(opened), ENTRY)
+    entries["row"] = opened
+    entries["cause"] = Cause.TOPUP
+    entries["debit"], entries["credit"] = ACCOUNT_TOPUPS, ACCOUNT_BALANCE
+    negative = opening[opened] < 0
+    entries["debit"][negative], entries["credit"][negative] = ACCOUNT_BALANCE, ACCOUNT_TOPUPS
+    entries["definition"] = catalogue.main_balance
+    entries["amount"] = np.abs(opening[opened])
+    entries["after"] = opening[opened]
+    entries["granted"] = rows["value"][opened]
+    batch = subscribers.with_columns(start_us=pl.col("from_s").cast(pl.Int64) * 1_000_000)
+    return Outcome((entries_of(entries, batch, catalogue),), Grouped(accounts.keys, offsets, every[order]))
+
+
+def _first_of_each(rows: Rows, owner: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Positions to keep: of subscriptions that begin at the same second the last one given, of balances the first."""
+    frame = pl.DataFrame(
+        {
+            "at": np.arange(len(rows)),
+            "owner": owner,
+            "kind": np.ascontiguousarray(rows["kind"]),
+            "definition": np.ascontiguousarray(rows["definition"]),
+            "from": np.ascontiguousarray(rows["valid_from_s"]),
+            "period": np.ascontiguousarray(rows["period"]),
+            "until": np.ascontiguousarray(rows["valid_until_s"]),
+        }
+    )
+    subscription = pl.col("kind") == int(RowKind.SUBSCRIPTION)
+    last = frame.filter(subscription).unique(["owner", "from"], keep="last")
+    first = frame.filter(~subscription).unique(["owner", "kind", "definition", "period", "until"], keep="first")
+    return pl.concat([last, first])["at"].sort().to_numpy()
+
+
+def _regroup(accounts: Grouped, held: dict[int, Rows]) -> Grouped:
+    groups = [held[int(key)] for key in accounts.keys]
+    offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in groups])]).astype(np.int64)
+    return Grouped(accounts.keys, offsets, np.concatenate(groups) if groups else accounts.rows)
+
+

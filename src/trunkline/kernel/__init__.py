@@ -1,0 +1,1 @@
+"""Trunkline's small standard library: what every room may lean on, and nothing from outside."""

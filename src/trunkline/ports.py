@@ -1,0 +1,144 @@
+"""What the inside needs of the outside, and what people's tools may ask of the platform.
+
+Engines drive the steps; these are the questions and orders that do not drive anything: reading what was
+committed, handing in usage and movements, and writing down who looked at whom. One store answers them embedded,
+another on a cluster, and the command line, the API and the page know only this page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import polars as pl
+
+from trunkline.kernel.grouped import Rows
+
+
+class Busy(Exception):
+    """The platform cannot take more now; offer it again after `retry_after_s` seconds."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        """Say when to come back."""
+        super().__init__(f"The platform is catching up; offer it again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
+class Refused(Exception):
+    """An order that can never be carried out as it stands; the text says what to change."""
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """Everything received is accounted for: `received == rated + duplicate + rejected + held`."""
+
+    source: str
+    received: int
+    rated: int
+    duplicate: int
+    rejected: int
+    held: int
+    charged_micros: int
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Usage that is durable: how many records (lines) were taken, and where they stand in the spool."""
+
+    records: int
+    file: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Movement:
+    """An order to move money or units; the same `movement_id` is booked once, with the same answer."""
+
+    movement_id: str
+    cause: int  # records.charging.Cause
+    subscriber: int  # dial word
+    balance: str  # name of the balance definition
+    amount: int
+    time_us: int
+    valid_until_s: int
+
+
+@dataclass(frozen=True)
+class AuditEvent:
+    """Who did what to whose data; no personal value in it but the subscriber's dial word."""
+
+    time_us: int
+    actor: str
+    role: str
+    action: str
+    subscriber: int  # 0 when it concerns nobody
+    detail: str
+
+
+class Reader(Protocol):
+    """Answers from what is committed; usable from any process while one other process writes."""
+
+    def account(self, subscriber: int) -> Rows:
+        """Rows of one account (`records.charging.ACCOUNT_ROW`); empty when the subscriber is unknown."""
+
+    def subscribers(self, after: int, limit: int) -> list[int]:
+        """Dial words of known subscribers above `after`, ascending."""
+
+    def usage(
+        self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+    ) -> pl.DataFrame:
+        """Charged usage (`records.charging.CHARGED`), newest first; of everyone when subscriber is None."""
+
+    def usage_record(self, source: str, record_id: str) -> pl.DataFrame:
+        """The charged usage of one record identity; no row when there is none."""
+
+    def entries(self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Ledger entries (`records.charging.ENTRIES`), newest first."""
+
+    def alerts(self, after: int, limit: int, subscriber: int | None = None) -> pl.DataFrame:
+        """Alerts in the order of commit with a running `number` above `after`."""
+
+    def rejects(self, reason: str | None, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Rejected and not yet settled records: `number, file, path, line, source, mapping, reason, detail, raw`."""
+
+    def held(self, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Conflicts that wait for a person: `number, file, path, line, source, record_id, reason, raw`."""
+
+    def accounting(self) -> list[Accounting]:
+        """One row a source, over all time."""
+
+    def status(self) -> dict[str, Any]:
+        """Files and their positions, counts, sizes, the newest event time, the last commit."""
+
+    def movements(self, subscriber: int | None, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Booked and refused movements, newest first: the columns of MOVEMENTS plus `status`, `reason`."""
+
+    def reconciliations(self, limit: int) -> list[dict[str, Any]]:
+        """Past reconciliations, newest first."""
+
+    def audit(self, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Audit events, newest first."""
+
+
+class Intake(Protocol):
+    """Orders to the one process that writes; each returns only when its effect is durable."""
+
+    def usage(self, mapping: str, lines: bytes) -> Receipt:
+        """Take usage lines for the named mapping; raises `Busy` or `Refused`."""
+
+    def move(self, movements: Sequence[Movement]) -> list[dict[str, Any]]:
+        """Book movements; one answer each: `{"movement_id", "status": "booked"|"repeated"|"refused", "reason"}`."""
+
+    def settle_reject(self, number: int, lines: bytes | None, actor: str) -> None:
+        """Offer a rejected record again with corrected bytes, or close it for good when `lines` is None."""
+
+    def settle_held(self, number: int, decision: str, actor: str) -> None:
+        """Decide a conflict: "discard" the second record, or "charge" it as usage of its own."""
+
+
+class AuditTrail(Protocol):
+    """Where every look at personal data and every change is written down."""
+
+    def record(self, event: AuditEvent) -> None:
+        """Write one event durably."""

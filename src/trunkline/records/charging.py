@@ -1,0 +1,268 @@
+"""Money on its way out: rated usage, ledger entries, alerts, and the rows of a subscriber's account.
+
+Amounts are micro-units of the catalogue's currency. An entry moves an amount from a debit account to a credit
+account, so debits equal credits in every unit by construction.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import polars as pl
+
+from trunkline.kernel.columns import Column, Record
+from trunkline.kernel.flow import Stream, Table
+from trunkline.kernel.grouped import State
+from trunkline.records.usage import METERED
+
+
+class Unit(IntEnum):
+    """What a balance counts; the numbers are stored and never reused."""
+
+    MONEY = 0  # micro-units
+    TIME = 1  # ms
+    OCTETS = 2
+    EVENTS = 3
+
+
+class RowKind(IntEnum):
+    """What a row of an account is; the numbers are stored and never reused."""
+
+    SUBSCRIPTION = 1  # definition = plan, value = 0; in force from valid_from_s
+    BALANCE = 2  # definition = balance definition, value = what is left, granted = what was given
+    COUNTER = 3  # definition = counter definition, value = used in the period
+
+
+class Cause(IntEnum):
+    """Why an entry was booked; the numbers are stored and never reused."""
+
+    USAGE = 1
+    GRANT = 2
+    TOPUP = 3
+    ADJUSTMENT = 4
+    EXPIRY = 5
+    REFUND = 6
+
+
+ACCOUNT_ROW = np.dtype(
+    [
+        ("kind", "u1"),  # RowKind
+        ("flags", "u1"),  # SUBSCRIPTION: bit 0 = postpaid
+        ("definition", "u2"),  # number of the plan, balance or counter in the catalogue's register
+        ("period", "i4"),  # number of the period (days since 1970 of its first local day); 0 for none
+        ("value", "i8"),  # SUBSCRIPTION: credit limit in micro-units
+        ("granted", "i8"),  # SUBSCRIPTION: number of the time zone + 65536 * cycle day
+        ("valid_from_s", "u4"),  # seconds since 1970; 0 = always
+        ("valid_until_s", "u4"),  # first second at which it is no longer valid; NEVER_S = never
+    ]
+)
+NEVER_S = 2**32 - 1
+
+ACCOUNTS = State(
+    "charging.accounts",
+    "subscriber",
+    ACCOUNT_ROW,
+    "Every subscriber's subscriptions, balances and counters.",
+)
+
+TARIFFS = Table("tariffs", "The compiled catalogue: plans, destinations, prices, balances and counters.")
+
+RATED = Stream(
+    "charging.rated",
+    Record(
+        "Rated usage",
+        "Usage with its price before any balance is touched.",
+        METERED.record.columns
+        + (
+            Column("plan", pl.UInt16, "Number of the plan version that priced it."),
+            Column("line", pl.Int32, "Number of the catalogue's line that priced it; -1 for zero units without a price."),
+            Column("node", pl.Int32, "Number of the destination or traffic class it went to."),
+            Column("zone", pl.Int32, "Number of the roaming zone it happened in; 0 at home."),
+            Column("list_micros", pl.Int64, "Price by the first tier, before allowances and discounts.", "micro-units"),
+        ),
+        ("source", "record_id"),
+        35,
+    ),
+    key="subscriber",
+    text="Priced usage on its way to the balances.",
+)
+
+CHARGED = Stream(
+    "charging.usage",
+    Record(
+        "Charged usage",
+        "What a subscriber used and what it cost: the history that people ask for.",
+        (
+            Column("seq", pl.Int64, "Arrival number: the order in which usage was charged."),
+            Column("file", pl.Int32, "The engine's number of the file the record came in."),
+            Column("line", pl.Int64, "Line of the file, from 1."),
+            Column("source", pl.Categorical, "The system that made the record."),
+            Column("record_id", pl.String, "The record's name within its source."),
+            Column("identity", pl.UInt64, "First half of the digest of (source, record_id)."),
+            Column("check", pl.UInt64, "Second half of that digest."),
+            Column("kind", pl.UInt8, "What was used: `Kind`."),
+            Column("direction", pl.UInt8, "Who began it: `Direction`."),
+            Column("report", pl.UInt8, "Which report of a session: `Report`."),
+            Column("subscriber", pl.UInt64, "Who pays, as a dial word.", personal=True),
+            Column("calling", pl.UInt64, "The calling number as a dial word.", personal=True),
+            Column("called", pl.UInt64, "The called number as a dial word.", personal=True),
+            Column("start_us", pl.Int64, "When it began.", "us UTC"),
+            Column("units", pl.Int64, "What it used, in its kind's unit."),
+            Column("visited_plmn", pl.UInt32, "Visited network; 0 at home."),
+            Column("cell", pl.Categorical, "Cell where it began.", personal=True),
+            Column("slice", pl.UInt32, "S-NSSAI; 0 for none."),
+            Column("service", pl.Categorical, "DNN or APN, IoT event type, content category."),
+            Column("session", pl.String, "The session's name at its gateway."),
+            Column("cause", pl.Categorical, "Why it ended, in the words of its source."),
+            Column("plan", pl.Categorical, "Plan and effective date that priced it."),
+            Column("destination", pl.Categorical, "Destination or traffic class."),
+            Column("list_micros", pl.Int64, "Price before allowances.", "micro-units"),
+            Column("charged_micros", pl.Int64, "Money taken from balances.", "micro-units"),
+            Column("allowance_units", pl.Int64, "Units that allowances covered."),
+            Column("late", pl.Boolean, "It belonged to a period before the newest that the account has seen."),
+        ),
+        ("source", "record_id"),
+        400,
+    ),
+    key="subscriber",
+    text="Charged usage, kept as the subscriber's history.",
+)
+
+ENTRIES = Stream(
+    "charging.entries",
+    Record(
+        "Ledger entry",
+        "An amount moved from a debit account to a credit account.",
+        (
+            Column("seq", pl.Int64, "Arrival number of what caused it."),
+            Column("part", pl.Int16, "Which entry of that cause, from 0; (seq, part) names the entry."),
+            Column("subscriber", pl.UInt64, "Whose account.", personal=True),
+            Column("time_us", pl.Int64, "When its cause happened.", "us UTC"),
+            Column("cause", pl.UInt8, "Why: `Cause`."),
+            Column("unit", pl.UInt8, "What is moved: `Unit`."),
+            Column("debit", pl.Categorical, "Ledger account that gives."),
+            Column("credit", pl.Categorical, "Ledger account that receives."),
+            Column("amount", pl.Int64, "How much, never negative, in the unit."),
+            Column("balance", pl.Categorical, "Name of the balance definition that changed."),
+            Column("period", pl.Int32, "Period of the balance; 0 for none."),
+            Column("before", pl.Int64, "The balance before."),
+            Column("after", pl.Int64, "The balance after."),
+            Column("granted", pl.Int64, "What the balance was given; for the main balance its credit limit."),
+        ),
+        ("seq", "part"),
+        400,
+    ),
+    key="subscriber",
+    text="The double-entry ledger.",
+)
+
+CHANGES = Stream(
+    "charging.changes",
+    Record(
+        "Watched change",
+        "A balance or counter that moved across a threshold's mark, or back far enough to arm it again.",
+        (
+            Column("seq", pl.Int64, "Arrival number of what caused it."),
+            Column("subscriber", pl.UInt64, "Whose account.", personal=True),
+            Column("time_us", pl.Int64, "When its cause happened.", "us UTC"),
+            Column("threshold", pl.Int32, "Number of the catalogue's threshold."),
+            Column("period", pl.Int32, "Period of the balance or counter; 0 for none."),
+            Column("before", pl.Int64, "Percent used in millionths, or micro-units left, before."),
+            Column("after", pl.Int64, "The same, after."),
+            Column("value", pl.Int64, "What is left, or what was counted, after."),
+        ),
+        ("seq", "threshold"),
+        35,
+    ),
+    key="subscriber",
+    text="Movements near a threshold, on their way to the alerts.",
+)
+
+MOVEMENTS = Stream(
+    "charging.movements",
+    Record(
+        "Movement",
+        "An order to move money or units that is not usage: top-up, adjustment, refund.",
+        (
+            Column("seq", pl.Int64, "Arrival number."),
+            Column("movement_id", pl.String, "Name of the movement; the same name is booked once."),
+            Column("cause", pl.UInt8, "Why: `Cause`."),
+            Column("subscriber", pl.UInt64, "Whose account.", personal=True),
+            Column("time_us", pl.Int64, "When it was ordered.", "us UTC"),
+            Column("balance", pl.String, "Name of the balance definition."),
+            Column("amount", pl.Int64, "How much is added; negative takes away."),
+            Column("valid_until_s", pl.Int64, "End of validity of what is added; NEVER_S = never.", "s UTC"),
+        ),
+        ("movement_id",),
+        400,
+    ),
+    key="subscriber",
+    text="Top-ups, adjustments and refunds on their way to the ledger.",
+)
+
+REFUSED = Stream(
+    "charging.refused",
+    Record(
+        "Refused movement",
+        "A movement that was not booked, and why.",
+        MOVEMENTS.record.columns + (Column("reason", pl.String, "Why it was not booked."),),
+        ("movement_id",),
+        400,
+    ),
+    key="subscriber",
+    text="Movements that could not be booked.",
+)
+
+SUBSCRIBERS = Stream(
+    "charging.subscribers",
+    Record(
+        "Subscriber",
+        "A subscriber's plan from a moment on; several rows of one subscriber are its history of plans.",
+        (
+            Column("seq", pl.Int64, "Arrival number."),
+            Column("subscriber", pl.UInt64, "Whose account.", personal=True),
+            Column("plan", pl.String, "Name of the plan."),
+            Column("from_s", pl.Int64, "From when on; 0 = always.", "s UTC"),
+            Column("payment", pl.String, "prepaid or postpaid."),
+            Column("credit_limit_micros", pl.Int64, "How far below zero the main balance may go.", "micro-units"),
+            Column("time_zone", pl.String, "Time zone of the subscriber; null = the operator's."),
+            Column("cycle_day", pl.Int64, "Day of the month on which the subscriber's periods begin, 1 to 28."),
+            Column("balance_micros", pl.Int64, "Opening amount of the main balance.", "micro-units"),
+        ),
+        ("subscriber", "from_s"),
+        400,
+    ),
+    key="subscriber",
+    text="Subscribers as the CRM hands them in.",
+)
+
+ALERTS = Stream(
+    "CustomerAlerts",
+    Record(
+        "Customer alert",
+        "A threshold was crossed.",
+        (
+            Column("alert_id", pl.String, "Made from subscriber, balance, period, threshold and crossing."),
+            Column("seq", pl.Int64, "Arrival number of what caused it."),
+            Column("subscriber", pl.UInt64, "Whom it concerns.", personal=True),
+            Column("time_us", pl.Int64, "When the usage that crossed began.", "us UTC"),
+            Column("kind", pl.String, "allowance, low_balance or spend_cap."),
+            Column("balance", pl.String, "Name of the balance or counter."),
+            Column("threshold", pl.Int64, "The threshold: percent for allowances and caps, micro-units for low balance."),
+            Column("value", pl.Int64, "What is left or spent now."),
+            Column("period", pl.Int32, "Period of the balance; 0 for none."),
+        ),
+        ("alert_id",),
+        400,
+    ),
+    key="subscriber",
+    text="What customers are told, each crossing once.",
+)
+
+ALARMED = State(
+    "charging.alarmed",
+    "subscriber",
+    np.dtype([("threshold", "i4"), ("period", "i4"), ("crossed", "i4"), ("times", "i4")]),
+    "Which thresholds are crossed and not armed again.",
+)
