@@ -111,6 +111,10 @@ class Tables(NamedTuple):
     counter_zones: Array  # u4
     counter_nodes: Array  # i4, as balance_nodes
     counter_period: Array  # u1
+    # added later, so that earlier fields keep their places
+    line_record_price: Array  # u1: 1 = the price comes with the record
+    mcc: Array  # u2, ascending: roaming zones by country where the network has no entry of its own
+    mcc_zone: Array  # i4
 
 
 @dataclass(frozen=True)
