@@ -27,6 +27,18 @@ def njit(
 
 prange = range
 
+# Called in a compiled loop, numba's number types convert; a checker may take what they give for plain numbers.
+# (numpy's would spread: to a checker np.int64 is no int, though in a compiled loop the two are the same.)
+int8 = int
+int16 = int
+int32 = int
+int64 = int
+uint8 = int
+uint16 = int
+uint32 = int
+uint64 = int
+float64 = float
+
 def get_num_threads() -> int: ...
 def set_num_threads(n: int, /) -> None: ...
 def __getattr__(name: str) -> Any: ...  # noqa: ANN401 -- the rest is as untyped as numba leaves it
