@@ -25,6 +25,7 @@ def pages() -> dict[str, str]:
         "metrics.md": ("src/trunkline/api/metrics.py", metrics_page),
         "reasons.md": ("src/trunkline/records", reasons_page),
         "records.md": ("src/trunkline/records", records_page),
+        "flows.md": ("src/trunkline/topology.py", flows_page),
     }
     return {
         name: HEAD.format(source=source) + make().rstrip() + "\n" for name, (source, make) in makers.items()
@@ -88,7 +89,7 @@ def _meaning(parameter: Any) -> str:
     return text
 
 
-# -- settings, metrics, reasons, records ---
+# -- settings, metrics, reasons, records, flows ---
 
 
 def settings_page() -> str:
@@ -120,7 +121,11 @@ def metrics_page() -> str:
     """Every metric that /metrics shows."""
     metrics = importlib.import_module("trunkline.api.metrics").METRICS
     lines = ["# Metrics", "", "What `/metrics` shows, in Prometheus' text format.", ""]
-    return "\n".join(lines + _table(("metric", "meaning"), [(f"`{m.name}`", _cell(m.text)) for m in metrics]))
+    rows = [
+        (f"`{m.name}`", m.type.value, ", ".join(f"`{label}`" for label in m.labels), _cell(m.text))
+        for m in metrics
+    ]
+    return "\n".join(lines + _table(("metric", "type", "labels", "meaning"), rows))
 
 
 def reasons_page() -> str:
@@ -172,6 +177,43 @@ def record_modules() -> list[ModuleType]:
     package = importlib.import_module("trunkline.records")
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
     return [importlib.import_module(f"trunkline.records.{name}") for name in names]
+
+
+def flows_page() -> str:
+    """Every flow of the map: its steps, what each reads, writes, remembers and looks up."""
+    lines = [
+        "# Flows",
+        "",
+        "The map of the platform: every way that data takes, step by step. Streams are described under",
+        "[records](records.md).",
+        "",
+    ]
+    for flow in importlib.import_module("trunkline.topology").FLOWS:
+        lines += [f"## {flow.name}", "", flow.text, "", *_picture(flow)]
+        rows = [(f"`{step.name}`", *_ends(step)) for step in flow.steps]
+        lines += _table(("step", "reads", "writes", "remembers", "looks up"), rows)
+    return "\n".join(lines)
+
+
+def _ends(step: Any) -> tuple[str, str, str, str]:
+    def names(things: Iterable[Any]) -> str:
+        return ", ".join(f"`{thing.name}`" for thing in things)
+
+    remembered = (step.state,) if step.state else ()
+    return names((step.reads,)), names(step.writes), names(remembered), names(step.looks_up)
+
+
+def _picture(flow: Any) -> list[str]:
+    """The flow as a Mermaid graph: streams as boxes, steps as rounded ones."""
+    arrows = []
+    for step in flow.steps:
+        arrows.append(f"    {_node(step.reads.name)} --> {step.name}({step.name})")
+        arrows += [f"    {step.name} --> {_node(stream.name)}" for stream in step.writes]
+    return ["```mermaid", "flowchart LR", *arrows, "```", ""]
+
+
+def _node(stream: str) -> str:
+    return f"{stream.replace('.', '_')}[{stream}]"
 
 
 # -- layout ---
