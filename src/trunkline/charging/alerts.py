@@ -15,8 +15,8 @@ import numpy.typing as npt
 import polars as pl
 
 from trunkline.charging.ledger import PERCENT
-from trunkline.charging.price import per_catalogue
 from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.charging.vector import per_catalogue
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped

@@ -25,10 +25,61 @@ from trunkline.charging.ledger import (
     changes_of,
     entries_of,
 )
-from trunkline.charging.periods import MONTHLY, period_at
-from trunkline.charging.price import NO_PRICE, TOO_LARGE, band_at, limited, pack, per_catalogue, price_use
-from trunkline.charging.rate import guide, subscription_at, version_at
+from trunkline.charging.periods import period_at
+from trunkline.charging.price import NO_PRICE, band_at, limited, price_use
+from trunkline.charging.rate import line_at, subscription_at, version_at
 from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.charging.vector import (
+    ALLOWANCE,
+    ALLOWED,
+    B_BANDS,
+    B_BLOCKER,
+    B_DEN,
+    B_DIRECTIONS,
+    B_GRANT,
+    B_INCREMENT,
+    B_KINDS,
+    B_KNOWN,
+    B_MAIN,
+    B_NODES,
+    B_NUM,
+    B_PERIOD,
+    B_PRIORITY,
+    B_RATED_BY,
+    B_SCHEDULE,
+    B_UNIT,
+    B_ZONES,
+    BALANCE,
+    BALANCE_W,
+    C_KINDS,
+    C_KNOWN,
+    C_NODES,
+    C_PERIOD,
+    C_UNIT,
+    C_WATCHED,
+    C_ZONES,
+    COUNTED,
+    COUNTER,
+    COUNTER_W,
+    DEFAULT_CYCLE_DAY,
+    DEFAULT_PLAN,
+    DEFAULT_ZONE,
+    L_COUNTER,
+    L_FREE,
+    L_RECORD,
+    LINE,
+    LINE_W,
+    MAIN,
+    MOST_NEW,
+    NODES,
+    V_ALLOWANCE,
+    V_ALLOWANCES,
+    V_COUNTED,
+    V_COUNTEDS,
+    VERSION,
+    VERSION_W,
+    vectors,
+)
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import locate, order_by_group
@@ -36,6 +87,7 @@ from trunkline.records.charging import ACCOUNT_ROW, CHARGED, NEVER_S, Cause, Row
 from trunkline.records.usage import REJECTED, Kind
 
 Array = npt.NDArray[Any]
+Vector = npt.NDArray[np.int64]
 
 KEPT_AFTER_END_S = 62 * 86_400  # a period's balances wait this long for late records
 
@@ -47,81 +99,6 @@ _UNIT_OF_KIND = np.array([0, Unit.TIME, Unit.EVENTS, Unit.OCTETS, Unit.EVENTS, U
 
 _REASONS = ("", "balance_blocked", "tariff_not_found", "too_large")
 _BLOCKED, _NO_TARIFF, _LARGE = range(1, 4)
-
-BALANCE = np.dtype(
-    [
-        ("increment", "i8"),
-        ("factor_num", "i8"),
-        ("factor_den", "i8"),
-        ("grant", "i8"),
-        ("priority", "i4"),
-        ("nodes", "i4"),
-        ("schedule", "i4"),
-        ("rated_by", "i4"),
-        ("zones", "u4"),
-        ("bands", "u4"),
-        ("known", "u1"),
-        ("unit", "u1"),
-        ("kinds", "u1"),
-        ("directions", "u1"),
-        ("blocker", "u1"),
-        ("main", "u1"),
-        ("period", "u1"),
-    ]
-)
-COUNTER = np.dtype(
-    [("zones", "u4"), ("nodes", "i4"), ("known", "u1"), ("unit", "u1"), ("kinds", "u1"), ("period", "u1"), ("watched", "u1")]
-)
-
-
-class Rules(NamedTuple):
-    """The catalogue's arrays about balances and counters."""
-
-    balances: Array
-    counters: Array
-    allowed: Array
-    allowance_first: Array
-    allowance_count: Array
-    allowance: Array
-    counted_first: Array
-    counted_count: Array
-    counted: Array
-    main: int
-    default_zone: int
-    default_cycle_day: int
-    most_new: int  # rows that one use can add to an account
-
-
-@per_catalogue
-def rules(catalogue: Catalogue) -> Rules:
-    """The balance and counter arrays of a catalogue, packed for the kernel."""
-    t = catalogue.tables
-    balances = np.zeros(len(t.balance_known), BALANCE)
-    for name in BALANCE.names or ():
-        balances[name] = getattr(t, f"balance_{name}")
-    counters = np.zeros(len(t.counter_known), COUNTER)
-    for name in (COUNTER.names or ())[:-1]:
-        counters[name] = getattr(t, f"counter_{name}")
-    for threshold in catalogue.thresholds:
-        if threshold.counter:
-            counters["watched"][threshold.number] = 1
-    most = int(t.version_allowance_count.max(initial=0)) + int(t.version_counter_count.max(initial=0)) + 2
-    return Rules(
-        balances=balances,
-        counters=counters,
-        allowed=t.allowed,
-        allowance_first=t.version_allowance_first,
-        allowance_count=t.version_allowance_count,
-        allowance=t.allowance,
-        counted_first=t.version_counter_first,
-        counted_count=t.version_counter_count,
-        counted=t.counted,
-        main=catalogue.main_balance,
-        default_zone=catalogue.default_zone,
-        default_cycle_day=catalogue.default_cycle_day,
-        most_new=most,
-    )
-
 
 class Use(NamedTuple):
     """One use inside the kernel: what eligibility and pricing ask about it."""
@@ -136,31 +113,31 @@ class Use(NamedTuple):
 
 
 @nb.njit(nogil=True, cache=True)
-def _serves(p: Any, b: Any, balance: int, use: Any) -> bool:
+def _serves(t: Vector, balance: int, use: Any) -> bool:
     """Whether a balance may pay for a use, by kind, direction, roaming zone, destination and time band."""
-    rule = b.balances[balance]
+    rule = t[BALANCE] + balance * BALANCE_W
     if (
-        rule.known == 0
-        or rule.kinds >> use.kind & 1 == 0
-        or rule.directions >> use.direction & 1 == 0
-        or rule.zones >> use.zone & 1 == 0
-        or (rule.nodes >= 0 and b.allowed[rule.nodes, use.node] == 0)
+        t[rule + B_KNOWN] == 0
+        or t[rule + B_KINDS] >> use.kind & 1 == 0
+        or t[rule + B_DIRECTIONS] >> use.direction & 1 == 0
+        or t[rule + B_ZONES] >> use.zone & 1 == 0
+        or (t[rule + B_NODES] >= 0 and t[t[ALLOWED] + t[rule + B_NODES] * t[NODES] + use.node] == 0)
     ):
         return False
-    if rule.schedule >= 0:
-        band, _ = band_at(p, rule.schedule, use.time_zone, use.start_us)
-        return bool(rule.bands >> band & 1)
+    if t[rule + B_SCHEDULE] >= 0:
+        band, _ = band_at(t, t[rule + B_SCHEDULE], use.time_zone, use.start_us)
+        return t[rule + B_BANDS] >> band & 1 == 1
     return True
 
 
 @nb.njit(nogil=True, cache=True)
-def _counts(b: Any, counter: int, use: Any) -> bool:
-    rule = b.counters[counter]
-    return bool(
-        rule.known
-        and rule.kinds >> use.kind & 1
-        and rule.zones >> use.zone & 1
-        and (rule.nodes < 0 or b.allowed[rule.nodes, use.node])
+def _counts(t: Vector, counter: int, use: Any) -> bool:
+    rule = t[COUNTER] + counter * COUNTER_W
+    return (
+        t[rule + C_KNOWN] == 1
+        and t[rule + C_KINDS] >> use.kind & 1 == 1
+        and t[rule + C_ZONES] >> use.zone & 1 == 1
+        and (t[rule + C_NODES] < 0 or t[t[ALLOWED] + t[rule + C_NODES] * t[NODES] + use.node] == 1)
     )
 
 
@@ -220,7 +197,7 @@ def _book(
 
 
 @nb.njit(nogil=True, cache=True)
-def _expire(b: Any, work: Array, size: int, start_s: int, entries: Array, count: int, row: int) -> tuple[int, int, int]:
+def _expire(t: Vector, work: Array, size: int, start_s: int, entries: Array, count: int, row: int) -> tuple[int, int, int]:
     """Drop what ended so long ago that no late record may ask for it; what was left expires in the ledger."""
     kept = 0
     part = 0
@@ -228,7 +205,7 @@ def _expire(b: Any, work: Array, size: int, start_s: int, entries: Array, count:
         if work[at].kind != _SUBSCRIPTION and np.int64(work[at].valid_until_s) + KEPT_AFTER_END_S < start_s:
             if work[at].kind == _BALANCE and work[at].value > 0:
                 left = work[at].value
-                unit = b.balances[work[at].definition].unit
+                unit = t[t[BALANCE] + work[at].definition * BALANCE_W + B_UNIT]
                 count = _book(
                     entries, count, row, part, _EXPIRY, unit, ACCOUNT_BALANCE, ACCOUNT_EXPIRED, work[at], left, left, 0,
                     work[at].granted,
@@ -242,147 +219,157 @@ def _expire(b: Any, work: Array, size: int, start_s: int, entries: Array, count:
 
 
 @nb.njit(nogil=True, cache=True)
+def _period(t: Vector, every: int, use: Any) -> tuple[int, int, int]:
+    """Name, first second and end of the period of a use; a balance without periods is always valid."""
+    if every == 0:
+        return np.int64(0), np.int64(0), np.int64(NEVER_S)
+    return period_at(t, every, use.cycle_day, use.time_zone, use.start_us)
+
+
+@nb.njit(nogil=True, cache=True)
 def _grant(
-    p: Any, b: Any, version: int, use: Any, unit: int, work: Array, size: int, entries: Array, count: int, row: int, part: int
+    t: Vector, version: int, use: Any, unit: int, work: Array, size: int, entries: Array, count: int, row: int, part: int
 ) -> tuple[int, int, int]:
     """Give the plan's allowances of this period that the use could draw on and that were not given yet."""
-    first = np.int64(b.allowance_first[version])
-    for at in range(first, first + b.allowance_count[version]):
-        balance = np.int64(b.allowance[at])
-        rule = b.balances[balance]
-        if (rule.unit != unit and rule.unit != _MONEY) or not _serves(p, b, balance, use):
+    plan = t[VERSION] + version * VERSION_W
+    first = t[ALLOWANCE] + t[plan + V_ALLOWANCE]
+    for at in range(first, first + t[plan + V_ALLOWANCES]):
+        balance = t[at]
+        rule = t[BALANCE] + balance * BALANCE_W
+        counts = t[rule + B_UNIT]
+        if (counts != unit and counts != _MONEY) or not _serves(t, balance, use):
             continue
-        period, from_s, until_s = np.int64(0), np.int64(0), np.int64(NEVER_S)
-        if rule.period:
-            period, from_s, until_s = period_at(p, rule.period, use.cycle_day, use.time_zone, use.start_us)
+        period, from_s, until_s = _period(t, t[rule + B_PERIOD], use)
         if _find(work, size, _BALANCE, balance, period) >= 0:
             continue
-        size = _add(work, size, _BALANCE, balance, period, rule.grant, rule.grant, from_s, until_s)
+        grant = t[rule + B_GRANT]
+        size = _add(work, size, _BALANCE, balance, period, grant, grant, from_s, until_s)
         count = _book(
-            entries, count, row, part, _GRANT, rule.unit, ACCOUNT_GRANTS, ACCOUNT_BALANCE, work[size - 1], rule.grant, 0,
-            rule.grant, rule.grant,
-        )  # fmt: skip
+            entries, count, row, part, _GRANT, counts, ACCOUNT_GRANTS, ACCOUNT_BALANCE, work[size - 1], grant, 0, grant, grant
+        )
         part += 1
     return size, count, part
 
 
 @nb.njit(nogil=True, cache=True)
-def _next(p: Any, b: Any, work: Array, size: int, used: Array, unit: int, use: Any) -> int:
-    """The balance to draw on next: lowest priority number, then earliest end, then lowest number; -1 for none."""
+def _before(t: Vector, one: Any, other: Any) -> bool:
+    """Whether one balance is drawn on before another: lower priority number, then earlier end, then lower number."""
+    mine = t[t[BALANCE] + one.definition * BALANCE_W + B_PRIORITY]
+    theirs = t[t[BALANCE] + other.definition * BALANCE_W + B_PRIORITY]
+    if mine != theirs:
+        return mine < theirs
+    if one.valid_until_s != other.valid_until_s:
+        return one.valid_until_s < other.valid_until_s
+    return one.definition < other.definition
+
+
+@nb.njit(nogil=True, cache=True)
+def _next(t: Vector, work: Array, size: int, used: Array, unit: int, use: Any) -> int:
+    """The balance to draw on next; -1 for none. The main balance is never next: it takes what is left over."""
     start_s = use.start_us // 1_000_000
     best = -1
     for at in range(size):
         if work[at].kind != _BALANCE or used[at]:
             continue
-        rule = b.balances[work[at].definition]
+        rule = t[BALANCE] + work[at].definition * BALANCE_W
         if (
-            rule.unit != unit
-            or rule.main
-            or (work[at].value <= 0 and rule.blocker == 0)
+            t[rule + B_UNIT] != unit
+            or t[rule + B_MAIN]
+            or (work[at].value <= 0 and t[rule + B_BLOCKER] == 0)
             or work[at].valid_from_s > start_s
             or work[at].valid_until_s <= start_s
+            or (best >= 0 and not _before(t, work[at], work[best]))
         ):
             continue
-        if best >= 0:
-            other = b.balances[work[best].definition]
-            if rule.priority != other.priority:
-                if rule.priority > other.priority:
-                    continue
-            elif work[at].valid_until_s != work[best].valid_until_s:
-                if work[at].valid_until_s > work[best].valid_until_s:
-                    continue
-            elif work[at].definition >= work[best].definition:
-                continue
-        if _serves(p, b, work[at].definition, use):
+        if _serves(t, work[at].definition, use):
             best = at
     return best
 
 
 @nb.njit(nogil=True, cache=True)
-def _main(b: Any, work: Array, size: int) -> tuple[int, int]:
+def _main(t: Vector, work: Array, size: int) -> tuple[int, int]:
     """Row of the main balance, made when the account has none yet, and the account's size."""
-    at = _find(work, size, _BALANCE, b.main, 0)
+    at = _find(work, size, _BALANCE, t[MAIN], 0)
     if at < 0:
-        size = _add(work, size, _BALANCE, b.main, 0, 0, 0, 0, NEVER_S)
+        size = _add(work, size, _BALANCE, t[MAIN], 0, 0, 0, 0, NEVER_S)
         at = size - 1
     return at, size
 
 
 @nb.njit(nogil=True, cache=True)
-def _counted(p: Any, b: Any, counter: int, use: Any, work: Array, size: int) -> int:
+def _counted(t: Vector, counter: int, use: Any, work: Array, size: int) -> int:
     """Value of a counter in the period of a use."""
-    period = np.int64(0)
-    if b.counters[counter].period:
-        period, _, _ = period_at(p, b.counters[counter].period, use.cycle_day, use.time_zone, use.start_us)
+    period, _, _ = _period(t, t[t[COUNTER] + counter * COUNTER_W + C_PERIOD], use)
     at = _find(work, size, _COUNTER, counter, period)
     return np.int64(work[at].value) if at >= 0 else np.int64(0)
 
 
 @nb.njit(nogil=True, cache=True)
 def _count(
-    p: Any, b: Any, version: int, use: Any, unit: int, units: int, charged: int, work: Array, size: int, entries: Array,
-    count: int, row: int,
+    t: Vector, version: int, use: Any, unit: int, units: int, charged: int, work: Array, size: int, entries: Array, count: int,
+    row: int,
 ) -> tuple[int, int]:  # fmt: skip
     """Add a use to the plan's counters; watched counters report the change."""
-    first = np.int64(b.counted_first[version])
-    for at in range(first, first + b.counted_count[version]):
-        counter = np.int64(b.counted[at])
-        rule = b.counters[counter]
-        amount = charged if rule.unit == _MONEY else (units if rule.unit == unit else np.int64(0))
-        if amount == 0 or not _counts(b, counter, use):
+    plan = t[VERSION] + version * VERSION_W
+    first = t[COUNTED] + t[plan + V_COUNTED]
+    for at in range(first, first + t[plan + V_COUNTEDS]):
+        counter = t[at]
+        rule = t[COUNTER] + counter * COUNTER_W
+        counts = t[rule + C_UNIT]
+        amount = charged if counts == _MONEY else (units if counts == unit else np.int64(0))
+        if amount == 0 or not _counts(t, counter, use):
             continue
-        period, from_s, until_s = np.int64(0), np.int64(0), np.int64(NEVER_S)
-        if rule.period:
-            period, from_s, until_s = period_at(p, rule.period, use.cycle_day, use.time_zone, use.start_us)
+        period, from_s, until_s = _period(t, t[rule + C_PERIOD], use)
         found = _find(work, size, _COUNTER, counter, period)
         if found < 0:
             size = _add(work, size, _COUNTER, counter, period, 0, 0, from_s, until_s)
             found = size - 1
         before = work[found].value
         work[found].value = before + amount
-        if rule.watched:
-            count = _book(entries, count, row, 0, _COUNTED, rule.unit, 0, 0, work[found], amount, before, before + amount, 0)
+        if t[rule + C_WATCHED]:
+            count = _book(entries, count, row, 0, _COUNTED, counts, 0, 0, work[found], amount, before, before + amount, 0)
     return size, count
 
 
 @nb.njit(nogil=True, cache=True)
+def _priced_cover(t: Vector, plan: int, use: Any, begin: int, end: int) -> int:
+    """What the plan behind a priced balance asks for the units that the balance covers; a failure is below zero."""
+    line = line_at(t, version_at(t, plan, use.start_us), use.kind, use.direction, use.zone, use.node)
+    if line < 0:
+        return np.int64(NO_PRICE)
+    if t[t[LINE] + line * LINE_W + L_FREE]:
+        return np.int64(0)
+    return price_use(t, line, use.kind == _VOICE, use.start_us, use.time_zone, begin, end, 0, begin == 0)
+
+
+@nb.njit(nogil=True, cache=True)
 def _cover(
-    p: Any, g: Any, b: Any, use: Any, unit: int, units: int, line: int, work: Array, size: int, used: Array, entries: Array,
-    count: int, row: int, part: int,
+    t: Vector, use: Any, unit: int, units: int, work: Array, size: int, used: Array, entries: Array, count: int, row: int,
+    part: int,
 ) -> tuple[int, int, int, int]:  # fmt: skip
-    """Let unit balances cover a use from its front; units covered, money for priced ones (or a verdict < 0), entries."""
+    """Let unit balances cover a use from its front: units covered, money for priced ones (below zero: failed), entries."""
     covered = np.int64(0)
     money = np.int64(0)
     while covered < units:
-        at = _next(p, b, work, size, used, unit, use)
+        at = _next(t, work, size, used, unit, use)
         if at < 0:
             break
         used[at] = 1
-        rule = b.balances[work[at].definition]
-        want = (units - covered + rule.increment - 1) // rule.increment * rule.increment
-        has = work[at].value * rule.factor_den // rule.factor_num // rule.increment * rule.increment
-        takes = max(min(want, has), 0)
-        if takes < want and rule.blocker:
+        rule = t[BALANCE] + work[at].definition * BALANCE_W
+        increment, num, den = t[rule + B_INCREMENT], t[rule + B_NUM], t[rule + B_DEN]
+        want = (units - covered + increment - 1) // increment * increment
+        has = max(work[at].value * den // num // increment * increment, 0)
+        takes = min(want, has)
+        if takes < want and t[rule + B_BLOCKER]:
             return covered, np.int64(-_BLOCKED), count, part
         if takes == 0:
             continue
-        if rule.rated_by >= 0:
-            version = version_at(g, rule.rated_by, use.start_us)
-            priced = np.int64(-1)
-            if version >= 0:
-                service_row = g.version_row[version, (use.kind * 2 + use.direction) * g.zones + use.zone]
-                if service_row >= 0:
-                    priced = np.int64(g.line_of[service_row, use.node])
-            if priced < 0:
-                return covered, np.int64(-_NO_TARIFF), count, part
-            if p.lines[priced].free == 0:
-                price = price_use(
-                    p, priced, use.kind == _VOICE, use.start_us, use.time_zone, covered, covered + takes, 0, covered == 0
-                )
-                if price < 0:
-                    return covered, np.int64(-_NO_TARIFF if price == NO_PRICE else -_LARGE), count, part
-                money += price
-        amount = (takes * rule.factor_num + rule.factor_den - 1) // rule.factor_den
+        if t[rule + B_RATED_BY] >= 0:
+            price = _priced_cover(t, t[rule + B_RATED_BY], use, covered, covered + takes)
+            if price < 0:
+                return covered, np.int64(-_NO_TARIFF if price == NO_PRICE else -_LARGE), count, part
+            money += price
+        amount = (takes * num + den - 1) // den
         before = work[at].value
         work[at].value = before - amount
         count = _book(
@@ -396,19 +383,19 @@ def _cover(
 
 @nb.njit(nogil=True, cache=True)
 def _pay(
-    p: Any, b: Any, use: Any, total: int, credit_limit: int, work: Array, size: int, used: Array, entries: Array, count: int,
+    t: Vector, use: Any, total: int, credit_limit: int, work: Array, size: int, used: Array, entries: Array, count: int,
     row: int, part: int,
-) -> tuple[int, int, int, int]:  # fmt: skip
-    """Take an amount from money balances, the main one last; verdict, the account's size, entries."""
+) -> tuple[int, int, int]:  # fmt: skip
+    """Take an amount from money balances, the main one last: verdict, the account's size, entries."""
     left = total
     while left > 0:
-        at = _next(p, b, work, size, used, _MONEY, use)
+        at = _next(t, work, size, used, _MONEY, use)
         if at < 0:
             break
         used[at] = 1
         takes = min(left, max(np.int64(work[at].value), 0))
-        if takes < left and b.balances[work[at].definition].blocker:
-            return np.int64(_BLOCKED), size, count, part
+        if takes < left and t[t[BALANCE] + work[at].definition * BALANCE_W + B_BLOCKER]:
+            return np.int64(_BLOCKED), size, count
         if takes == 0:
             continue
         before = work[at].value
@@ -420,15 +407,14 @@ def _pay(
         part += 1
         left -= takes
     if left > 0:
-        at, size = _main(b, work, size)
+        at, size = _main(t, work, size)
         before = work[at].value
         work[at].value = before - left
         count = _book(
             entries, count, row, part, _USAGE, _MONEY, ACCOUNT_BALANCE, ACCOUNT_REVENUE, work[at], left, before,
             before - left, credit_limit,
         )  # fmt: skip
-        part += 1
-    return np.int64(0), size, count, part
+    return np.int64(0), size, count
 
 
 @nb.njit(nogil=True, cache=True)
@@ -440,16 +426,66 @@ def _is_late(work: Array, size: int, start_s: int) -> bool:
 
 
 @nb.njit(nogil=True, cache=True)
+def _total(
+    t: Vector, use: Any, line: int, units: int, list_micros: int, covered: int, money: int, work: Array, size: int
+) -> int:
+    """What a use still costs after allowances; `NO_PRICE` or `TOO_LARGE` where there is no such amount."""
+    rule = t[LINE] + line * LINE_W
+    tiered = t[rule + L_COUNTER] >= 0
+    if t[rule + L_RECORD]:
+        return list_micros if covered < units else np.int64(0)
+    if covered == 0 and not tiered:
+        return list_micros
+    counted = _counted(t, t[rule + L_COUNTER], use, work, size) if tiered else np.int64(0)
+    rest = price_use(t, line, use.kind == _VOICE, use.start_us, use.time_zone, covered, units, counted, covered == 0)
+    return rest if rest < 0 else limited(t, line, money + rest)
+
+
+@nb.njit(nogil=True, cache=True)
+def _take(
+    t: Vector, use: Any, version: int, line: int, units: int, list_micros: int, limit: int, work: Array, size: int,
+    used: Array, entries: Array, count: int, row: int, part: int,
+) -> tuple[int, int, int, int, int]:  # fmt: skip
+    """Charge one use to one account: verdict, money, units covered, the account's size, entries."""
+    unit = np.int64(_UNIT_OF_KIND[use.kind])
+    total = np.int64(0)
+    covered = np.int64(0)
+    if t[t[LINE] + line * LINE_W + L_FREE] == 0:
+        size, count, part = _grant(t, version, use, unit, work, size, entries, count, row, part)
+        for at in range(size):
+            used[at] = 0
+        covered, money, count, part = _cover(t, use, unit, units, work, size, used, entries, count, row, part)
+        if money < 0:
+            return -money, total, covered, size, count
+        total = _total(t, use, line, units, list_micros, covered, money, work, size)
+        if total < 0:
+            return np.int64(_NO_TARIFF if total == NO_PRICE else _LARGE), total, covered, size, count
+        if total > 0:
+            failed, size, count = _pay(t, use, total, limit, work, size, used, entries, count, row, part)
+            if failed:
+                return failed, total, covered, size, count
+    covered = min(covered, units)
+    size, count = _count(t, version, use, unit, units, total, work, size, entries, count, row)
+    return np.int64(0), total, covered, size, count
+
+
+@nb.njit(nogil=True, cache=True)
+def _copy(rows: Array, begin: int, into: Array, at: int, count: int) -> None:
+    for step in range(count):  # a loop, because slices of records are copied through a temporary
+        into[at + step] = rows[begin + step]
+
+
+@nb.njit(nogil=True, cache=True)
 def _grown(array: Array, size: int, fresh: Array) -> Array:
-    fresh[:size] = array[:size]
+    _copy(array, 0, fresh, 0, size)
     return fresh
 
 
 @nb.njit(nogil=True, cache=True)
 def _charge(
-    p: Any, g: Any, b: Any, offsets: Array, rows: Array, order: Array, first: Array, kind: Array, direction: Array,
-    start_us: Array, units: Array, version: Array, line: Array, node: Array, zone: Array, list_micros: Array, verdict: Array,
-    charged: Array, covered_units: Array, late: Array,
+    t: Vector, offsets: Array, rows: Array, order: Array, first: Array, kind: Array, direction: Array, start_us: Array,
+    units: Array, version: Array, line: Array, node: Array, zone: Array, list_micros: Array, verdict: Array, charged: Array,
+    covered_units: Array, late: Array,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     groups = len(offsets) - 1
     out_offsets = np.zeros(groups + 1, np.int64)
@@ -462,33 +498,27 @@ def _charge(
     used = np.zeros(64, np.uint8)
     for group in range(groups):
         size = offsets[group + 1] - offsets[group]
-        walk_in = size == 0
-        room = size + (first[group + 1] - first[group]) * b.most_new + 2
-        if room > len(work):
-            room = max(room, 2 * len(work)) if room < 4096 else room
-            work = np.empty(room, ACCOUNT_ROW)
-            saved = np.empty(room, ACCOUNT_ROW)
-            used = np.zeros(room, np.uint8)
-        work[:size] = rows[offsets[group] : offsets[group + 1]]
+        if size > len(work):
+            work = np.empty(2 * size, ACCOUNT_ROW)
+        _copy(rows, offsets[group], work, 0, size)
         for at in range(first[group], first[group + 1]):
             row = order[at]
             start = start_us[row]
             start_s = start // 1_000_000
-            if walk_in:
-                cycle = np.int64(b.default_cycle_day)
-                size = _add(
-                    work, size, _SUBSCRIPTION, g.default_plan, 0, 0, b.default_zone + 65536 * cycle, 0, NEVER_S
-                )
-                walk_in = False
-            if count + 2 * (size + b.most_new) + 8 > len(entries):
-                entries = _grown(entries, count, np.empty(2 * len(entries) + 4 * (size + b.most_new), ENTRY))
-            size, count, part = _expire(b, work, size, start_s, entries, count, row)
-            subscription = subscription_at(work, 0, size, start_s)
-            if subscription < 0:
-                verdict[row] = _NO_TARIFF
+            if size == 0:
+                packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
+                size = _add(work, size, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, 0, packed, 0, NEVER_S)
+            if size + t[MOST_NEW] + 2 > min(len(work), len(saved)):
+                work = _grown(work, size, np.empty(2 * len(work) + t[MOST_NEW], ACCOUNT_ROW))
+                saved, used = np.empty(len(work), ACCOUNT_ROW), np.zeros(len(work), np.uint8)
+            if count + 2 * (size + t[MOST_NEW]) + 8 > len(entries):
+                entries = _grown(entries, count, np.empty(2 * len(entries) + 4 * (size + t[MOST_NEW]), ENTRY))
+            size, count, part = _expire(t, work, size, start_s, entries, count, row)
+            late[row] = _is_late(work, size, start_s)
+            if line[row] < 0 or (units[row] == 0 and list_micros[row] == 0):
                 continue
+            subscription = subscription_at(work, 0, size, start_s)
             packed = np.int64(work[subscription].granted)
-            limit = np.int64(work[subscription].value)
             use = Use(
                 np.int64(kind[row]),
                 np.int64(direction[row]),
@@ -498,55 +528,22 @@ def _charge(
                 packed & 0xFFFF,
                 packed >> 16,
             )
-            late[row] = _is_late(work, size, start_s)
-            at_line = np.int64(line[row])
-            if at_line < 0 or units[row] == 0 and list_micros[row] == 0:
-                continue
             kept_size, kept_count = size, count
-            saved[:size] = work[:size]
-            unit = np.int64(_UNIT_OF_KIND[kind[row]])
-            total = np.int64(0)
-            covered = np.int64(0)
-            failed = np.int64(0)
-            rule = p.lines[at_line]
-            if rule.free == 0:
-                size, count, part = _grant(p, b, version[row], use, unit, work, size, entries, count, row, part)
-                used[:size] = 0
-                covered, money, count, part = _cover(
-                    p, g, b, use, unit, units[row], at_line, work, size, used, entries, count, row, part
-                )
-                if money < 0:
-                    failed = -money
-                elif covered == 0 and rule.tiered == 0:
-                    total = list_micros[row]
-                elif rule.record_price:
-                    total = list_micros[row] if covered < units[row] else np.int64(0)
-                else:
-                    before = _counted(p, b, rule.counter, use, work, size) if rule.tiered else np.int64(0)
-                    rest = price_use(
-                        p, at_line, kind[row] == _VOICE, start, use.time_zone, covered, units[row], before, covered == 0
-                    )
-                    if rest < 0:
-                        failed = np.int64(_NO_TARIFF if rest == NO_PRICE else _LARGE)
-                    else:
-                        total = limited(p, at_line, money + rest)
-                if failed == 0 and total > 0:
-                    failed, size, count, part = _pay(
-                        p, b, use, total, limit, work, size, used, entries, count, row, part
-                    )
+            _copy(work, 0, saved, 0, size)
+            failed, total, covered, size, count = _take(
+                t, use, np.int64(version[row]), np.int64(line[row]), units[row], list_micros[row],
+                np.int64(work[subscription].value), work, size, used, entries, count, row, part,
+            )  # fmt: skip
             if failed:
                 verdict[row] = failed
                 size, count = kept_size, kept_count
-                work[:size] = saved[:size]
+                _copy(saved, 0, work, 0, size)
                 continue
             charged[row] = total
-            covered_units[row] = min(covered, units[row])
-            size, count = _count(
-                p, b, version[row], use, unit, units[row], total, work, size, entries, count, row
-            )
+            covered_units[row] = covered
         if written + size > len(out_rows):
             out_rows = _grown(out_rows, written, np.empty(2 * (written + size), ACCOUNT_ROW))
-        out_rows[written : written + size] = work[:size]
+        _copy(work, 0, out_rows, written, size)
         written += size
         out_offsets[group + 1] = written
     return out_offsets, out_rows[:written], entries[:count]
@@ -562,9 +559,7 @@ def charge(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outc
     charged, covered = np.zeros(size, np.int64), np.zeros(size, np.int64)
     late = np.zeros(size, np.bool_)
     offsets, rows, entries = _charge(
-        pack(catalogue),
-        guide(catalogue),
-        rules(catalogue),
+        vectors(catalogue).t,
         accounts.offsets,
         accounts.rows,
         order,

@@ -5,12 +5,10 @@ A period is named by its first local day, counted from 1970-01-01; months begin 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba as nb
 import numpy as np
 
-from trunkline.charging.price import DAY_S, offset_at
+from trunkline.charging.price import DAY_S, Vector, offset_at
 
 NO_PERIOD, DAILY, WEEKLY, MONTHLY = range(4)
 
@@ -41,17 +39,17 @@ def date_of(days: int) -> tuple[int, int, int]:
 
 
 @nb.njit(nogil=True, cache=True)
-def _midnight_s(p: Any, zone: int, day: int) -> int:
+def _midnight_s(t: Vector, zone: int, day: int) -> int:
     guess = np.int64(day) * DAY_S
-    offset, _ = offset_at(p, zone, guess * 1_000_000)
-    offset, _ = offset_at(p, zone, (guess - offset) * 1_000_000)
+    offset, _ = offset_at(t, zone, guess * 1_000_000)
+    offset, _ = offset_at(t, zone, (guess - offset) * 1_000_000)
     return guess - offset
 
 
 @nb.njit(nogil=True, cache=True)
-def period_at(p: Any, every: int, cycle_day: int, zone: int, us: int) -> tuple[int, int, int]:
+def period_at(t: Vector, every: int, cycle_day: int, zone: int, us: int) -> tuple[int, int, int]:
     """Name of the period that holds a moment, its first second and the first second after it (both UTC)."""
-    offset, _ = offset_at(p, zone, us)
+    offset, _ = offset_at(t, zone, us)
     day = (us // 1_000_000 + offset) // DAY_S
     if every == DAILY:
         first, after = day, day + 1
@@ -66,4 +64,4 @@ def period_at(p: Any, every: int, cycle_day: int, zone: int, us: int) -> tuple[i
                 year, month = year - 1, 12
         first = day_of(year, month, cycle_day)
         after = day_of(year + 1, 1, cycle_day) if month == 12 else day_of(year, month + 1, cycle_day)
-    return first, _midnight_s(p, zone, first), _midnight_s(p, zone, after)
+    return first, _midnight_s(t, zone, first), _midnight_s(t, zone, after)

@@ -8,15 +8,47 @@ border. Each stretch is rounded once, by its rate's own rule, and no float takes
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, NamedTuple, TypeVar
-
 import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from trunkline.charging.tariffs.catalogue import FOREVER, Catalogue
+from trunkline.charging.tariffs.catalogue import FOREVER
+from trunkline.charging.vector import (
+    BAND,
+    DAY,
+    L_BAND,
+    L_MAX,
+    L_MIN,
+    L_SCHEDULE,
+    LINE,
+    LINE_W,
+    OFFSET,
+    R_DEN,
+    R_FEE,
+    R_MODE,
+    R_STEP,
+    R_TIER,
+    R_TIERS,
+    RATE,
+    RATE_W,
+    S_FROM,
+    S_INCREMENT,
+    S_PRICE,
+    SCH_SPECIAL,
+    SCH_SPECIALS,
+    SCHEDULE,
+    SCHEDULE_W,
+    SEGMENT,
+    SLOT,
+    SLOT_W,
+    SPECIAL,
+    T_FROM,
+    T_SLOT,
+    T_SLOTS,
+    TIER,
+    TIER_W,
+    ZONE,
+)
 from trunkline.kernel.money import Rounding
 
 NO_PRICE = -1
@@ -24,176 +56,61 @@ TOO_LARGE = -2
 LARGEST = np.int64(2**62)
 
 DAY_S = 86_400
-KEPT_CATALOGUES = 8
 _UP, _DOWN, _HALF_UP = int(Rounding.UP), int(Rounding.DOWN), int(Rounding.HALF_UP)
-Array = npt.NDArray[Any]
-Packed = TypeVar("Packed")
-
-LINE = np.dtype(
-    [
-        ("schedule", "i4"),
-        ("band_first", "i4"),
-        ("counter", "i4"),
-        ("free", "u1"),
-        ("record_price", "u1"),
-        ("tiered", "u1"),
-        ("pad", "u1"),
-        ("max_cost", "i8"),
-        ("min_charge", "i8"),
-    ]
-)
-RATE = np.dtype(
-    [
-        ("den", "i8"),
-        ("step", "i8"),
-        ("fee", "i8"),
-        ("tier_first", "i4"),
-        ("tier_count", "i4"),
-        ("mode", "i8"),
-    ]
-)
-TIER = np.dtype([("from_units", "i8"), ("slot_first", "i4"), ("slot_count", "i4")])
-SLOT = np.dtype([("from_units", "i8"), ("increment", "i8"), ("price", "i8")])
-
-
-class Prices(NamedTuple):
-    """The catalogue's pricing arrays, packed so that what is used together lies together."""
-
-    lines: Array
-    band_rate: Array
-    rates: Array
-    tiers: Array
-    slots: Array
-    schedule_day: Array
-    special_first: Array
-    special_count: Array
-    special_day: Array
-    special_type: Array
-    day_first: Array
-    day_count: Array
-    segment_start_s: Array
-    segment_band: Array
-    zone_first: Array
-    zone_count: Array
-    offset_from_us: Array
-    offset_s: Array
-
-
-def _packed(dtype: np.dtype[Any], columns: dict[str, Array]) -> Array:
-    rows = np.zeros(len(next(iter(columns.values()))), dtype)
-    for name, column in columns.items():
-        rows[name] = column
-    return rows
-
-
-def per_catalogue(build: Callable[[Catalogue], Packed]) -> Callable[[Catalogue], Packed]:
-    """Keep what `build` makes of a catalogue, for the few catalogues in use."""
-    kept: dict[int, tuple[Catalogue, Packed]] = {}  # holding the catalogue keeps its id from being used again
-
-    @wraps(build)
-    def of(catalogue: Catalogue) -> Packed:
-        if id(catalogue) not in kept:
-            while len(kept) >= KEPT_CATALOGUES:
-                kept.pop(next(iter(kept)))
-            kept[id(catalogue)] = (catalogue, build(catalogue))
-        return kept[id(catalogue)][1]
-
-    return of
-
-
-@per_catalogue
-def pack(catalogue: Catalogue) -> Prices:
-    """The pricing arrays of a catalogue."""
-    t = catalogue.tables
-    return Prices(
-        lines=_packed(
-            LINE,
-            {
-                "schedule": t.line_schedule,
-                "band_first": t.line_band_first,
-                "counter": t.line_counter,
-                "free": t.line_free,
-                "record_price": t.line_record_price,
-                "tiered": t.line_counter >= 0,
-                "max_cost": t.line_max_cost,
-                "min_charge": t.line_min_charge,
-            },
-        ),
-        band_rate=t.band_rate,
-        rates=_packed(
-            RATE,
-            {
-                "den": t.rate_den,
-                "step": t.rate_step,
-                "fee": t.rate_fee,
-                "tier_first": t.rate_tier_first,
-                "tier_count": t.rate_tier_count,
-                "mode": t.rate_mode,
-            },
-        ),
-        tiers=_packed(
-            TIER, {"from_units": t.tier_from, "slot_first": t.tier_slot_first, "slot_count": t.tier_slot_count}
-        ),
-        slots=_packed(SLOT, {"from_units": t.slot_from, "increment": t.slot_increment, "price": t.slot_price}),
-        schedule_day=t.schedule_day,
-        special_first=t.schedule_special_first,
-        special_count=t.schedule_special_count,
-        special_day=t.special_day,
-        special_type=t.special_type,
-        day_first=t.day_first,
-        day_count=t.day_count,
-        segment_start_s=t.segment_start_s,
-        segment_band=t.segment_band,
-        zone_first=t.zone_first,
-        zone_count=t.zone_count,
-        offset_from_us=t.offset_from_us,
-        offset_s=t.offset_s,
-    )
+Vector = npt.NDArray[np.int64]
 
 
 @nb.njit(nogil=True, cache=True)
-def offset_at(p: Any, zone: int, us: int) -> tuple[int, int]:
+def offset_at(t: Vector, zone: int, us: int) -> tuple[int, int]:
     """Seconds that a zone's clocks are ahead of UTC at a moment, and the moment (us) at which that ends."""
-    low = np.int64(p.zone_first[zone])
-    end = low + p.zone_count[zone]
+    low = t[t[ZONE] + 2 * zone]
+    end = low + t[t[ZONE] + 2 * zone + 1]
     high = end
+    base = t[OFFSET]
     while high - low > 1:
         middle = (low + high) >> 1
-        if p.offset_from_us[middle] <= us:
+        if t[base + 2 * middle] <= us:
             low = middle
         else:
             high = middle
-    until = p.offset_from_us[low + 1] if low + 1 < end else FOREVER
-    return np.int64(p.offset_s[low]), until
+    until = t[base + 2 * (low + 1)] if low + 1 < end else np.int64(FOREVER)
+    return t[base + 2 * low + 1], until
 
 
 @nb.njit(nogil=True, cache=True)
-def band_at(p: Any, schedule: int, zone: int, us: int) -> tuple[int, int]:
-    """Time band of a schedule at a moment in a zone, and the moment (us) up to which it surely holds."""
-    offset, until = offset_at(p, zone, us)
-    local_us = us + offset * 1_000_000
-    second = local_us // 1_000_000
-    day = second // DAY_S
-    of_day = second - day * DAY_S
-    day_type = p.schedule_day[schedule, (day + 3) % 7]  # 1970-01-01 was a Thursday
-    low = np.int64(p.special_first[schedule])
-    high = low + p.special_count[schedule]
+def _day_type(t: Vector, schedule: int, day: int) -> int:
+    """Day type of a local day: a special day's own, else its weekday's."""
+    base = t[SCHEDULE] + schedule * SCHEDULE_W
+    begin = t[base + SCH_SPECIAL]
+    end = begin + t[base + SCH_SPECIALS]
+    low, high = begin, end
     while low < high:
         middle = (low + high) >> 1
-        if p.special_day[middle] < day:
+        if t[t[SPECIAL] + 2 * middle] < day:
             low = middle + 1
         else:
             high = middle
-    if low < p.special_first[schedule] + p.special_count[schedule] and p.special_day[low] == day:
-        day_type = p.special_type[low]
-    first = np.int64(p.day_first[day_type])
-    last = first + p.day_count[day_type] - 1
-    at = first
-    while at < last and p.segment_start_s[at + 1] <= of_day:
+    if low < end and t[t[SPECIAL] + 2 * low] == day:
+        return t[t[SPECIAL] + 2 * low + 1]
+    return t[base + (day + 3) % 7]  # 1970-01-01 was a Thursday
+
+
+@nb.njit(nogil=True, cache=True)
+def band_at(t: Vector, schedule: int, zone: int, us: int) -> tuple[int, int]:
+    """Time band of a schedule at a moment in a zone, and the moment (us) up to which it surely holds."""
+    offset, until = offset_at(t, zone, us)
+    second = us // 1_000_000 + offset
+    day = second // DAY_S
+    of_day = second - day * DAY_S
+    day_type = _day_type(t, schedule, day)
+    at = t[t[DAY] + 2 * day_type]
+    last = at + t[t[DAY] + 2 * day_type + 1] - 1
+    base = t[SEGMENT]
+    while at < last and t[base + 2 * (at + 1)] <= of_day:
         at += 1
-    border_s = np.int64(p.segment_start_s[at + 1]) if at < last else np.int64(DAY_S)
+    border_s = t[base + 2 * (at + 1)] if at < last else np.int64(DAY_S)
     border_us = (day * DAY_S + border_s - offset) * 1_000_000
-    return np.int64(p.segment_band[at]), min(until, border_us)
+    return t[base + 2 * at + 1], min(until, border_us)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -212,31 +129,29 @@ def rounded(numerator: int, denominator: int, mode: int) -> int:
 
 
 @nb.njit(nogil=True, cache=True)
-def _slots(p: Any, tier: int, begin: int, end: int) -> tuple[int, int]:
+def _slots(t: Vector, tier: int, begin: int, end: int) -> tuple[int, int]:
     """Numerator of the increments from `begin` until `end` is passed, and where they stop."""
-    first = np.int64(p.tiers[tier].slot_first)
-    last = first + p.tiers[tier].slot_count - 1
+    at = t[SLOT] + t[t[TIER] + tier * TIER_W + T_SLOT] * SLOT_W
+    last = at + (t[t[TIER] + tier * TIER_W + T_SLOTS] - 1) * SLOT_W
     numerator = np.int64(0)
-    position = begin
-    for at in range(first, last + 1):
-        border = p.slots[at + 1].from_units if at < last else LARGEST
-        if position >= border:
-            continue
-        increment = p.slots[at].increment
-        price = p.slots[at].price
-        count = (min(end, border) - position + increment - 1) // increment
-        if price > 0 and count > (LARGEST - numerator) // price:
-            return np.int64(TOO_LARGE), position
-        numerator += count * price
-        position += count * increment
-        if position >= end:
-            break
+    position = np.int64(begin)
+    while at <= last and position < end:
+        border = t[at + SLOT_W + S_FROM] if at < last else LARGEST
+        if position < border:
+            increment = t[at + S_INCREMENT]
+            price = t[at + S_PRICE]
+            count = (min(end, border) - position + increment - 1) // increment
+            if price > 0 and count > (LARGEST - numerator) // price:
+                return np.int64(TOO_LARGE), position
+            numerator += count * price
+            position += count * increment
+        at += SLOT_W
     return numerator, position
 
 
 @nb.njit(nogil=True, cache=True)
 def price_use(
-    p: Any, line: int, timed: bool, start_us: int, zone: int, begin: int, end: int, counted: int, fee: bool
+    t: Vector, line: int, timed: bool, start_us: int, zone: int, begin: int, end: int, counted: int, fee: bool
 ) -> int:
     """Micro-units for the units `begin`..`end` of a use; `NO_PRICE` or `TOO_LARGE` where there is none.
 
@@ -246,47 +161,50 @@ def price_use(
     total = np.int64(0)
     if end <= begin:
         return total
-    schedule = np.int64(p.lines[line].schedule)
-    band_first = np.int64(p.lines[line].band_first)
+    schedule = t[t[LINE] + line * LINE_W + L_SCHEDULE]
+    bands = t[BAND] + t[t[LINE] + line * LINE_W + L_BAND]
     position = np.int64(begin)
     band = np.int64(0)
     until_us = np.int64(FOREVER)
     if schedule >= 0:
-        band, until_us = band_at(p, schedule, zone, start_us + (position * 1000 if timed else 0))
+        band, until_us = band_at(t, schedule, zone, start_us + (position * 1000 if timed else 0))
     while position < end:
-        rate = p.band_rate[band_first + band]
-        if rate < 0:
+        number = t[bands + band]
+        if number < 0:
             return np.int64(NO_PRICE)
-        den = p.rates[rate].den
+        rate = t[RATE] + number * RATE_W
         border = np.int64(end)
         if timed and until_us < FOREVER:
             border = min(border, (until_us - start_us + 999) // 1000)
-        tier = np.int64(p.rates[rate].tier_first)
-        last = tier + p.rates[rate].tier_count - 1
-        while tier < last and p.tiers[tier + 1].from_units <= counted + position:
+        tier = t[rate + R_TIER]
+        last = tier + t[rate + R_TIERS] - 1
+        while tier < last and t[t[TIER] + (tier + 1) * TIER_W + T_FROM] <= counted + position:
             tier += 1
         if tier < last:
-            border = min(border, p.tiers[tier + 1].from_units - counted)
-        numerator, position = _slots(p, tier, position, border)
+            border = min(border, t[t[TIER] + (tier + 1) * TIER_W + T_FROM] - counted)
+        numerator, position = _slots(t, tier, position, border)
         if numerator < 0:
             return np.int64(TOO_LARGE)
+        den = t[rate + R_DEN]
         if fee:
-            numerator += p.rates[rate].fee * den
+            numerator += t[rate + R_FEE] * den
             fee = False
-        step = p.rates[rate].step
-        total += rounded(numerator, den * step, p.rates[rate].mode) * step
+        step = t[rate + R_STEP]
+        total += rounded(numerator, den * step, t[rate + R_MODE]) * step
         if total < 0 or total > LARGEST:
             return np.int64(TOO_LARGE)
         if timed and schedule >= 0 and position < end:
-            band, until_us = band_at(p, schedule, zone, start_us + position * 1000)
+            band, until_us = band_at(t, schedule, zone, start_us + position * 1000)
     return total
 
 
 @nb.njit(nogil=True, cache=True)
-def limited(p: Any, line: int, total: int) -> int:
+def limited(t: Vector, line: int, total: int) -> int:
     """A use's amount after its line's minimum charge and maximum cost."""
-    if total > 0 and total < p.lines[line].min_charge:
-        total = p.lines[line].min_charge
-    if p.lines[line].max_cost >= 0 and total > p.lines[line].max_cost:
-        total = p.lines[line].max_cost
+    least = t[t[LINE] + line * LINE_W + L_MIN]
+    most = t[t[LINE] + line * LINE_W + L_MAX]
+    if 0 < total < least:
+        total = least
+    if most >= 0 and total > most:
+        total = most
     return total

@@ -7,15 +7,42 @@ never dropped. Zero units (a call that nobody answered) cost nothing and need no
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba as nb
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trunkline.charging.price import NO_PRICE, TOO_LARGE, limited, pack, per_catalogue, price_use
+from trunkline.charging.price import NO_PRICE, limited, price_use
 from trunkline.charging.tariffs.catalogue import NONE, Catalogue
+from trunkline.charging.vector import (
+    DEFAULT_PLAN,
+    DEFAULT_ZONE,
+    L_FREE,
+    L_RECORD,
+    LINE,
+    LINE_OF,
+    LINE_W,
+    MCC,
+    MCCS,
+    NODES,
+    PLAN,
+    PLANS,
+    PLMN,
+    PLMN_DEFAULT,
+    PLMNS,
+    RANGE_HEAD,
+    RANGE_NODE,
+    RANGES,
+    SERVICE,
+    SERVICES,
+    V_FROM,
+    VERSION,
+    VERSION_W,
+    ZONES,
+    vectors,
+)
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import locate
@@ -23,6 +50,8 @@ from trunkline.records.charging import RowKind
 from trunkline.records.usage import REJECTED, Direction, Kind
 
 Array = npt.NDArray[Any]
+Vector = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
 
 _SUBSCRIPTION = int(RowKind.SUBSCRIPTION)
 _VOICE, _SMS, _DATA = int(Kind.VOICE), int(Kind.SMS), int(Kind.DATA)
@@ -32,89 +61,48 @@ _TERMINATING = int(Direction.TERMINATING)
 _REASONS = ("", "unknown_subscriber", "no_plan_at_time", "tariff_not_found", "too_large", "wrong_currency")
 _UNKNOWN, _NO_PLAN, _NO_TARIFF, _LARGE, _CURRENCY = range(1, 6)
 
-_HEADS = 1 << 16
-
-
-class Guide(NamedTuple):
-    """The catalogue's arrays that lead from a use to its line."""
-
-    head: Array  # i4 [65537]: first range that may hold words with these 16 leading bits
-    range_first: Array
-    range_last: Array
-    range_node: Array
-    plmn: Array
-    plmn_zone: Array
-    mcc: Array
-    mcc_zone: Array
-    plmn_default: int
-    zones: int
-    plan_version_first: Array
-    plan_version_count: Array
-    version_from_us: Array
-    version_row: Array
-    line_of: Array
-    default_plan: int
-    default_zone: int
-
-
-@per_catalogue
-def guide(catalogue: Catalogue) -> Guide:
-    """The guiding arrays of a catalogue, with an index over the leading four digits of its prefixes."""
-    t = catalogue.tables
-    heads = np.arange(_HEADS + 1, dtype=np.uint64) << np.uint64(48)
-    head = np.searchsorted(t.range_last, heads[:-1], side="left").astype(np.int32)
-    return Guide(
-        head=np.append(head, np.int32(len(t.range_first))),
-        range_first=t.range_first,
-        range_last=t.range_last,
-        range_node=t.range_node,
-        plmn=t.plmn,
-        plmn_zone=t.plmn_zone,
-        mcc=t.mcc,
-        mcc_zone=t.mcc_zone,
-        plmn_default=t.plmn_default,
-        zones=t.zones,
-        plan_version_first=t.plan_version_first,
-        plan_version_count=t.plan_version_count,
-        version_from_us=t.version_from_us,
-        version_row=t.version_row,
-        line_of=t.line_of,
-        default_plan=catalogue.default_plan,
-        default_zone=catalogue.default_zone,
-    )
-
 
 @nb.njit(nogil=True, cache=True)
-def node_of(g: Any, word: np.uint64) -> int:
+def node_of(t: Vector, ranges: Words, word: np.uint64) -> int:
     """Node of one dial word by longest prefix; 0 where nothing matches."""
-    bits = np.int64(word >> np.uint64(48))
-    low = np.int64(g.head[bits])
-    high = np.int64(g.head[bits + 1]) + 1
-    high = min(high, len(g.range_first))
+    lead = np.int64(word >> np.uint64(48))
+    low = t[t[RANGE_HEAD] + lead]
+    high = min(t[t[RANGE_HEAD] + lead + 1] + 1, t[RANGES])
     while low < high:
         middle = (low + high) >> 1
-        if g.range_last[middle] < word:
+        if ranges[2 * middle + 1] < word:
             low = middle + 1
         else:
             high = middle
-    if low < len(g.range_first) and g.range_first[low] <= word <= g.range_last[low]:
-        return np.int64(g.range_node[low])
+    if low < t[RANGES] and ranges[2 * low] <= word <= ranges[2 * low + 1]:
+        return t[t[RANGE_NODE] + low]
     return np.int64(0)
 
 
 @nb.njit(nogil=True, cache=True)
-def zone_of(g: Any, plmn: int) -> int:
+def _lookup(t: Vector, table: int, size: int, wanted: int) -> int:
+    """Second column of the row whose first column is `wanted`, in a table that ascends by it; -2 when absent."""
+    low, high = np.int64(0), np.int64(size)
+    while low < high:
+        middle = (low + high) >> 1
+        if t[t[table] + 2 * middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    if low < size and t[t[table] + 2 * low] == wanted:
+        return t[t[table] + 2 * low + 1]
+    return np.int64(-2)
+
+
+@nb.njit(nogil=True, cache=True)
+def zone_of(t: Vector, plmn: int) -> int:
     """Roaming zone of a visited network: by its own entry, by its country (MCC), else the default zone."""
     if plmn == 0:
         return np.int64(0)
-    at = np.searchsorted(g.plmn, np.uint32(plmn))
-    if at < len(g.plmn) and g.plmn[at] == plmn:
-        return np.int64(g.plmn_zone[at])
-    mcc = plmn // 100 if plmn < 100_000 else plmn // 1000
-    at = np.searchsorted(g.mcc, np.uint16(mcc))
-    if at < len(g.mcc) and g.mcc[at] == mcc:
-        return np.int64(g.mcc_zone[at])
-    return np.int64(g.plmn_default)
+    zone = _lookup(t, PLMN, t[PLMNS], plmn)
+    if zone == -2:
+        zone = _lookup(t, MCC, t[MCCS], plmn // 100 if plmn < 100_000 else plmn // 1000)
+    return t[PLMN_DEFAULT] if zone == -2 else zone
 
 
 @nb.njit(nogil=True, cache=True)
@@ -132,48 +120,41 @@ def subscription_at(rows: Array, first: int, last: int, start_s: int) -> int:
 
 
 @nb.njit(nogil=True, cache=True)
-def version_at(g: Any, plan: int, start_us: int) -> int:
+def version_at(t: Vector, plan: int, start_us: int) -> int:
     """Version of a plan in force at a moment; -1 when there is none."""
-    if plan < 0 or plan >= len(g.plan_version_first):
-        return -1
-    first = np.int64(g.plan_version_first[plan])
-    at = first + g.plan_version_count[plan] - 1
-    while at >= first and g.version_from_us[at] > start_us:
+    if plan < 0 or plan >= t[PLANS]:
+        return np.int64(-1)
+    first = t[t[PLAN] + 2 * plan]
+    at = first + t[t[PLAN] + 2 * plan + 1] - 1
+    while at >= first and t[t[VERSION] + at * VERSION_W + V_FROM] > start_us:
         at -= 1
-    return at if at >= first else -1
+    return at if at >= first else np.int64(-1)
+
+
+@nb.njit(nogil=True, cache=True)
+def line_at(t: Vector, version: int, kind: int, direction: int, zone: int, node: int) -> int:
+    """Line that a plan version has for a service to a node; -1 when it has none."""
+    if version < 0 or zone < 0:
+        return np.int64(-1)
+    service = (kind * 2 + direction) * t[ZONES] + zone
+    row = t[t[SERVICE] + version * t[SERVICES] + service]
+    return t[t[LINE_OF] + row * t[NODES] + node] if row >= 0 else np.int64(-1)
 
 
 @nb.njit(nogil=True, cache=True)
 def _rate(
-    p: Any,
-    g: Any,
-    groups: Array,
-    offsets: Array,
-    rows: Array,
-    kind: Array,
-    direction: Array,
-    calling: Array,
-    called: Array,
-    start_us: Array,
-    plmn: Array,
-    class_node: Array,
-    units: Array,
-    amount: Array,
-    verdict: Array,
-    version: Array,
-    line: Array,
-    node: Array,
-    zone: Array,
-    price: Array,
-) -> None:
+    t: Vector, ranges: Words, groups: Array, offsets: Array, rows: Array, kind: Array, direction: Array, calling: Array,
+    called: Array, start_us: Array, plmn: Array, class_node: Array, units: Array, amount: Array, verdict: Array, version: Array,
+    line: Array, node: Array, zone: Array, price: Array,
+) -> None:  # fmt: skip
     for row in range(len(groups)):
         if verdict[row] != 0:
             continue
         first = offsets[groups[row]]
         last = offsets[groups[row] + 1]
         start = start_us[row]
-        plan = np.int64(g.default_plan)
-        time_zone = np.int64(g.default_zone)
+        plan = t[DEFAULT_PLAN]
+        time_zone = t[DEFAULT_ZONE]
         if first < last:
             found = subscription_at(rows, first, last, start // 1_000_000)
             if found < 0:
@@ -184,40 +165,35 @@ def _rate(
         elif plan < 0:
             verdict[row] = _UNKNOWN
             continue
-        at = version_at(g, plan, start)
-        version[row] = max(at, 0)
-        k = np.int64(kind[row])
-        d = np.int64(direction[row])
-        if k <= _SMS:
-            n = node_of(g, calling[row] if d == _TERMINATING else called[row])
-        else:
-            n = np.int64(class_node[row])
-        node[row] = n
-        z = zone_of(g, np.int64(plmn[row]))
-        zone[row] = z
-        found_line = np.int64(NONE)
-        if at >= 0 and z >= 0:
-            service_row = np.int64(g.version_row[at, (k * 2 + d) * g.zones + z])
-            if service_row >= 0:
-                found_line = np.int64(g.line_of[service_row, n])
-        line[row] = found_line
-        if units[row] == 0 and found_line < 0 and at >= 0:
-            continue
-        if found_line < 0:
+        at = version_at(t, plan, start)
+        if at < 0:
             verdict[row] = _NO_TARIFF
             continue
-        total = np.int64(0)
-        if p.lines[found_line].record_price:
-            total = amount[row]
-        elif not p.lines[found_line].free:
-            total = price_use(p, found_line, k == _VOICE, start, time_zone, 0, units[row], 0, True)
-            if total == NO_PRICE:
+        version[row] = at
+        k = np.int64(kind[row])
+        d = np.int64(direction[row])
+        n = np.int64(class_node[row])
+        if k <= _SMS:
+            n = node_of(t, ranges, calling[row] if d == _TERMINATING else called[row])
+        z = zone_of(t, np.int64(plmn[row]))
+        found_line = line_at(t, at, k, d, z, n)
+        node[row] = n
+        zone[row] = z
+        line[row] = found_line
+        if found_line < 0:
+            if units[row] != 0:
                 verdict[row] = _NO_TARIFF
+            continue
+        base = t[LINE] + found_line * LINE_W
+        total = np.int64(0)
+        if t[base + L_RECORD]:
+            total = amount[row]
+        elif t[base + L_FREE] == 0:
+            total = price_use(t, found_line, k == _VOICE, start, time_zone, 0, units[row], 0, True)
+            if total < 0:
+                verdict[row] = _NO_TARIFF if total == NO_PRICE else _LARGE
                 continue
-            if total == TOO_LARGE:
-                verdict[row] = _LARGE
-                continue
-        price[row] = limited(p, found_line, total)
+        price[row] = limited(t, found_line, total)
 
 
 def class_nodes(batch: pl.DataFrame, catalogue: Catalogue) -> npt.NDArray[np.int32]:
@@ -254,11 +230,12 @@ def rate(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcom
         verdict[foreign.to_numpy()] = _CURRENCY
     version, line = np.zeros(size, np.uint16), np.full(size, NONE, np.int32)
     node, zone, price = np.zeros(size, np.int32), np.zeros(size, np.int32), np.zeros(size, np.int64)
+    known = vectors(catalogue)
     groups = locate(accounts.keys, batch["subscriber"].to_numpy())
     assert size == 0 or groups.min() >= 0, "the engine gave no state for a subscriber of the batch"
     _rate(
-        pack(catalogue),
-        guide(catalogue),
+        known.t,
+        known.ranges,
         groups,
         accounts.offsets,
         accounts.rows,
