@@ -1,0 +1,87 @@
+"""The order in which records reach us: what ended in an hour, what was held up before, and copies of both.
+
+Hours are made one after the other; between them only what is still on its way is kept, so memory does not grow
+with the length of the simulation. What has not arrived when the last hour ends arrives together after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from trunkline.simulator.faults import DAMAGES, Fault, afflict
+from trunkline.simulator.lines import MISSING, Ints
+from trunkline.simulator.rhythm import HOUR_S
+from trunkline.simulator.schema import print_lines
+from trunkline.simulator.usage import World, usage_of
+
+HOUR_US = HOUR_S * 1_000_000
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """The records that arrive within an hour, in their order, and their lines (`ends`: where each ends)."""
+
+    number: int
+    start_us: int
+    end_us: int
+    rows: pl.DataFrame
+    text: bytes
+    ends: Ints
+
+
+@dataclass(frozen=True)
+class Born:
+    """The records of usage that began in an hour, with their faults, before they are put in order of arrival."""
+
+    number: int
+    rows: pl.DataFrame
+
+
+def arrivals(world: World) -> Iterator[tuple[Born | None, Arrivals]]:
+    """Hour by hour what is made and what arrives; last, what was still on its way."""
+    hours = world.settings.hours
+    on_the_way: list[pl.DataFrame] = []
+    for number in range(hours):
+        hour = world.hour(number)
+        born = Born(number, afflict(usage_of(world, hour), world.settings, number))
+        here, later = _split(pl.concat([*on_the_way, born.rows]), hour.start_us + HOUR_US)
+        on_the_way = [later]
+        yield born, _printed(number, hour.start_us, hour.start_us + HOUR_US, here)
+    end_us = world.start_us + hours * HOUR_US
+    stragglers = pl.concat(on_the_way).sort("due_us", maintain_order=True)
+    yield None, _printed(hours, end_us, end_us, stragglers)
+
+
+def _split(rows: pl.DataFrame, until_us: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What is due before the moment, in order, and the rest."""
+    due = rows["due_us"] < until_us
+    return rows.filter(due).sort("due_us", maintain_order=True), rows.filter(~due)
+
+
+def _printed(number: int, start_us: int, end_us: int, rows: pl.DataFrame) -> Arrivals:
+    octets, ends = print_lines(rows)
+    damaged = np.flatnonzero(rows["fault"].to_numpy() == Fault.CORRUPT)
+    if len(damaged) == 0:
+        return Arrivals(number, start_us, end_us, rows, octets.tobytes(), ends)
+    text, ends = _spoil(octets.tobytes(), ends, damaged, rows["damage"].to_numpy())
+    return Arrivals(number, start_us, end_us, rows, text, ends)
+
+
+def _spoil(text: bytes, ends: Ints, damaged: Ints, damage: Ints) -> tuple[bytes, Ints]:
+    """The text with the given lines damaged; line ends move along."""
+    pieces: list[bytes] = []
+    grown = np.zeros(len(ends), np.int64)
+    copied = 0
+    for line in damaged.tolist():
+        first = int(ends[line - 1]) if line else 0
+        assert damage[line] != MISSING, "a corrupt row says how it is damaged"
+        spoilt = DAMAGES[int(damage[line])].spoil(text[first : int(ends[line]) - 1]) + b"\n"
+        pieces += [text[copied:first], spoilt]
+        copied = int(ends[line])
+        grown[line] = len(spoilt) - (copied - first)
+    pieces.append(text[copied:])
+    return b"".join(pieces), ends + np.cumsum(grown)
