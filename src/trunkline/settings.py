@@ -1,0 +1,85 @@
+"""Everything that can be chosen, one frozen dataclass a part; the only reader of the environment.
+
+Each setting has a default that is safe on a laptop. `TRUNKLINE_<NAME>` in the environment overrides it, an option of the
+command line overrides both, and all mistakes are reported at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+PREFIX = "TRUNKLINE_"
+Part = TypeVar("Part")
+
+
+class SettingsError(ValueError):
+    """Some settings cannot be used; the text names each and says what it takes."""
+
+
+def _setting(default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where things lie."""
+
+    data: Path = _setting(Path("trunkline-data"), "Data folder: everything that is kept lies in it.")
+    tariffs: str = _setting("", "Folder of the tariff. Empty: the one that the data folder remembers.")
+    subscribers: str = _setting(
+        "", "Subscribers file (CSV). Empty: `subscribers.csv` in the tariff's folder or beside it, if there is one."
+    )
+    mappings: str = _setting("", "Folder of mapping files of your own, beside the shipped ones.")
+    watch: str = _setting("", "Folder that is watched for usage files. Empty: none.")
+    watch_mapping: str = _setting("trunkline", "Mapping that reads the files of the watched folder.")
+
+
+@dataclass(frozen=True)
+class Http:
+    """How the API and the page are served."""
+
+    host: str = _setting("127.0.0.1", "Address to listen on. Anything but loopback also needs `hosts`.")
+    port: int = _setting(8450, "Port to listen on; 0 takes any free one.")
+    hosts: str = _setting("", "Further host names to answer to, separated by commas.")
+    public_url: str = _setting("", "Address that other systems see, such as https://charging.example.")
+    notify_networks: str = _setting(
+        "", "Networks that TM Forum notifications may be sent to besides loopback, separated by commas."
+    )
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """How long things are kept, and when work is set aside."""
+
+    usage_days: int = _setting(400, "Days that charged usage, ledger entries and alerts are kept.")
+    raw_days: int = _setting(90, "Days that raw input is kept for reconciliation.")
+    spool_mb: int = _setting(256, "Unread megabytes in the intake at which senders are told to slow down (429).")
+
+
+def read(part: type[Part], environment: Mapping[str, str] | None = None, **chosen: Any) -> Part:
+    """One part of the settings: defaults, then the environment, then what was chosen on the command line."""
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for setting in fields(part):  # type: ignore[arg-type]
+        kind = type(setting.default)
+        if chosen.get(setting.name) is not None:
+            values[setting.name] = kind(chosen[setting.name])
+            continue
+        text = environment.get(PREFIX + setting.name.upper())
+        if text is None:
+            continue
+        try:
+            values[setting.name] = kind(text)
+        except ValueError:
+            mistakes.append(f"{PREFIX}{setting.name.upper()}={text!r} is not a whole number. {setting.metadata['doc']}")
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return part(**values)
+
+
+PARTS = (Folders, Http, Keeping)
