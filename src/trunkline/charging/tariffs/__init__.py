@@ -1,0 +1,20 @@
+"""Tariffs: read what a clerk writes, tell every mistake with its line, and compile it for the kernels."""
+
+from trunkline.charging.tariffs.catalogue import Catalogue, Register
+from trunkline.charging.tariffs.checking import check
+from trunkline.charging.tariffs.compiling import compile_catalogue, empty_register, with_time_zones
+from trunkline.charging.tariffs.mistakes import Mistake, TariffError
+from trunkline.charging.tariffs.source import Source, read_tariffs
+
+__all__ = [
+    "Catalogue",
+    "Mistake",
+    "Register",
+    "Source",
+    "TariffError",
+    "check",
+    "compile_catalogue",
+    "empty_register",
+    "read_tariffs",
+    "with_time_zones",
+]
