@@ -1,0 +1,167 @@
+"""Many short texts as plain arrays, so that compiled loops can read them and Polars can be given them.
+
+A text is a stretch of one shared array of octets. Scanners find such stretches without copying, converters
+read them, and only what travels on becomes a Polars column. The way into Polars is the Arrow C data
+interface, a published and stable border (https://arrow.apache.org/docs/format/CDataInterface.html); the
+memory handed over is given back by compiled code, which any thread may call without Python's lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Octets = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.int32]
+
+MISSING = -1
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Text `i` is `data[starts[i]:starts[i] + lengths[i]]`; a length of -1 says that there is none."""
+
+    data: Octets
+    starts: Places
+    lengths: Places
+
+    def __post_init__(self) -> None:
+        """Hold the octets still: they are shared, and compiled code is made once for arrays of one kind."""
+        self.data.setflags(write=False)
+
+    def __len__(self) -> int:
+        """How many texts there are."""
+        return len(self.starts)
+
+    def text(self, at: int) -> str | None:
+        """One of them, for tests and messages."""
+        if self.lengths[at] < 0:
+            return None
+        start = int(self.starts[at])
+        return self.data[start : start + int(self.lengths[at])].tobytes().decode()
+
+
+def of_series(series: pl.Series) -> Texts:
+    """The texts of a string column; null is missing."""
+    lengths = series.str.len_bytes().fill_null(0).cast(pl.Int32).to_numpy()
+    data = np.frombuffer((series.str.join("").item() or "").encode(), np.uint8)
+    starts = np.zeros(len(series), np.int32)
+    np.cumsum(lengths[:-1], out=starts[1:])
+    if series.null_count():
+        lengths = np.where(series.is_null().to_numpy(), np.int32(MISSING), lengths)
+    return Texts(data, starts, lengths)
+
+
+def to_series(name: str, texts: Texts) -> pl.Series:
+    """A string column of the texts, which must be valid UTF-8; missing and empty texts are null."""
+    count = len(texts)
+    offsets = np.empty(count + 1, np.int64)
+    validity = np.zeros((count + 7) // 8, np.uint8)
+    nulls = lay_out(texts.lengths, offsets, validity)
+    if nulls == count:
+        return pl.Series(name, [None], dtype=pl.String).new_from_index(0, count)
+    column = _Handover(offsets, validity if nulls else None, int(offsets[-1]))
+    gather(texts.data, texts.starts, texts.lengths, column.data)
+    return pl.Series(name, column)
+
+
+@nb.njit(nogil=True, cache=True)
+def lay_out(lengths: Places, offsets: npt.NDArray[np.int64], validity: Octets) -> int:
+    """Where each text begins once they stand one behind the other, and which are there at all."""
+    total = 0
+    nulls = 0
+    for i in range(len(lengths)):
+        offsets[i] = total
+        if lengths[i] > 0:
+            total += lengths[i]
+            validity[i >> 3] |= np.uint8(1 << (i & 7))
+        else:
+            nulls += 1
+    offsets[len(lengths)] = total
+    return nulls
+
+
+@nb.njit(nogil=True, cache=True)
+def gather(data: Octets, starts: Places, lengths: Places, into: Octets) -> None:
+    """Copy the texts one behind the other."""
+    at = 0
+    for i in range(len(starts)):
+        start = starts[i]
+        for j in range(lengths[i]):
+            into[at + j] = data[start + j]
+        if lengths[i] > 0:
+            at += lengths[i]
+
+
+# -- the border to Polars ---------------------------------------------------------------------------------
+
+_LIBC = ctypes.CDLL(None)
+_LIBC.malloc.restype = ctypes.c_void_p
+_LIBC.malloc.argtypes = [ctypes.c_size_t]
+_CAPSULE = ctypes.pythonapi.PyCapsule_New
+_CAPSULE.restype = ctypes.py_object
+_CAPSULE.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+
+_free = nb.types.ExternalFunction("free", nb.types.void(nb.types.uintp))
+_WORDS = nb.types.CPointer(nb.types.uintp)
+_SCHEMA_RELEASE, _ARRAY_RELEASE, _ARRAY_PRIVATE = 7, 8, 9
+
+
+@nb.cfunc(nb.types.void(_WORDS))
+def _release_schema(schema):  # type: ignore[no-untyped-def]
+    schema[_SCHEMA_RELEASE] = 0
+
+
+@nb.cfunc(nb.types.void(_WORDS))
+def _release_array(array):  # type: ignore[no-untyped-def]
+    _free(array[_ARRAY_PRIVATE])
+    array[_ARRAY_RELEASE] = 0
+
+
+class _Handover:
+    """One column of large UTF-8 strings on its way over the Arrow C data interface; handed over once.
+
+    One piece of memory holds the three buffer addresses, validity, offsets and octets. Freeing it is all
+    that releasing the column takes, so no Python object has to outlive the hand-over.
+    """
+
+    def __init__(self, offsets: npt.NDArray[np.int64], validity: Octets | None, octets: int) -> None:
+        head = 24
+        valid = 0 if validity is None else len(validity) + 7 & ~7
+        size = head + valid + offsets.nbytes + octets
+        self.address: int = _LIBC.malloc(size)
+        if not self.address:
+            raise MemoryError
+        memory = np.frombuffer((ctypes.c_uint8 * size).from_address(self.address), np.uint8)
+        addresses = memory[:head].view(np.uint64)
+        addresses[0] = 0 if validity is None else self.address + head
+        addresses[1] = self.address + head + valid
+        addresses[2] = self.address + head + valid + offsets.nbytes
+        if validity is not None:
+            memory[head : head + len(validity)] = validity
+        memory[head + valid : head + valid + offsets.nbytes] = offsets.view(np.uint8)
+        self.data: Octets = memory[head + valid + offsets.nbytes :]
+        self.count = len(offsets) - 1
+        self.format = ctypes.create_string_buffer(b"U")
+        self.name = ctypes.create_string_buffer(b"")
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
+        """The column as two capsules; the receiver takes over the memory."""
+        nullable = 2
+        self.schema = (ctypes.c_uint64 * 9)(
+            ctypes.addressof(self.format), ctypes.addressof(self.name), 0, nullable, 0, 0, 0, _release_schema.address, 0
+        )
+        unknown = 2**64 - 1
+        nulls = unknown if ctypes.c_uint64.from_address(self.address).value else 0
+        self.array = (ctypes.c_uint64 * 10)(
+            self.count, nulls, 0, 3, 0, self.address, 0, 0, _release_array.address, self.address
+        )
+        return (
+            _CAPSULE(ctypes.addressof(self.schema), b"arrow_schema", None),
+            _CAPSULE(ctypes.addressof(self.array), b"arrow_array", None),
+        )

@@ -1,0 +1,389 @@
+"""Working through a mapping's columns: fields of records become whole numbers and texts, faults become marks."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from trunkline.kernel.identity import dial_words_of
+from trunkline.kernel.outcomes import precedence
+from trunkline.kernel.texts import MISSING, Octets, Places, Texts, of_series, to_series
+from trunkline.mediation import convert
+from trunkline.mediation.mapping import VOCABULARIES, Condition, Mapping, Moment, Rule
+from trunkline.mediation.records import Records
+from trunkline.records.usage import REASONS, REJECTED
+
+Bools = npt.NDArray[np.bool_]
+Longs = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
+
+RANKS = precedence(REASONS)
+FINE = 255
+HIGHEST_QUANTITY = 1 << 60
+SENTENCES = {
+    "unreadable": "cut short: a field that every record has is missing",
+    "not_usage": "a notice of a network element",
+    "missing_id": "{} is empty",
+    "missing_subscriber": "{} is empty",
+    "bad_number": "{} cannot be brought into international form",
+    "unknown_kind": "{} is not one of the words known",
+    "bad_time": "{} is missing, impossible or not in the mapping's format",
+    "in_the_future": "{} is more than a day ahead of the clock",
+    "too_old": "{} is before the days remembered",
+    "bad_quantity": "{} is missing, negative, finer than its unit or too large",
+    "bad_amount": "{} is missing, negative or has more than six decimals",
+}
+
+
+class Marks:
+    """For each record the first reason in the written order, and the column it was about."""
+
+    def __init__(self, count: int) -> None:
+        self.reasons = np.full(count, FINE, np.uint8)
+        self.details = np.zeros(count, np.uint8)
+        self.names: list[str] = []
+
+    def note(self, wrong: Bools, reason: str, column: str) -> None:
+        """Mark records that have a fault, unless an earlier reason stands there already."""
+        if wrong.any():
+            if column not in self.names:
+                self.names.append(column)
+            convert.note(self.reasons, self.details, wrong, RANKS[reason], self.names.index(column))
+
+    def any(self) -> bool:
+        """Whether any record has a fault."""
+        return bool((self.reasons != FINE).any())
+
+    def good(self) -> pl.Series:
+        """Which records have none."""
+        return pl.Series(self.reasons == FINE)
+
+    def rejected(self, frame: pl.DataFrame, notes: dict[int, str]) -> pl.DataFrame:
+        """The faulty records' places with reason and detail."""
+        at = np.flatnonzero(self.reasons != FINE)
+        reasons = [REASONS[rank].name for rank in self.reasons[at].tolist()]
+        details = [
+            notes.get(row) or SENTENCES[reason].format(self.names[detail])
+            for row, reason, detail in zip(at.tolist(), reasons, self.details[at].tolist(), strict=True)
+        ]
+        return REJECTED.record.conform(
+            frame[at].with_columns(
+                reason=pl.Series(reasons, dtype=pl.String), detail=pl.Series(details, dtype=pl.String)
+            )
+        )
+
+
+class Columns:
+    """Reads one column after the other by its rules; each answer has a value for every record."""
+
+    def __init__(self, records: Records, mapping: Mapping, marks: Marks) -> None:
+        self.records = records
+        self.mapping = mapping
+        self.marks = marks
+        self.worked_out: dict[str, Longs] = {}
+        self.nothing = np.zeros(records.count, np.int64)
+        self.never = np.zeros(records.count, np.bool_)
+        self.present = [bool((lengths > 0).any()) for lengths in records.lengths]
+
+    # -- the kinds of columns ------------------------------------------------------------------------------
+
+    def words(self, target: str, reason: str) -> Longs:
+        """A word out of a closed list, as its number."""
+        vocabulary = VOCABULARIES[target]
+
+        def read(rule: Rule, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+            known = dict(vocabulary)
+            for word, meaning in rule.values:
+                known[word] = vocabulary[meaning]
+            octets, ends = word_list(tuple(known))
+            codes = np.array(list(known.values()), np.int64)
+            convert.words(texts.data, texts.starts, texts.lengths, octets, ends, codes, values, statuses)
+
+        values, _ = self.whole(target, reason, read)
+        return values
+
+    def quantity(self, target: str, reason: str = "bad_quantity") -> tuple[Longs, Bools]:
+        """A duration in ms, a volume in octets, a count or an amount, and which records have it."""
+
+        def read(rule: Rule, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+            convert.decimals(
+                texts.data, texts.starts, texts.lengths, rule.factor, rule.rounding, values, statuses
+            )
+            if rule.divisor > 1:
+                self.divide(values, statuses, rule)
+            if rule.high is not None and self.present[rule.high]:
+                self.add_high(rule.high, values, statuses)
+            if rule.zero_unless:
+                met = ~self.never
+                for condition in rule.zero_unless:
+                    met &= self.holds(condition)
+                values[~met] = 0
+            statuses[(statuses == convert.THERE) & ((values < 0) | (values > HIGHEST_QUANTITY))] = convert.WRONG
+
+        return self.whole(target, reason, read)
+
+    @staticmethod
+    def divide(values: Longs, statuses: npt.NDArray[np.uint8], rule: Rule) -> None:
+        """A unit finer than ours, such as microseconds."""
+        rest = values % rule.divisor
+        values //= rule.divisor
+        if rule.rounding == convert.EXACT:
+            statuses[(rest != 0) & (statuses == convert.THERE)] = convert.WRONG
+        elif rule.rounding == convert.UP:
+            values += rest != 0
+        elif rule.rounding == convert.HALF_UP:
+            values += 2 * rest >= rule.divisor
+
+    def add_high(self, field: int, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+        """Count the high word of a counter (gigawords)."""
+        high, high_statuses = np.zeros_like(values), np.zeros_like(statuses)
+        texts = self.field(field)
+        convert.decimals(texts.data, texts.starts, texts.lengths, 1, convert.EXACT, high, high_statuses)
+        wrong = (high_statuses == convert.WRONG) | (high < 0) | (high >= 1 << 28)
+        high[wrong] = 0
+        values += high << 32
+        statuses[(high > 0) & (statuses == convert.ABSENT)] = convert.THERE
+        statuses[wrong] = convert.WRONG
+
+    def time(self, target: str) -> tuple[Longs, Bools]:
+        """A time in microseconds UTC, and which records have it."""
+
+        def read(rule: Rule, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+            assert rule.moment is not None, "a time has a format"
+            read_time(rule.moment, texts, values, statuses)
+            if rule.moment.plus_us:
+                values += np.where(statuses == convert.THERE, rule.moment.plus_us, 0)
+            if rule.moment.round_us > 1:
+                step = rule.moment.round_us
+                values += step // 2
+                values -= values % step
+            if rule.moment.minus is not None and self.present[rule.moment.minus]:
+                less, less_statuses = np.zeros_like(values), np.zeros_like(statuses)
+                field = self.field(rule.moment.minus)
+                convert.decimals(
+                    field.data, field.starts, field.lengths, rule.moment.minus_factor, convert.DOWN, less, less_statuses
+                )
+                values -= less
+                statuses[(less_statuses == convert.WRONG) & (statuses == convert.THERE)] = convert.WRONG
+
+        return self.whole(target, "bad_time", read)
+
+    def number(self, target: str) -> Words:
+        """A telephone number as the dial word of its international form; 0 for none."""
+        numbering = self.mapping.numbering
+        country = np.frombuffer(numbering.country_code.encode(), np.uint8)
+        national = np.frombuffer(numbering.national_prefix.encode(), np.uint8)
+        prefixes, ends = word_list(numbering.international_prefixes)
+
+        def read(rule: Rule, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+            words = values.view(np.uint64)
+            others = convert.numbers(
+                texts.data, texts.starts, texts.lengths, country, prefixes, ends, national, words, statuses
+            )
+            if others and rule.identity:
+                at = np.flatnonzero(statuses == convert.OTHER)
+                words[at] = dial_words_of(Texts(texts.data, texts.starts[at], texts.lengths[at]))
+                statuses[at] = convert.THERE
+            elif others:
+                statuses[statuses == convert.OTHER] = convert.WRONG
+
+        values, _ = self.whole(target, "bad_number", read)
+        return values.view(np.uint64)
+
+    def plmn(self) -> Longs:
+        """The visited network as a number; 0 at home."""
+
+        def read(_rule: Rule, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+            convert.decimals(texts.data, texts.starts, texts.lengths, 1, convert.EXACT, values, statuses)
+            wrong = (statuses == convert.THERE) & ((texts.lengths < 5) | (texts.lengths > 6) | (values < 0))
+            statuses[wrong] = convert.WRONG
+            for home in self.mapping.home_plmn:
+                values[values == home] = 0
+
+        return self.whole("visited_plmn", "bad_quantity", read)[0]
+
+    def slices(self) -> Longs:
+        """The slice as a number; 0 for none."""
+
+        def read(_rule: Rule, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+            convert.slices(texts.data, texts.starts, texts.lengths, values, statuses)
+
+        return self.whole("slice", "bad_quantity", read)[0]
+
+    def sources(self) -> str | Texts:
+        """The source of each record: what the record says, else what the engine says, else the mapping's."""
+        records = self.records
+        names = [name or self.mapping.source for name in records.sources]
+        written = self.texts("source")
+        if not (written.lengths > 0).any():
+            if len(set(names)) == 1:
+                return names[0]
+            return of_series(pl.Series(names, dtype=pl.String).gather(records.block))
+        given = pl.Series(names, dtype=pl.String).gather(records.block)
+        return of_series(to_series("source", self.safe(written)).fill_null(given))
+
+    def safe(self, texts: Texts) -> Texts:
+        """The texts without those of records that could not be read, which may hold anything."""
+        return Texts(texts.data, texts.starts, np.where(self.records.unreadable, 0, texts.lengths).astype(np.int32))
+
+    # -- what they are made of -----------------------------------------------------------------------------
+
+    def whole(self, target: str, reason: str, read) -> tuple[Longs, Bools]:  # type: ignore[no-untyped-def]
+        """Values by the first rule that finds something, and which records have one; faults are marked."""
+        values, there = self.nothing, self.never
+        fresh = False
+        for rule in self.mapping.columns.get(target, ()):
+            texts = self.chosen(rule)
+            if texts is not None:
+                found = np.zeros(self.records.count, np.int64)
+                statuses = np.zeros(self.records.count, np.uint8)
+                read(rule, texts, found, statuses)
+                wrong = statuses == convert.WRONG
+                found[wrong] = 0
+                if there.any():
+                    wrong &= ~there
+                    found = np.where(there, values, found)
+                self.marks.note(wrong, reason, target)
+                values, there, fresh = found, there | (statuses == convert.THERE), True
+            if rule.default is not None and not there.all():
+                one = Texts(*constant_text(rule.default, 1))
+                value, status = np.zeros(1, np.int64), np.zeros(1, np.uint8)
+                read(Rule(values=rule.values, factor=rule.factor, identity=True, moment=rule.moment), one, value, status)
+                values = np.where(there, values, value[0]) if fresh else np.full(self.records.count, value[0])
+                there = ~self.never
+        return values, there
+
+    def texts(self, target: str) -> Texts:
+        """A text of each record."""
+        result: Texts | None = None
+        for rule in self.mapping.columns.get(target, ()):
+            texts = self.templated(rule) if rule.template else self.chosen(rule)
+            if texts is not None and rule.values:
+                series = to_series("", self.safe(texts)).replace(dict(rule.values))
+                texts = of_series(series)
+            if rule.default is not None:
+                series = pl.repeat(None, self.records.count, dtype=pl.String, eager=True)
+                series = series if texts is None else to_series("", self.safe(texts))
+                texts = of_series(series.fill_null(rule.default))
+            if texts is not None:
+                result = texts if result is None else self.either(result, texts)
+        return result if result is not None else Texts(*constant_text("", self.records.count))
+
+    def either(self, first: Texts, second: Texts) -> Texts:
+        """The first text where there is one, else the second."""
+        return of_series(to_series("", self.safe(first)).fill_null(to_series("", self.safe(second))))
+
+    def chosen(self, rule: Rule) -> Texts | None:
+        """The field or constant that a rule names, before it is converted; None when no record has it."""
+        records = self.records
+        if rule.constant is not None:
+            return Texts(*constant_text(rule.constant, records.count))
+        fields = [field for field in rule.fields if self.present[field]]
+        if not fields:
+            return None
+        if len(fields) == 1 and not rule.empty:
+            texts = self.field(fields[0])
+        else:
+            starts, lengths = records.starts[fields], records.lengths[fields]
+            if rule.empty:
+                known, ends = word_list(rule.empty)
+                for row in range(len(fields)):
+                    convert.blank_out(records.data, starts[row], lengths[row], known, ends)
+            into_starts, into_lengths = np.empty(records.count, np.int32), np.empty(records.count, np.int32)
+            convert.first_there(starts, lengths, np.arange(len(fields), dtype=np.int32), into_starts, into_lengths)
+            texts = Texts(records.data, into_starts, into_lengths)
+        if rule.extract is not None:
+            texts = of_series(to_series("", self.safe(texts)).str.extract(rule.extract, 1))
+        return texts
+
+    def field(self, field: int) -> Texts:
+        """One source field of each record."""
+        return Texts(self.records.data, self.records.starts[field], self.records.lengths[field])
+
+    def templated(self, rule: Rule) -> Texts:
+        """A text put together of fields, columns and literals; missing when all its fields are empty."""
+        count = self.records.count
+        pieces: list[Texts] = []
+        something = np.zeros(count, np.bool_)
+        for part in rule.template:
+            if part.field is not None:
+                piece = self.field(part.field)
+                something |= piece.lengths > 0
+            elif part.column:
+                piece = printed(self.worked_out[part.column])
+            else:
+                piece = Texts(*constant_text(part.literal, count))
+            pieces.append(piece)
+        totals = np.zeros(count, np.int32)
+        for piece in pieces:
+            convert.joined_lengths(piece.lengths, totals)
+        ends = np.cumsum(totals, dtype=np.int32)
+        starts = ends - totals
+        data = np.empty(int(ends[-1]) if count else 0, np.uint8)
+        at = starts.copy()
+        for piece in pieces:
+            convert.append(piece.data, piece.starts, piece.lengths, data, at)
+        return Texts(data, starts, np.where(something, totals, MISSING).astype(np.int32))
+
+    def holds(self, condition: Condition) -> Bools:
+        """Which records have one of a condition's values in its field."""
+        octets, ends = word_list(condition.values)
+        texts = self.field(condition.field)
+        values, statuses = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.uint8)
+        codes = np.ones(len(condition.values), np.int64)
+        convert.words(texts.data, texts.starts, texts.lengths, octets, ends, codes, values, statuses)
+        return np.asarray(statuses == convert.THERE)
+
+
+def read_time(moment: Moment, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+    """Times as microseconds UTC; those without a zone are read in the mapping's."""
+    place = (texts.data, texts.starts, texts.lengths)
+    factor = {"unix_s": 1_000_000, "unix_ms": 1000, "unix_us": 1}.get(moment.format)
+    if factor is not None:
+        convert.decimals(*place, factor, convert.DOWN, values, statuses)
+        return
+    if moment.format == "julian_day":
+        convert.julian_days(*place, values, statuses)
+        return
+    local = np.zeros(len(values), np.bool_)
+    if moment.format == "iso8601":
+        unzoned = convert.iso_times(*place, values, statuses, local)
+    else:
+        pattern = np.frombuffer(moment.format.encode(), np.uint8)
+        zones, ends = word_list(tuple(name for name, _ in moment.zones))
+        offsets = np.array([offset for _, offset in moment.zones], np.int64)
+        unzoned = convert.pattern_times(*place, pattern, zones, ends, offsets, values, statuses, local)
+    if unzoned and moment.zone != "UTC":
+        zoned = (
+            pl.Series(values[local])
+            .cast(pl.Datetime("us"))
+            .dt.replace_time_zone(moment.zone, ambiguous="earliest", non_existent="null")
+            .dt.epoch("us")
+        )
+        at = np.flatnonzero(local)
+        statuses[at[zoned.is_null().to_numpy()]] = convert.WRONG
+        values[at] = zoned.fill_null(0).to_numpy()
+
+
+def word_list(words: tuple[str, ...]) -> tuple[Octets, Places]:
+    """Texts behind each other, and where each ends."""
+    octets = [word.encode() for word in words]
+    ends = np.cumsum([len(word) for word in octets]).astype(np.int32)
+    return np.frombuffer(b"".join(octets) + b"\0", np.uint8), ends
+
+
+def constant_text(text: str, count: int) -> tuple[Octets, Places, Places]:
+    """The same text for each record."""
+    octets = np.frombuffer(text.encode() + b"\0", np.uint8)
+    return octets, np.zeros(count, np.int32), np.full(count, len(octets) - 1, np.int32)
+
+
+def printed(values: Longs) -> Texts:
+    """Whole numbers as texts."""
+    data = np.empty(20 * len(values), np.uint8)
+    starts, lengths = np.empty(len(values), np.int32), np.empty(len(values), np.int32)
+    convert.print_numbers(values, data, starts, lengths)
+    return Texts(data, starts, lengths)
+
+

@@ -1,0 +1,227 @@
+"""Decoding and validating: blocks of bytes become rows of usage, or are set aside with one reason.
+
+Every record of a block comes out somewhere, with its place in its file. The mapping says where things lie and
+how they are written; this module works through its columns, and notes for each record the first reason in
+the written order why it cannot be charged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dict
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from trunkline.kernel.flow import Outcome
+from trunkline.kernel.identity import (
+    dial_words_of,
+    finish_payload,
+    fold_texts,
+    fold_words,
+    identities,
+    session_keys,
+)
+from trunkline.kernel.outcomes import precedence
+from trunkline.kernel.texts import Texts, to_series
+from trunkline.mediation import convert
+from trunkline.mediation.columns import Columns, Marks
+from trunkline.mediation.mapping import Mapping
+from trunkline.mediation.records import Records, find_records
+from trunkline.records.usage import DAYS_REMEMBERED, DECODED, REASONS, REJECTED, Kind, Report
+
+RANKS = precedence(REASONS)
+HIGHEST_QUANTITY = 1 << 60
+DAY_US = 86_400_000_000
+EARLIEST_US = 0  # 1970: no record of any use is older, and a missing date often reads so
+
+Bools = npt.NDArray[np.bool_]
+
+
+def decode(blocks: pl.DataFrame, mappings: Dict[str, Mapping]) -> Outcome:
+    """Read blocks (`RAW`) by their mappings into `DECODED` and `REJECTED`, in the order of arrival."""
+    decoded, rejected = [DECODED.record.empty()], [REJECTED.record.empty()]
+    for mapping, part in _runs(blocks, mappings):
+        records = find_records(part, mapping)
+        if records.count:
+            good, bad = _decode_records(records, mapping)
+            assert len(good) + len(bad) == records.count, "every record comes out somewhere"
+            decoded.append(good)
+            rejected.append(bad)
+    return Outcome((_stacked(decoded), _stacked(rejected)))
+
+
+def _stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """One frame of several; the first is empty and only there for its schema."""
+    return frames[1] if len(frames) == 2 else pl.concat(frames)
+
+
+def _runs(blocks: pl.DataFrame, mappings: Dict[str, Mapping]) -> list[tuple[Mapping, pl.DataFrame]]:
+    """Neighbouring blocks of one mapping together, so that many small ones cost no more than a large one."""
+    names = blocks["mapping"].to_list()
+    runs = []
+    begin = 0
+    for at in range(1, len(names) + 1):
+        alone = at < len(names) and mappings[names[at]].format.header
+        if at == len(names) or names[at] != names[begin] or alone:
+            runs.append((mappings[names[begin]], blocks[begin:at]))
+            begin = at
+    return runs
+
+
+def _decode_records(records: Records, mapping: Mapping) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Convert and judge all records of a run."""
+    marks = Marks(records.count)
+    columns = Columns(records, mapping, marks)
+    _judge_form(records, mapping, columns, marks)
+
+    kind, report = columns.words("kind", "unknown_kind"), columns.words("report", "unknown_kind")
+    direction = columns.words("direction", "unknown_kind")
+    marks.note(kind == 0, "unknown_kind", "kind")
+    subscriber = columns.number("subscriber")
+    marks.note(subscriber == 0, "missing_subscriber", "subscriber")
+    calling, called = columns.number("calling"), columns.number("called")
+
+    in_session = report != Report.NONE
+    duration_ms, has_duration = columns.quantity("duration")
+    start_us, has_start = columns.time("start")
+    session_start_us, has_session_start = columns.time("session_start")
+    _judge_times(records, marks, start_us, has_start)
+    session_start_us = _session_starts(
+        marks, in_session, report, start_us, session_start_us, has_session_start, duration_ms, has_duration
+    )
+
+    up, has_up = columns.quantity("octets_up")
+    down, has_down = columns.quantity("octets_down")
+    events, has_events = columns.quantity("events")
+    events = _judge_quantities(marks, kind, report, has_duration, has_up | has_down, events, has_events)
+    amount, has_amount = columns.quantity("amount", "bad_amount")
+    marks.note((kind == Kind.CONTENT) & ~has_amount, "bad_amount", "amount")
+
+    plmn, slices, five_qi = columns.plmn(), columns.slices(), columns.quantity("five_qi")[0]
+    marks.note(five_qi > 255, "bad_quantity", "five_qi")
+
+    # Templates may name any column above.
+    columns.worked_out = {
+        "kind": kind, "report": report, "direction": direction, "start": start_us, "duration": duration_ms,
+        "session_start": session_start_us, "octets_up": up, "octets_down": down, "events": events,
+        "amount": amount, "visited_plmn": plmn, "slice": slices, "five_qi": five_qi,
+    }  # fmt: skip
+    record_id = columns.texts("record_id")
+    marks.note(record_id.lengths <= 0, "missing_id", "record_id")
+    source = columns.sources()
+    session = columns.texts("session")
+    marks.note(in_session & (session.lengths <= 0), "missing_id", "session")
+    if not in_session.any():
+        session = Texts(session.data, session.starts, np.zeros_like(session.lengths))
+    elif not in_session.all():
+        session = Texts(session.data, session.starts, np.where(in_session, session.lengths, 0).astype(np.int32))
+
+    identity, check = identities(source, record_id)
+    whole = {
+        "kind": kind, "direction": direction, "report": report, "subscriber": subscriber, "calling": calling,
+        "called": called, "start_us": start_us, "duration_ms": duration_ms, "octets_up": up,
+        "octets_down": down, "events": events, "amount_micros": amount, "visited_plmn": plmn, "slice": slices,
+        "five_qi": five_qi, "session_start_us": np.where(in_session, session_start_us, 0),
+    }  # fmt: skip
+    texts = {
+        "currency": columns.texts("currency"), "cell": columns.texts("cell"),
+        "service": columns.texts("service"), "session": session, "cause": columns.texts("cause"),
+    }  # fmt: skip
+    payload = _payload(records.count, whole, texts)
+
+    names = pl.repeat(source, records.count, eager=True) if isinstance(source, str) else to_series("source", source)
+    frame = pl.DataFrame(
+        {
+            "file": records.file, "line": records.line, "offset": records.offset, "length": records.length,
+            "source": names, "record_id": to_series("record_id", record_id),
+            "identity": identity, "check": check, "payload": payload,
+            **{name: values for name, values in whole.items() if name != "session_start_us"},
+            **{name: to_series(name, text) for name, text in texts.items()},
+            "session_start_us": pl.Series(session_start_us),
+            "session_key": session_keys(source, session) if in_session.any() else np.zeros(records.count, np.uint64),
+        }
+    )  # fmt: skip
+    if in_session.all():
+        pass
+    elif not in_session.any():
+        frame = frame.with_columns(session_start_us=pl.lit(None, pl.Int64))
+    else:
+        outside = pl.Series(~in_session)
+        frame = frame.with_columns(session_start_us=pl.when(outside).then(None).otherwise(pl.col("session_start_us")))
+    frame = DECODED.record.conform(frame)
+    if not marks.any():
+        return frame, REJECTED.record.empty()
+    good = marks.good()
+    return frame.filter(good), marks.rejected(frame, records.notes)
+
+
+def _judge_form(records: Records, mapping: Mapping, columns: Columns, marks: Marks) -> None:
+    """Whether the bytes are a record at all, and one of usage."""
+    marks.note(records.unreadable, "unreadable", "record")
+    for field in mapping.required:
+        marks.note(records.lengths[field] < 0, "unreadable", "record")
+    marks.note(records.no_mark, "not_usage", "record")
+    for condition in mapping.not_usage:
+        marks.note(columns.holds(condition), "not_usage", "record")
+
+
+def _judge_times(records: Records, marks: Marks, start_us: convert.Longs, has_start: Bools) -> None:
+    """A record begins at some time, which is not too far off on either side."""
+    marks.note(~has_start | (start_us < EARLIEST_US), "bad_time", "start")
+    if records.received_us is not None:
+        marks.note(start_us > records.received_us + DAY_US, "in_the_future", "start")
+    if records.newest_us is not None:
+        marks.note(start_us < records.newest_us - DAYS_REMEMBERED * DAY_US, "too_old", "start")
+
+
+def _session_starts(
+    marks: Marks,
+    in_session: Bools,
+    report: convert.Longs,
+    start_us: convert.Longs,
+    session_start_us: convert.Longs,
+    has_session_start: Bools,
+    duration_ms: convert.Longs,
+    has_duration: Bools,
+) -> convert.Longs:
+    """When each session began: as written, or the time of its start report, or report time less duration."""
+    if not in_session.any():
+        return session_start_us
+    first = ~has_session_start & (report == Report.START)
+    counted = ~has_session_start & ~first & has_duration
+    marks.note(in_session & ~has_session_start & ~first & ~counted, "bad_time", "session_start")
+    worked_out = np.where(first, start_us, np.where(counted, start_us - duration_ms * 1000, session_start_us))
+    marks.note(in_session & (worked_out < EARLIEST_US), "bad_time", "session_start")
+    return worked_out
+
+
+def _judge_quantities(
+    marks: Marks,
+    kind: convert.Longs,
+    report: convert.Longs,
+    has_duration: Bools,
+    has_volume: Bools,
+    events: convert.Longs,
+    has_events: Bools,
+) -> convert.Longs:
+    """Usage says how much it was; only the start report of a session need not. Messages count one unless said."""
+    counted = report != Report.START
+    marks.note((kind == Kind.VOICE) & ~has_duration & counted, "bad_quantity", "duration")
+    marks.note((kind == Kind.DATA) & ~has_volume & counted, "bad_quantity", "octets_up")
+    one = (kind == Kind.SMS) | (kind == Kind.IOT) | (kind == Kind.CONTENT)
+    return np.where(one & ~has_events, 1, events)
+
+
+def _payload(count: int, whole: dict[str, convert.Longs], texts: dict[str, Texts]) -> npt.NDArray[np.uint64]:
+    """Digest of what each record says, without its name and place."""
+    payload = np.zeros(count, np.uint64)
+    for number, (name, values) in enumerate(whole.items()):
+        assert name in DECODED.record.schema, name
+        if values.any():
+            fold_words(payload, number, values)
+    for number, text in enumerate(texts.values(), start=100):
+        if (text.lengths > 0).any():
+            fold_texts(payload, number, text)
+    finish_payload(payload)
+    return payload
