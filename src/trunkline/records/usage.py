@@ -118,14 +118,27 @@ DECODED = Stream(
     text="Usage that passed decoding and validation.",
 )
 
-UNIQUE = Stream("usage.unique", DECODED.record, key="identity", text="Usage that was not seen before.")
+ARRIVAL = Column("seq", pl.Int64, "Arrival number, given by the engine: the order in which usage is charged.")
+
+UNIQUE = Stream(
+    "usage.unique",
+    Record(
+        "Unique usage",
+        "Usage with its arrival number.",
+        PLACE + IDENTITY + USE + (ARRIVAL,),
+        ("source", "record_id"),
+        35,
+    ),
+    key="session_key",
+    text="Usage that was not seen before.",
+)
 
 METERED = Stream(
     "usage.metered",
     Record(
         "Metered usage",
         "Usage with the units that this record adds: a session's counters became differences.",
-        PLACE + IDENTITY + USE + (Column("units", pl.Int64, "What this record adds, in its kind's unit."),),
+        PLACE + IDENTITY + USE + (ARRIVAL, Column("units", pl.Int64, "What this record adds, in its kind's unit.")),
         ("source", "record_id"),
         35,
     ),
