@@ -1,0 +1,137 @@
+"""The application: routes, their rights, the page, and what runs behind them, put together.
+
+Nothing here knows which engine or store stands behind the ports. Every route either names the right it needs
+or stands in `PUBLIC` with the reason; anything else stops the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from trunkline import __version__, ports
+from trunkline.api import describe, problems, sign_in, sockets
+from trunkline.api.access import Access, Token
+from trunkline.api.desk import Desk, Needs, Reconcile, TariffFiles
+from trunkline.api.guard import Guard
+from trunkline.api.live import Live
+from trunkline.api.metrics import Metrics
+from trunkline.api.notices import Notices
+from trunkline.api.options import ApiOptions
+from trunkline.api.people import People
+from trunkline.api.tmf import hub, prepay
+from trunkline.api.tmf import usage as tmf_usage
+from trunkline.api.v1 import alerts, intake, overview, settling, subscribers, tariffs
+from trunkline.charging.tariffs.catalogue import Catalogue
+
+ROUTERS = (
+    overview.routes,
+    intake.routes,
+    subscribers.routes,
+    alerts.routes,
+    settling.routes,
+    tariffs.routes,
+    sign_in.routes,
+    prepay.routes,
+    tmf_usage.routes,
+    hub.routes,
+)
+
+# Routes that ask for no token, each with the reason.
+PUBLIC = {
+    "/": "the page's files hold no data; the page asks people in",
+    "/favicon.ico": "as the page",
+    "/signin": "it is how people come in; the code is the proof",
+    "/api/v1/session": "its body holds the token (signing out asks as usual)",
+    "/healthz": "it tells nothing but that somebody answers",
+}
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def create_app(
+    reader: ports.Reader,
+    intake_port: ports.Intake,
+    audit: ports.AuditTrail,
+    catalogue_source: Callable[[], Catalogue],
+    tokens: Sequence[Token],
+    settings: ApiOptions,
+    live: Callable[[], dict[str, Any]] | None = None,
+    *,
+    reconcile: Reconcile | None = None,
+    tariff_files: TariffFiles | None = None,
+    now_us: Callable[[], int] = _now_us,
+) -> FastAPI:
+    """The application over a platform. `live` tells facts that only the running process knows, for the page.
+
+    `app.state.desk.access.issue_code(name, role)` makes a sign-in code; `sign_in.sign_in_link` a whole link.
+    """
+    metrics = Metrics(reader)
+    desk = Desk(
+        reader=reader,
+        intake=intake_port,
+        audit=audit,
+        catalogue=catalogue_source,
+        access=Access(tuple(tokens), lambda: now_us() / 1e6),
+        people=People(settings.reference_key or secrets.token_bytes(32)),
+        options=settings,
+        metrics=metrics,
+        now_us=now_us,
+        reconcile=reconcile,
+        tariff_files=tariff_files,
+    )
+    app = FastAPI(
+        title="trunkline",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_life,
+    )
+    app.state.desk = desk
+    app.state.live = Live(reader, now_us, settings.live_period_s, live)
+    app.state.notices = Notices(settings, metrics, now_us)
+    app.state.runs = overview.Runs()
+    problems.install(app)
+    for router in ROUTERS:
+        _assert_guarded(router.routes)
+        app.include_router(router)
+    app.include_router(sockets.routes)
+    app.mount("/page", sign_in.PageFiles(directory=sign_in.PAGE), name="page")
+    app.state.description = lambda: describe.response(ROUTERS, PUBLIC)
+    app.add_middleware(Guard, options=settings, metrics=metrics)
+    return app
+
+
+def _assert_guarded(routes: Sequence[Any]) -> None:
+    for route in routes:
+        assert isinstance(route, APIRoute), f"not a route: {route}"
+        asks = any(isinstance(each.call, Needs) for each in route.dependant.dependencies)
+        assert asks or route.path in PUBLIC, f"{route.path} asks for no right"
+
+
+@asynccontextmanager
+async def _life(app: FastAPI) -> AsyncIterator[None]:
+    """Sampling and notifying go on while the application runs."""
+    tasks = [
+        asyncio.create_task(app.state.live.run()),
+        asyncio.create_task(app.state.notices.run(app.state.desk.reader)),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        app.state.notices.close()

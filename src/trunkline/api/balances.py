@@ -1,0 +1,131 @@
+"""A subscriber's account as people and other systems read it: names instead of numbers, states instead of seconds.
+
+Pure: rows, catalogue and the moment go in, plain values come out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from trunkline.charging.tariffs.catalogue import Catalogue, Threshold
+from trunkline.kernel.grouped import Rows
+from trunkline.records.charging import NEVER_S, RowKind, Unit
+
+
+@dataclass(frozen=True)
+class Balance:
+    """One balance of one period or validity."""
+
+    key: str  # unlike every other key of the same account
+    name: str
+    unit: Unit
+    left: int
+    granted: int
+    priority: int
+    main: bool
+    state: str  # active, expired or future
+    from_s: int
+    until_s: int
+
+
+def balances_of(rows: Rows, catalogue: Catalogue, now_us: int) -> list[Balance]:
+    """The balances of an account, in the order in which usage draws on them."""
+    found = [_balance(row, catalogue, now_us // 1_000_000) for row in rows if row["kind"] == RowKind.BALANCE]
+    return sorted(
+        found, key=lambda each: (_STATES.index(each.state), each.main, each.priority, each.until_s, each.key)
+    )
+
+
+def account_view(rows: Rows, catalogue: Catalogue, now_us: int) -> dict[str, Any]:
+    """An account for the page: plans, balances and counters."""
+    now_s = now_us // 1_000_000
+    return {
+        "currency": catalogue.currency,
+        "plans": [_plan(row, catalogue, now_s) for row in rows if row["kind"] == RowKind.SUBSCRIPTION],
+        "balances": [_balance_view(balance) for balance in balances_of(rows, catalogue, now_us)],
+        "counters": [_counter(row, catalogue, now_s) for row in rows if row["kind"] == RowKind.COUNTER],
+    }
+
+
+_STATES = ("active", "future", "expired")
+
+
+def _balance(row: Any, catalogue: Catalogue, now_s: int) -> Balance:  # noqa: ANN401 - a row of a numpy table
+    number, until_s = int(row["definition"]), int(row["valid_until_s"])
+    name = catalogue.balances[number]
+    suffix = f".p{row['period']}" if row["period"] else "" if until_s == NEVER_S else f".u{until_s}"
+    return Balance(
+        key=name + suffix,
+        name=name,
+        unit=Unit(int(catalogue.tables.balance_unit[number])),
+        left=int(row["value"]),
+        granted=int(row["granted"]),
+        priority=int(catalogue.tables.balance_priority[number]),
+        main=number == catalogue.main_balance,
+        state=_state(row, now_s),
+        from_s=int(row["valid_from_s"]),
+        until_s=until_s,
+    )
+
+
+def _state(row: Any, now_s: int) -> str:  # noqa: ANN401
+    if int(row["valid_until_s"]) <= now_s:
+        return "expired"
+    return "future" if int(row["valid_from_s"]) > now_s else "active"
+
+
+def _balance_view(balance: Balance) -> dict[str, Any]:
+    return {
+        "key": balance.key,
+        "name": balance.name,
+        "unit": balance.unit.name.lower(),
+        "left": balance.left,
+        "granted": balance.granted,
+        "main": balance.main,
+        "state": balance.state,
+        "valid_from": second_text(balance.from_s),
+        "valid_until": second_text(balance.until_s),
+    }
+
+
+def _plan(row: Any, catalogue: Catalogue, now_s: int) -> dict[str, Any]:  # noqa: ANN401
+    return {
+        "name": catalogue.plans[int(row["definition"])],
+        "payment": "postpaid" if row["flags"] & 1 else "prepaid",
+        "credit_limit_micros": int(row["value"]),
+        "valid_from": second_text(int(row["valid_from_s"])),
+        "state": _state(row, now_s),
+    }
+
+
+def _counter(row: Any, catalogue: Catalogue, now_s: int) -> dict[str, Any]:  # noqa: ANN401
+    number = int(row["definition"])
+    cap = next((each.limit for each in catalogue.thresholds if _caps(each, number)), 0)
+    return {
+        "name": catalogue.counters[number],
+        "unit": Unit(int(catalogue.tables.counter_unit[number])).name.lower(),
+        "used": int(row["value"]),
+        "cap_micros": cap or None,
+        "state": _state(row, now_s),
+        "valid_from": second_text(int(row["valid_from_s"])),
+        "valid_until": second_text(int(row["valid_until_s"])),
+    }
+
+
+def _caps(threshold: Threshold, counter: int) -> bool:
+    return threshold.counter and threshold.number == counter and threshold.kind == "spend_cap"
+
+
+def second_text(second: int) -> str | None:
+    """A moment in ISO 8601 UTC; None for "always" and "never"."""
+    if second in (0, NEVER_S):
+        return None
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def micro_text(moment_us: int) -> str:
+    """A moment in ISO 8601 UTC to the millisecond."""
+    seconds, rest_us = divmod(moment_us, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest_us // 1000:03d}Z"

@@ -1,0 +1,150 @@
+"""Every metric of the HTTP side, named once with a sentence; /metrics shows these and nothing else.
+
+What the platform has done is read from its own accounting when somebody asks, so the figures here and on
+the page cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from trunkline import ports
+from trunkline.kernel.money import MICROS
+
+
+class Type(Enum):
+    """How a metric behaves over time."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True)
+class MetricName:
+    """A metric: its name, how it behaves, what it means, and its labels."""
+
+    name: str
+    type: Type
+    text: str
+    labels: tuple[str, ...] = ()
+
+
+RECORDS = MetricName(
+    "trunkline_records_total",
+    Type.COUNTER,
+    "Records received from a source, by what became of them: rated, duplicate, rejected or held.",
+    ("source", "outcome"),
+)
+RECEIVED = MetricName(
+    "trunkline_received_records_total",
+    Type.COUNTER,
+    "Records received from a source; always the sum of the four outcomes.",
+    ("source",),
+)
+CHARGED = MetricName(
+    "trunkline_charged_money_total",
+    Type.COUNTER,
+    "Money taken from balances for usage, in whole units of the operator's currency.",
+    ("source",),
+)
+DATA_AGE = MetricName(
+    "trunkline_data_age_seconds",
+    Type.GAUGE,
+    "Seconds since the newest usage that is charged began; -1 before the first.",
+)
+REQUESTS = MetricName(
+    "trunkline_http_requests_total",
+    Type.COUNTER,
+    "Requests answered, by method, pattern of the address and status.",
+    ("method", "route", "status"),
+)
+SECONDS = MetricName(
+    "trunkline_http_request_seconds",
+    Type.HISTOGRAM,
+    "Time from a request's first byte to the end of its answer.",
+    ("route",),
+)
+POSTED = MetricName(
+    "trunkline_posted_records_total",
+    Type.COUNTER,
+    "Usage records taken over HTTP and made durable.",
+    ("mapping",),
+)
+BUSY = MetricName(
+    "trunkline_busy_total", Type.COUNTER, "Requests answered 429 because the platform was catching up."
+)
+SOCKETS = MetricName("trunkline_open_sockets", Type.GAUGE, "WebSockets that are open.", ("route",))
+NOTICES = MetricName(
+    "trunkline_notices_total",
+    Type.COUNTER,
+    "Notifications to registered addresses: delivered, retried or given up.",
+    ("outcome",),
+)
+WAITING = MetricName("trunkline_notices_waiting", Type.GAUGE, "Notifications that are not delivered yet.")
+
+METRICS = (
+    RECEIVED,
+    RECORDS,
+    CHARGED,
+    DATA_AGE,
+    REQUESTS,
+    SECONDS,
+    POSTED,
+    BUSY,
+    SOCKETS,
+    NOTICES,
+    WAITING,
+)
+
+
+class _Platform(Collector):
+    """Reads the platform's accounting at the moment of asking."""
+
+    def __init__(self, reader: ports.Reader) -> None:
+        """Remember whom to ask."""
+        self.reader = reader
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known until somebody asks."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """One sample a source and outcome."""
+        received = CounterMetricFamily(RECEIVED.name, RECEIVED.text, labels=RECEIVED.labels)
+        records = CounterMetricFamily(RECORDS.name, RECORDS.text, labels=RECORDS.labels)
+        charged = CounterMetricFamily(CHARGED.name, CHARGED.text, labels=CHARGED.labels)
+        for row in self.reader.accounting():
+            received.add_metric([row.source], row.received)
+            for outcome in ("rated", "duplicate", "rejected", "held"):
+                records.add_metric([row.source, outcome], getattr(row, outcome))
+            charged.add_metric([row.source], row.charged_micros / MICROS)
+        return [received, records, charged]
+
+
+class Metrics:
+    """The registry of one application; several may live in one process without meeting."""
+
+    def __init__(self, reader: ports.Reader) -> None:
+        """Make every metric of `METRICS` once."""
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.requests = Counter(REQUESTS.name, REQUESTS.text, REQUESTS.labels, registry=self.registry)
+        self.seconds = Histogram(SECONDS.name, SECONDS.text, SECONDS.labels, registry=self.registry)
+        self.posted = Counter(POSTED.name, POSTED.text, POSTED.labels, registry=self.registry)
+        self.busy = Counter(BUSY.name, BUSY.text, registry=self.registry)
+        self.sockets = Gauge(SOCKETS.name, SOCKETS.text, SOCKETS.labels, registry=self.registry)
+        self.notices = Counter(NOTICES.name, NOTICES.text, NOTICES.labels, registry=self.registry)
+        self.waiting = Gauge(WAITING.name, WAITING.text, registry=self.registry)
+        self.age_s = Gauge(DATA_AGE.name, DATA_AGE.text, registry=self.registry)
+        self.age_s.set(-1)
+        self.registry.register(_Platform(reader))
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

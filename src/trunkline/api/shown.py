@@ -1,0 +1,105 @@
+"""Rows of committed streams as JSON for the page: numbers masked or in full, enumerations by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from trunkline.api.people import People
+from trunkline.kernel import dial
+from trunkline.records.charging import Cause, Unit
+from trunkline.records.usage import UNIT_OF_KIND, Direction, Kind
+
+
+def person(people: People, word: int, *, full: bool) -> dict[str, str]:
+    """A subscriber: what to show, and the reference to ask with."""
+    return {"number": people.show(word, full=full), "ref": people.reference(word)}
+
+
+def usage_rows(frame: pl.DataFrame, people: People, *, full: bool, whereabouts: bool) -> list[dict[str, Any]]:
+    """Charged usage; the cell says where somebody is, so it is shown only with `whereabouts`."""
+    return [_usage(row, people, full=full, whereabouts=whereabouts) for row in frame.iter_rows(named=True)]
+
+
+def _usage(row: dict[str, Any], people: People, *, full: bool, whereabouts: bool) -> dict[str, Any]:
+    kind = Kind(row["kind"])
+    return {
+        "source": row["source"],
+        "record_id": row["record_id"],
+        "kind": kind.name.lower(),
+        "direction": Direction(row["direction"]).name.lower(),
+        "subscriber": person(people, row["subscriber"], full=full),
+        "calling": people.show(row["calling"] or 0, full=full),
+        "called": _other(people, row["called"] or 0, full=full),
+        "start_us": row["start_us"],
+        "units": row["units"],
+        "unit": UNIT_OF_KIND[kind],
+        "visited_plmn": row["visited_plmn"] or 0,
+        "cell": (row["cell"] or "") if whereabouts else "",
+        "service": row["service"] or "",
+        "plan": row["plan"] or "",
+        "destination": row["destination"] or "",
+        "list_micros": row["list_micros"],
+        "charged_micros": row["charged_micros"],
+        "allowance_units": row["allowance_units"],
+        "late": bool(row["late"]),
+    }
+
+
+def _other(people: People, word: int, *, full: bool) -> str:
+    """The called number; one that is no telephone number (a digest) is not shown at all."""
+    return people.show(word, full=full) if dial.to_text(word) else ""
+
+
+def alert_rows(frame: pl.DataFrame, people: People, currency: str, *, full: bool) -> list[dict[str, Any]]:
+    """Alerts with their running number."""
+    return [
+        {
+            "number": row["number"],
+            "alert_id": row["alert_id"],
+            "subscriber": person(people, row["subscriber"], full=full),
+            "time_us": row["time_us"],
+            "kind": row["kind"],
+            "balance": row["balance"],
+            "threshold": row["threshold"],
+            "value": row["value"],
+            "severity": severity(row["kind"], row["threshold"]),
+            "currency": currency,
+        }
+        for row in frame.iter_rows(named=True)
+    ]
+
+
+def severity(kind: str, threshold: int) -> str:
+    """How much an alert matters to the customer: `info`, `warning` or `critical`."""
+    if kind == "low_balance":
+        return "warning" if threshold > 0 else "critical"
+    if threshold >= 100:
+        return "critical"
+    return "warning" if threshold >= 80 else "info"
+
+
+def entry_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Ledger entries of one subscriber."""
+    return [
+        {
+            "seq": row["seq"],
+            "part": row["part"],
+            "time_us": row["time_us"],
+            "cause": Cause(row["cause"]).name.lower(),
+            "unit": Unit(row["unit"]).name.lower(),
+            "debit": row["debit"],
+            "credit": row["credit"],
+            "amount": row["amount"],
+            "balance": row["balance"],
+            "before": row["before"],
+            "after": row["after"],
+        }
+        for row in frame.iter_rows(named=True)
+    ]
+
+
+def raw_text(raw: bytes | None) -> str:
+    """The bytes of a record as text; what is not UTF-8 is shown as replacement characters."""
+    return (raw or b"").decode("utf-8", errors="replace").rstrip("\r\n")
