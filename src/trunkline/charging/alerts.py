@@ -7,16 +7,15 @@ that a value that trembles around a mark does not call the customer every minute
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba as nb
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trunkline.charging.ledger import PERCENT
+from trunkline.charging.ledger import watched
 from trunkline.charging.tariffs.catalogue import Catalogue
-from trunkline.charging.vector import per_catalogue
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
@@ -29,37 +28,9 @@ _ALARMED = ALARMED.dtype
 _TOLD = np.dtype([("row", "i8"), ("mark", "i4"), ("times", "i4")])
 
 
-class Marks(NamedTuple):
-    """The thresholds of a catalogue as arrays."""
-
-    first: Array
-    count: Array
-    mark: Array  # in the unit of the measure
-    hysteresis: Array  # by threshold, in the same unit
-    falling: Array  # by threshold: 1 = told when the measure falls below the mark
-
-
-@per_catalogue
-def marks_of(catalogue: Catalogue) -> Marks:
-    """The marks of a catalogue's thresholds, in the unit in which changes are measured."""
-    thresholds = catalogue.thresholds
-    counts = [len(threshold.marks) for threshold in thresholds]
-    scales = [1 if threshold.kind == "low_balance" else PERCENT for threshold in thresholds]
-    marks = [mark * scale for threshold, scale in zip(thresholds, scales, strict=True) for mark in threshold.marks]
-    return Marks(
-        first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        count=np.array(counts, np.int64),
-        mark=np.array(marks, np.int64),
-        hysteresis=np.array(
-            [threshold.hysteresis * scale for threshold, scale in zip(thresholds, scales, strict=True)], np.int64
-        ),
-        falling=np.array([threshold.kind == "low_balance" for threshold in thresholds], np.uint8),
-    )
-
-
 @nb.njit(nogil=True, cache=True)
 def _watch(
-    m: Any, offsets: Array, rows: Array, order: Array, first: Array, threshold: Array, period: Array, before: Array,
+    w: Any, offsets: Array, rows: Array, order: Array, first: Array, threshold: Array, period: Array, before: Array,
     after: Array,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     groups = len(offsets) - 1
@@ -87,15 +58,15 @@ def _watch(
                 out_rows[written].crossed = 0
                 out_rows[written].times = 0
                 written += 1
-            for mark in range(m.count[number]):
-                level = m.mark[m.first[number] + mark]
+            for mark in range(w.mark_count[number]):
+                level = w.mark[w.mark_first[number] + mark]
                 bit = np.int32(1) << np.int32(mark)
-                if m.falling[number]:
+                if w.falling[number]:
                     crossed = before[row] >= level and after[row] < level
-                    armed = after[row] >= level + m.hysteresis[number]
+                    armed = after[row] >= level + w.hysteresis[number]
                 else:
                     crossed = before[row] < level and after[row] >= level
-                    armed = after[row] <= level - m.hysteresis[number]
+                    armed = after[row] <= level - w.hysteresis[number]
                 if armed:
                     out_rows[found].crossed &= ~bit
                 elif crossed and out_rows[found].crossed & bit == 0:
@@ -118,7 +89,7 @@ def watch(changes: pl.DataFrame, alarmed: Grouped, catalogue: Catalogue) -> Outc
     groups = locate(alarmed.keys, changes["subscriber"].to_numpy())
     order, first = order_by_group(groups, len(alarmed))
     offsets, rows, told = _watch(
-        marks_of(catalogue),
+        watched(catalogue),
         alarmed.offsets,
         alarmed.rows,
         order,

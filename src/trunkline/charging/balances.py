@@ -142,9 +142,16 @@ def _counts(t: Vector, counter: int, use: Any) -> bool:
 
 
 @nb.njit(nogil=True, cache=True)
-def _find(work: Array, size: int, kind: int, definition: int, period: int) -> int:
+def _held(work: Array, size: int, kind: int, definition: int, periodic: bool, start_s: int) -> int:
+    """Row of a balance or counter for a moment; its bounds tell its period without any calendar. -1 when there is none."""
     for at in range(size):
-        if work[at].kind == kind and work[at].definition == definition and work[at].period == period:
+        if (
+            work[at].kind == kind
+            and work[at].definition == definition
+            and (work[at].period != 0) == periodic
+            and work[at].valid_from_s <= start_s
+            and work[at].valid_until_s > start_s
+        ):
             return at
     return -1
 
@@ -197,6 +204,17 @@ def _book(
 
 
 @nb.njit(nogil=True, cache=True)
+def _survey(work: Array, size: int, start_s: int) -> tuple[bool, bool]:
+    """Whether something ended long ago, and whether the account has already seen a later period."""
+    over = False
+    late = False
+    for at in range(size):
+        over |= np.int64(work[at].valid_until_s) + KEPT_AFTER_END_S < start_s
+        late |= work[at].period != 0 and work[at].valid_from_s > start_s
+    return over, late
+
+
+@nb.njit(nogil=True, cache=True)
 def _expire(t: Vector, work: Array, size: int, start_s: int, entries: Array, count: int, row: int) -> tuple[int, int, int]:
     """Drop what ended so long ago that no late record may ask for it; what was left expires in the ledger."""
     kept = 0
@@ -212,8 +230,7 @@ def _expire(t: Vector, work: Array, size: int, start_s: int, entries: Array, cou
                 )  # fmt: skip
                 part += 1
             continue
-        if kept != at:
-            work[kept] = work[at]
+        work[kept] = work[at]
         kept += 1
     return kept, count, part
 
@@ -232,6 +249,7 @@ def _grant(
 ) -> tuple[int, int, int]:
     """Give the plan's allowances of this period that the use could draw on and that were not given yet."""
     plan = t[VERSION] + version * VERSION_W
+    start_s = use.start_us // 1_000_000
     first = t[ALLOWANCE] + t[plan + V_ALLOWANCE]
     for at in range(first, first + t[plan + V_ALLOWANCES]):
         balance = t[at]
@@ -239,9 +257,9 @@ def _grant(
         counts = t[rule + B_UNIT]
         if (counts != unit and counts != _MONEY) or not _serves(t, balance, use):
             continue
-        period, from_s, until_s = _period(t, t[rule + B_PERIOD], use)
-        if _find(work, size, _BALANCE, balance, period) >= 0:
+        if _held(work, size, _BALANCE, balance, t[rule + B_PERIOD] != 0, start_s) >= 0:
             continue
+        period, from_s, until_s = _period(t, t[rule + B_PERIOD], use)
         grant = t[rule + B_GRANT]
         size = _add(work, size, _BALANCE, balance, period, grant, grant, from_s, until_s)
         count = _book(
@@ -289,7 +307,7 @@ def _next(t: Vector, work: Array, size: int, used: Array, unit: int, use: Any) -
 @nb.njit(nogil=True, cache=True)
 def _main(t: Vector, work: Array, size: int) -> tuple[int, int]:
     """Row of the main balance, made when the account has none yet, and the account's size."""
-    at = _find(work, size, _BALANCE, t[MAIN], 0)
+    at = _held(work, size, _BALANCE, t[MAIN], False, 0)
     if at < 0:
         size = _add(work, size, _BALANCE, t[MAIN], 0, 0, 0, 0, NEVER_S)
         at = size - 1
@@ -299,8 +317,8 @@ def _main(t: Vector, work: Array, size: int) -> tuple[int, int]:
 @nb.njit(nogil=True, cache=True)
 def _counted(t: Vector, counter: int, use: Any, work: Array, size: int) -> int:
     """Value of a counter in the period of a use."""
-    period, _, _ = _period(t, t[t[COUNTER] + counter * COUNTER_W + C_PERIOD], use)
-    at = _find(work, size, _COUNTER, counter, period)
+    periodic = t[t[COUNTER] + counter * COUNTER_W + C_PERIOD] != 0
+    at = _held(work, size, _COUNTER, counter, periodic, use.start_us // 1_000_000)
     return np.int64(work[at].value) if at >= 0 else np.int64(0)
 
 
@@ -311,6 +329,7 @@ def _count(
 ) -> tuple[int, int]:  # fmt: skip
     """Add a use to the plan's counters; watched counters report the change."""
     plan = t[VERSION] + version * VERSION_W
+    start_s = use.start_us // 1_000_000
     first = t[COUNTED] + t[plan + V_COUNTED]
     for at in range(first, first + t[plan + V_COUNTEDS]):
         counter = t[at]
@@ -319,9 +338,9 @@ def _count(
         amount = charged if counts == _MONEY else (units if counts == unit else np.int64(0))
         if amount == 0 or not _counts(t, counter, use):
             continue
-        period, from_s, until_s = _period(t, t[rule + C_PERIOD], use)
-        found = _find(work, size, _COUNTER, counter, period)
+        found = _held(work, size, _COUNTER, counter, t[rule + C_PERIOD] != 0, start_s)
         if found < 0:
+            period, from_s, until_s = _period(t, t[rule + C_PERIOD], use)
             size = _add(work, size, _COUNTER, counter, period, 0, 0, from_s, until_s)
             found = size - 1
         before = work[found].value
@@ -418,14 +437,6 @@ def _pay(
 
 
 @nb.njit(nogil=True, cache=True)
-def _is_late(work: Array, size: int, start_s: int) -> bool:
-    for at in range(size):
-        if work[at].period != 0 and work[at].valid_from_s > start_s:
-            return True
-    return False
-
-
-@nb.njit(nogil=True, cache=True)
 def _total(
     t: Vector, use: Any, line: int, units: int, list_micros: int, covered: int, money: int, work: Array, size: int
 ) -> int:
@@ -482,6 +493,18 @@ def _grown(array: Array, size: int, fresh: Array) -> Array:
 
 
 @nb.njit(nogil=True, cache=True)
+def _copy(rows: Array, begin: int, into: Array, at: int, count: int) -> None:
+    for step in range(count):  # a loop, because slices of records are copied through a temporary
+        into[at + step] = rows[begin + step]
+
+
+@nb.njit(nogil=True, cache=True)
+def _grown(array: Array, size: int, fresh: Array) -> Array:
+    _copy(array, 0, fresh, 0, size)
+    return fresh
+
+
+@nb.njit(nogil=True, cache=True)
 def _charge(
     t: Vector, offsets: Array, rows: Array, order: Array, first: Array, kind: Array, direction: Array, start_us: Array,
     units: Array, version: Array, line: Array, node: Array, zone: Array, list_micros: Array, verdict: Array, charged: Array,
@@ -513,8 +536,10 @@ def _charge(
                 saved, used = np.empty(len(work), ACCOUNT_ROW), np.zeros(len(work), np.uint8)
             if count + 2 * (size + t[MOST_NEW]) + 8 > len(entries):
                 entries = _grown(entries, count, np.empty(2 * len(entries) + 4 * (size + t[MOST_NEW]), ENTRY))
-            size, count, part = _expire(t, work, size, start_s, entries, count, row)
-            late[row] = _is_late(work, size, start_s)
+            over, late[row] = _survey(work, size, start_s)
+            part = 0
+            if over:
+                size, count, part = _expire(t, work, size, start_s, entries, count, row)
             if line[row] < 0 or (units[row] == 0 and list_micros[row] == 0):
                 continue
             subscription = subscription_at(work, 0, size, start_s)

@@ -6,13 +6,15 @@ it did to the subscriber's balance, so a balance is the sum of its own entries.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numba as nb
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trunkline.charging.tariffs.catalogue import Catalogue, Threshold
+from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.charging.vector import per_catalogue
 from trunkline.records.charging import CHANGES, ENTRIES
 
 Array = npt.NDArray[Any]
@@ -52,7 +54,7 @@ PERCENT = 1000  # changes of allowances and caps are told in thousandths of a pe
 
 def entries_of(entries: Array, batch: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
     """Ledger entries as rows, with the seq, subscriber and time of what caused them."""
-    row = pl.Series(entries["row"])
+    row = pl.Series(np.ascontiguousarray(entries["row"]))
     accounts = pl.Series(LEDGER_ACCOUNTS, dtype=pl.Categorical)
     balances = pl.Series(catalogue.balances, dtype=pl.Categorical)
     return pl.DataFrame(
@@ -76,62 +78,116 @@ def entries_of(entries: Array, batch: pl.DataFrame, catalogue: Catalogue) -> pl.
     )
 
 
-def changes_of(entries: Array, batch: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
-    """The few movements that cross a mark, or come back far enough to arm it again."""
-    found: list[pl.DataFrame] = []
-    counted = entries["cause"] == 0
-    for number, threshold in enumerate(catalogue.thresholds):
-        chosen = (entries["definition"] == threshold.number) & (counted == threshold.counter)
-        if not chosen.any():
-            continue
-        mine = entries[chosen]
-        before, after = measured(threshold, mine, "before"), measured(threshold, mine, "after")
-        near = crosses(threshold, before, after)
-        if not near.any():
-            continue
-        row = pl.Series(mine["row"][near])
-        found.append(
-            pl.DataFrame(
-                {
-                    "seq": batch["seq"].gather(row),
-                    "subscriber": batch["subscriber"].gather(row),
-                    "time_us": batch["start_us"].gather(row),
-                    "threshold": np.full(int(near.sum()), number, np.int32),
-                    "period": np.ascontiguousarray(mine["period"][near]),
-                    "before": before[near],
-                    "after": after[near],
-                    "value": np.ascontiguousarray(mine["after"][near]),
-                },
-                schema=CHANGES.record.schema,
-            )
-        )
-    return pl.concat(found) if found else CHANGES.record.empty()
+class Watched(NamedTuple):
+    """The catalogue's thresholds as arrays: which marks belong to which balance or counter."""
+
+    of_balance: Array  # i8 [register number, 2]: first and count in `number`
+    of_counter: Array
+    number: Array  # thresholds, by balance, then by counter
+    falling: Array  # by threshold: 1 = told when what is left falls below the mark
+    limit: Array  # by threshold: the cap; 0 where percent are of what was granted
+    hysteresis: Array  # by threshold, in the unit of the measure
+    mark_first: Array  # by threshold
+    mark_count: Array
+    mark: Array  # in the unit of the measure
 
 
-def measured(threshold: Threshold, entries: Array, side: str) -> npt.NDArray[np.int64]:
-    """What a threshold looks at: thousandths of a percent used, or micro-units left (credit included)."""
-    value = entries[side].astype(np.int64)
-    if threshold.kind == "low_balance":
-        return value + entries["granted"]
-    if threshold.kind == "spend_cap":
-        return value * (100 * PERCENT) // max(threshold.limit, 1)
-    granted = np.maximum(entries["granted"].astype(np.int64), 1)
+@per_catalogue
+def watched(catalogue: Catalogue) -> Watched:
+    """The thresholds of a catalogue for the kernels."""
+    thresholds = catalogue.thresholds
+    scales = [1 if threshold.kind == "low_balance" else PERCENT for threshold in thresholds]
+    counts = [len(threshold.marks) for threshold in thresholds]
+    number: list[int] = []
+    owners = []
+    for counter, names in ((False, catalogue.balances), (True, catalogue.counters)):
+        spans = np.zeros((len(names) + 1, 2), np.int64)
+        for owner in range(len(names)):
+            mine = [at for at, each in enumerate(thresholds) if each.counter == counter and each.number == owner]
+            spans[owner] = len(number), len(mine)
+            number += mine
+        owners.append(spans)
+    marks = [mark * scale for threshold, scale in zip(thresholds, scales, strict=True) for mark in threshold.marks]
+    return Watched(
+        of_balance=owners[0],
+        of_counter=owners[1],
+        number=np.array(number, np.int64),
+        falling=np.array([threshold.kind == "low_balance" for threshold in thresholds], np.uint8),
+        limit=np.array([threshold.limit if threshold.counter else 0 for threshold in thresholds], np.int64),
+        hysteresis=np.array(
+            [threshold.hysteresis * scale for threshold, scale in zip(thresholds, scales, strict=True)], np.int64
+        ),
+        mark_first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        mark_count=np.array(counts, np.int64),
+        mark=np.array(marks, np.int64),
+    )
+
+
+@nb.njit(nogil=True, cache=True)
+def _measure(value: int, granted: int, limit: int, falling: int) -> int:
+    """Thousandths of a percent used (of what was granted, or of the cap), or micro-units left, credit included."""
+    if falling:
+        return value + granted
+    if limit > 0:
+        return value * (100 * PERCENT) // limit
+    granted = max(granted, 1)
     return (granted - value) * (100 * PERCENT) // granted
 
 
-def crosses(
-    threshold: Threshold, before: npt.NDArray[np.int64], after: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
-    """Rows that cross a mark in either direction, with the hysteresis on the way back."""
-    near = np.zeros(len(before), np.bool_)
-    falling = threshold.kind == "low_balance"
-    for mark in threshold.marks:
-        if falling:
-            crossed = (before >= mark) & (after < mark)
-            armed = (before < mark + threshold.hysteresis) & (after >= mark + threshold.hysteresis)
-        else:
-            level, back = mark * PERCENT, (mark - threshold.hysteresis) * PERCENT
-            crossed = (before < level) & (after >= level)
-            armed = (before > back) & (after <= back)
-        near |= crossed | armed
-    return near
+@nb.njit(nogil=True, cache=True)
+def _crosses(falling: int, level: int, hysteresis: int, before: int, after: int) -> bool:
+    """Whether a movement crosses a mark, or comes back far enough to arm it again."""
+    if falling:
+        return before >= level > after or before < level + hysteresis <= after
+    return before < level <= after or before > level - hysteresis >= after
+
+
+@nb.njit(nogil=True, cache=True)
+def _near(w: Any, entries: Array) -> Array:
+    """Entry, threshold, measure before and measure after of the movements near a mark."""
+    found = np.empty((64, 4), np.int64)
+    count = 0
+    for at in range(len(entries)):
+        spans = w.of_counter if entries[at].cause == 0 else w.of_balance
+        first = spans[entries[at].definition, 0]
+        for step in range(spans[entries[at].definition, 1]):
+            number = w.number[first + step]
+            falling = w.falling[number]
+            before = _measure(entries[at].before, entries[at].granted, w.limit[number], falling)
+            after = _measure(entries[at].after, entries[at].granted, w.limit[number], falling)
+            near = False
+            for mark in range(w.mark_first[number], w.mark_first[number] + w.mark_count[number]):
+                near |= _crosses(falling, w.mark[mark], w.hysteresis[number], before, after)
+            if near:
+                if count == len(found):
+                    more = np.empty((2 * count, 4), np.int64)
+                    more[:count] = found
+                    found = more
+                found[count, 0] = at
+                found[count, 1] = number
+                found[count, 2] = before
+                found[count, 3] = after
+                count += 1
+    return found[:count]
+
+
+def changes_of(entries: Array, batch: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
+    """The few movements that cross a mark, or come back far enough to arm it again."""
+    if not catalogue.thresholds or len(entries) == 0:
+        return CHANGES.record.empty()
+    near = _near(watched(catalogue), entries)
+    mine = entries[near[:, 0]]
+    row = pl.Series(np.ascontiguousarray(mine["row"]))
+    return pl.DataFrame(
+        {
+            "seq": batch["seq"].gather(row),
+            "subscriber": batch["subscriber"].gather(row),
+            "time_us": batch["start_us"].gather(row),
+            "threshold": near[:, 1].astype(np.int32),
+            "period": np.ascontiguousarray(mine["period"]),
+            "before": near[:, 2],
+            "after": near[:, 3],
+            "value": np.ascontiguousarray(mine["after"]),
+        },
+        schema=CHANGES.record.schema,
+    )

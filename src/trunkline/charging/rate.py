@@ -45,7 +45,7 @@ from trunkline.charging.vector import (
 )
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
-from trunkline.kernel.grouping import locate
+from trunkline.kernel.grouping import locate, order_by_group
 from trunkline.records.charging import RowKind
 from trunkline.records.usage import REJECTED, Direction, Kind
 
@@ -222,8 +222,16 @@ def _class_node(row: tuple[Any, ...], catalogue: Catalogue) -> int:
 
 
 def rate(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
-    """Price each row of metered usage; rows that cannot be priced come back rejected, with the reason."""
+    """Price each row of metered usage; rows that cannot be priced come back rejected, with the reason.
+
+    Rows leave in the order of subscribers, each subscriber's in the order of arrival: charging then walks memory from end
+    to end (twice as fast), and the history is written in the order in which it is asked for.
+    """
     size = len(batch)
+    groups = locate(accounts.keys, batch["subscriber"].to_numpy())
+    assert size == 0 or groups.min() >= 0, "the engine gave no state for a subscriber of the batch"
+    order, _ = order_by_group(groups, len(accounts))
+    batch, groups = batch[order], groups[order]
     verdict = np.zeros(size, np.uint8)
     foreign = batch["currency"].is_not_null() & (batch["currency"] != catalogue.currency)
     if foreign.any():
@@ -231,8 +239,6 @@ def rate(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcom
     version, line = np.zeros(size, np.uint16), np.full(size, NONE, np.int32)
     node, zone, price = np.zeros(size, np.int32), np.zeros(size, np.int32), np.zeros(size, np.int64)
     known = vectors(catalogue)
-    groups = locate(accounts.keys, batch["subscriber"].to_numpy())
-    assert size == 0 or groups.min() >= 0, "the engine gave no state for a subscriber of the batch"
     _rate(
         known.t,
         known.ranges,
