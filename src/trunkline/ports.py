@@ -7,13 +7,14 @@ another on a cluster, and the command line, the API and the page know only this 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
 
-from trunkline.kernel.grouped import Rows
+from trunkline.kernel.grouped import Grouped, Keys, Rows, State
 
 
 class Busy(Exception):
@@ -27,6 +28,27 @@ class Busy(Exception):
 
 class Refused(Exception):
     """An order that can never be carried out as it stands; the text says what to change."""
+
+
+class DiskFull(Exception):
+    """A write found no room; nothing is half done. Make room and start again: it goes on where it stopped."""
+
+    def __init__(self, folder: Path, detail: str) -> None:
+        """Say where and how much."""
+        super().__init__(f"No room on the disk of {folder}: {detail}. Make room and start again; nothing was lost.")
+        self.folder = folder
+
+
+class FolderInUse(Exception):
+    """Another process writes to the data folder; only one may."""
+
+
+class FolderDamaged(Exception):
+    """A file that the manifest names is missing or not as it was written; restore a backup."""
+
+
+class NearlyAllRejected(Exception):
+    """Nearly every record of a file was rejected: the wrong mapping or tariff, most likely, so it was stopped."""
 
 
 @dataclass(frozen=True)
@@ -142,3 +164,118 @@ class AuditTrail(Protocol):
 
     def record(self, event: AuditEvent) -> None:
         """Write one event durably."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file, spool or upload that is read, and how far what was read of it is committed."""
+
+    file: int
+    path: Path
+    source: str
+    mapping: str
+    kind: str  # "ingest", "watched" or "spool"
+    offset: int = 0  # octets, after decompression
+    line: int = 1  # number of the next record's first line
+    records: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one file is read once a commit is durable; `ended` says how it ended: "" while it goes on."""
+
+    file: int
+    offset: int
+    line: int
+    records: int
+    rejected: int
+    ended: str = ""  # "done", or why it was stopped
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A person's decision about a record that was set aside."""
+
+    table: str  # "rejected" or "held"
+    number: int
+    decision: str
+    actor: str
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Everything that becomes true at one moment, or not at all."""
+
+    number: int
+    time_us: int
+    next_seq: int
+    frames: Mapping[str, pl.DataFrame] = field(default_factory=dict)  # rows by the name of their stream
+    states: Sequence[tuple[State, Grouped]] = ()
+    progress: Sequence[Progress] = ()
+    counts: Sequence[Accounting] = ()
+    movements: Sequence[tuple[Movement, int, str, str]] = ()  # with its seq, status and reason
+    settled: Sequence[Settled] = ()
+
+
+class EngineStore(Protocol):
+    """What an engine needs of the one store it writes to."""
+
+    number: int  # of the last commit
+    next_seq: int  # the next arrival number
+
+    def gather(self, state: State, keys: Keys) -> Grouped:
+        """What ascending `keys` hold, with everything that was put, committed or not."""
+
+    def put(self, state: State, groups: Grouped, number: int) -> None:
+        """What keys hold from now on; durable when commit `number` is."""
+
+    def commit(self, commit: Commit) -> None:
+        """Make everything in it true at once; raises `DiskFull` and leaves everything as it was."""
+
+    def begin_file(self, path: Path, mapping: str, source: str, kind: str) -> SourceFile:
+        """Register a file, or find how far it was read by a run that ended early; keeps its octets."""
+
+    def end_file(self, file: int, reason: str) -> None:
+        """Stop reading a file for good; its position stays."""
+
+    def append(self, mapping: str, source: str, lines: bytes) -> tuple[SourceFile, int]:
+        """Append whole lines durably to a spool; the spool and where they end in it. Any thread may call."""
+
+    def open_files(self, kind: str) -> list[SourceFile]:
+        """Files that were begun and are not read to their end, oldest first."""
+
+    def booked(self, movement_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Status and reason of the movements that are committed."""
+
+    def set_aside(self, table: str, number: int) -> SetAside:
+        """One rejected or held record; raises `Refused` when it is unknown or settled."""
+
+    def settle(self, settled: Settled) -> None:
+        """Write down a decision that moves no money."""
+
+    def newest_us(self) -> int | None:
+        """End of the newest day of event time that the state knows; None before any."""
+
+    def durable_end(self, file: int) -> int | None:
+        """Where the durable octets of a spool end while it is written to; None when it is closed."""
+
+    def status(self) -> dict[str, Any]:
+        """Sizes, counts and costs that only the writing process knows."""
+
+    def close(self) -> None:
+        """Stop what runs in the background and let others write."""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A record that was set aside, as it came."""
+
+    number: int
+    file: int
+    line: int
+    source: str
+    mapping: str
+    record_id: str
+    reason: str
+    raw: bytes

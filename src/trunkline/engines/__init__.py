@@ -1,0 +1,1 @@
+"""They drive the map's steps and know nothing of what is in them."""

@@ -1,0 +1,280 @@
+"""Carrying a batch through a flow, for every engine that keeps state itself.
+
+The map says everything: streams are routed by name, a step that remembers is given the groups of the keys in its
+batch, and what a batch changes is put into the state only when all its steps have gone through. Reading and
+committing are the engine's own; nothing here waits, writes or knows what the steps do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numba as nb
+import numpy as np
+import polars as pl
+
+from trunkline.kernel.flow import Flow, Outcome, Step, Stream
+from trunkline.kernel.grouped import Grouped, Keys, State
+from trunkline.kernel.grouping import locate
+from trunkline.ports import Accounting
+
+POISON = "poison"
+
+
+class FileStopped(Exception):
+    """Nearly all of a file is rejected: carry the batch again without it, and tell a person."""
+
+    def __init__(self, file: int, reason: str) -> None:
+        """Say which file, and what was found."""
+        super().__init__(reason)
+        self.file = file
+        self.reason = reason
+
+
+# Trouble around us, or a decision: no record is to blame, and trying halves helps nobody.
+_OUTSIDE = (MemoryError, OSError, FileStopped)
+
+
+class TooMuchPoison(Exception):
+    """So many records broke a step that the fault is ours, not theirs; nothing of the batch was kept."""
+
+
+class States(Protocol):
+    """Where state is kept."""
+
+    def gather(self, state: State, keys: Keys) -> Grouped:
+        """What ascending keys hold now."""
+
+    def put(self, state: State, groups: Grouped, number: int) -> None:
+        """What keys hold from now on, durable with commit `number`."""
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """Which streams count as what, so that everything received is accounted for; what the first step writes is received."""
+
+    rated: Stream
+    duplicate: Stream
+    rejected: Stream
+    held: Stream
+    charged: str = "charged_micros"  # column of `rated`
+
+
+@dataclass
+class Carried:
+    """What a batch became: rows by stream name, changed state, and the records that broke a step."""
+
+    frames: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
+    states: list[tuple[State, Grouped]] = field(default_factory=list)
+    poisoned: int = 0
+
+    def add(self, stream: Stream, rows: pl.DataFrame) -> None:
+        """Append rows to a stream."""
+        if len(rows):
+            self.frames.setdefault(stream.name, []).append(rows)
+
+    def rows(self, stream: Stream) -> pl.DataFrame:
+        """All rows of a stream."""
+        frames = self.frames.get(stream.name, [])
+        if not frames:
+            return stream.record.empty()
+        return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
+
+    def join(self, later: Carried) -> None:
+        """Append what a later part of the batch became."""
+        for name, frames in later.frames.items():
+            self.frames.setdefault(name, []).extend(frames)
+        self.states += later.states
+        self.poisoned += later.poisoned
+
+
+def _content(_carried: Carried) -> None:
+    """Accept every result."""
+
+
+class Carrier:
+    """Carries batches through one flow. Tables may be replaced between batches."""
+
+    def __init__(self, flow: Flow, tables: Mapping[str, object], states: States, most_poison: int = 100) -> None:
+        """Take the flow as it stands on the map."""
+        self.flow = flow
+        self.tables = dict(tables)
+        self._states = states
+        self._most_poison = most_poison
+        self.streams = {s.name: s for step in flow.steps for s in (step.reads, *step.writes)}
+
+    def first(self, batch: pl.DataFrame) -> Carried:
+        """The first step alone, which remembers nothing and may therefore run ahead."""
+        step = self.flow.steps[0]
+        assert step.state is None, "a first step that remembers cannot run ahead"
+        carried = Carried()
+        self._run(step, batch, carried, {})
+        return carried
+
+    def rest(self, carried: Carried, number: int, judge: Callable[[Carried], None] = _content) -> Carried:
+        """The other steps over what the first one wrote; state is put when all have gone through.
+
+        `judge` sees the result before anything is put, and may refuse it by raising.
+        """
+        return self._onward(self.flow.steps[1:], carried, number, judge)
+
+    def whole(self, batch: pl.DataFrame, number: int) -> Carried:
+        """Every step over one batch."""
+        carried = Carried()
+        carried.add(self.flow.steps[0].reads, batch)
+        return self._onward(self.flow.steps, carried, number, _content)
+
+    def careful(self, carried: Carried, number: int, held: Stream, judge: Callable[[Carried], None]) -> Carried:
+        """As `rest`; when a step breaks, halve the batch until the record that breaks it stands alone and is held."""
+        try:
+            return self.rest(carried, number, judge)
+        except _OUTSIDE:
+            raise
+        except (Exception, pl.exceptions.PanicException) as error:
+            entry = self.flow.steps[1].reads
+            rows = carried.rows(entry)
+            aside = {name: list(frames) for name, frames in carried.frames.items() if name != entry.name}
+            result = Carried(aside)
+            self._halve(rows, number, held, result, error)
+            return result
+
+    def _halve(self, rows: pl.DataFrame, number: int, held: Stream, result: Carried, error: BaseException) -> None:
+        if len(rows) == 1:
+            result.poisoned += 1
+            if result.poisoned > self._most_poison:
+                raise TooMuchPoison(f"more than {self._most_poison} records of one batch broke a step") from error
+            result.add(held, held.record.conform(rows.with_columns(reason=pl.lit(POISON))))
+            return
+        middle = len(rows) // 2
+        for half in (rows[:middle], rows[middle:]):
+            part = Carried()
+            part.add(self.flow.steps[1].reads, half)
+            try:
+                result.join(self.rest(part, number))
+            except _OUTSIDE:
+                raise
+            except (Exception, pl.exceptions.PanicException) as inner:
+                self._halve(half, number, held, result, inner)
+
+    def _onward(
+        self, steps: Sequence[Step], carried: Carried, number: int, judge: Callable[[Carried], None]
+    ) -> Carried:
+        carried = Carried({name: list(frames) for name, frames in carried.frames.items()})
+        overlay: dict[str, Grouped] = {}
+        changed: dict[str, State] = {}
+        for step in steps:
+            rows = carried.rows(step.reads)
+            if len(rows):
+                self._run(step, rows, carried, overlay, changed)
+        judge(carried)
+        for name, state in changed.items():
+            self._states.put(state, overlay[name], number)
+            carried.states.append((state, overlay[name]))
+        return carried
+
+    def _run(
+        self,
+        step: Step,
+        rows: pl.DataFrame,
+        carried: Carried,
+        overlay: dict[str, Grouped],
+        changed: dict[str, State] | None = None,
+    ) -> None:
+        looked_up = [self.tables[table.name] for table in step.looks_up]
+        remembered: list[Any] = []
+        if step.state is not None:
+            column = rows.get_column(step.state.key).drop_nulls().to_numpy()
+            overlay[step.state.name] = self._groups(step.state, column, overlay.get(step.state.name))
+            remembered = [overlay[step.state.name]]
+        outcome: Outcome = step.run(rows, *remembered, *looked_up)
+        assert len(outcome.rows) == len(step.writes), f"{step.name} writes {len(step.writes)} streams"
+        for stream, written in zip(step.writes, outcome.rows, strict=True):
+            carried.add(stream, written)
+        if step.state is not None and outcome.state is not None and changed is not None:
+            changed[step.state.name] = step.state
+            overlay[step.state.name] = over(overlay[step.state.name], outcome.state)
+
+    def _groups(self, state: State, column: Keys, held: Grouped | None) -> Grouped:
+        """The groups of a column's keys: those this batch has already if they are enough, else gathered."""
+        if held is None:
+            return self._states.gather(state, distinct(column))
+        found = locate(held.keys, column)
+        if len(found) == 0 or int(found.min()) >= 0:
+            return held
+        missing = self._states.gather(state, distinct(column[found < 0]))
+        return over(missing, held)
+
+
+def over(lower: Grouped, upper: Grouped) -> Grouped:
+    """What keys hold when some of them were given anew."""
+    if len(lower.keys) == len(upper.keys) and np.array_equal(lower.keys, upper.keys):
+        return upper
+    keys = np.union1d(lower.keys, upper.keys)
+    from_upper, from_lower = locate(upper.keys, keys), locate(lower.keys, keys)
+    given = from_upper >= 0
+    starts = np.where(given, upper.offsets[from_upper] + len(lower.rows), lower.offsets[from_lower])
+    ends = np.where(given, upper.offsets[from_upper + 1] + len(lower.rows), lower.offsets[from_lower + 1])
+    counts = ends - starts
+    offsets = np.zeros(len(keys) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    index = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1], dtype=np.int64)
+    return Grouped(keys, offsets, np.concatenate([lower.rows, upper.rows])[index])
+
+
+def distinct(column: Keys) -> Keys:
+    """The different values of a column, ascending; hashing the many and sorting the few."""
+    return np.sort(_distinct(np.ascontiguousarray(column)))
+
+
+@nb.njit(nogil=True, cache=True)
+def _distinct(column: Keys) -> Keys:
+    bits = np.uint64(4)
+    while (np.uint64(1) << bits) < np.uint64(2 * len(column)):
+        bits += np.uint64(1)
+    mask = (np.int64(1) << np.int64(bits)) - 1
+    shift = np.uint64(64) - bits
+    slots = np.full(mask + 1, -1, np.int32)
+    found = np.empty(len(column), np.uint64)
+    count = 0
+    for at in range(len(column)):
+        key = column[at]
+        slot = np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> shift)
+        while slots[slot] >= 0 and found[slots[slot]] != key:
+            slot = (slot + 1) & mask
+        if slots[slot] < 0:
+            slots[slot] = count
+            found[count] = key
+            count += 1
+    return found[:count].copy()
+
+
+def counted(carried: Carried, received: Sequence[Stream], before: Carried, accounts: Accounts) -> list[Accounting]:
+    """The accounting of a batch by source; asserts that everything received came out somewhere."""
+    sums: dict[str, list[int]] = {}
+
+    def count(place: int, rows: pl.DataFrame, amount: Callable[[], pl.Expr] | None = None) -> None:
+        if not len(rows):
+            return
+        source = pl.col("source").cast(pl.String).fill_null("")
+        if rows.get_column("source").n_unique() == 1:
+            value = len(rows) if amount is None else rows.select(amount()).item()
+            sums.setdefault(rows.get_column("source")[0] or "", [0] * 6)[place] += value
+            return
+        by_source = rows.group_by(source.alias("source")).agg((pl.len() if amount is None else amount()).alias("sum"))
+        for name, value in by_source.iter_rows():
+            sums.setdefault(name, [0] * 6)[place] += value
+
+    for stream in received:
+        count(0, before.rows(stream))
+    rated = carried.rows(accounts.rated)
+    count(1, rated)
+    count(2, carried.rows(accounts.duplicate))
+    count(3, carried.rows(accounts.rejected))
+    count(4, carried.rows(accounts.held))
+    count(5, rated, lambda: pl.col(accounts.charged).sum())
+    for name, (got, *out) in sums.items():
+        assert got == sum(out[:4]), f"of {got} records of {name!r}, {sum(out[:4])} came out: {out}"
+    return [Accounting(name, *numbers) for name, numbers in sorted(sums.items())]
+

@@ -1,0 +1,1 @@
+"""What stands behind the ports: one package for each kind of store."""
