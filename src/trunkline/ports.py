@@ -146,8 +146,8 @@ class Reader(Protocol):
 class Intake(Protocol):
     """Orders to the one process that writes; each returns only when its effect is durable."""
 
-    def usage(self, mapping: str, lines: bytes) -> Receipt:
-        """Take usage lines for the named mapping; raises `Busy` or `Refused`."""
+    def usage(self, mapping: str, lines: bytes, source: str | None = None) -> Receipt:
+        """Take usage lines for the named mapping (of a source named like it); raises `Busy` or `Refused`."""
 
     def move(self, movements: Sequence[Movement]) -> list[dict[str, Any]]:
         """Book movements; one answer each: `{"movement_id", "status": "booked"|"repeated"|"refused", "reason"}`."""
@@ -239,8 +239,8 @@ class EngineStore(Protocol):
     def end_file(self, file: int, reason: str) -> None:
         """Stop reading a file for good; its position stays."""
 
-    def append(self, mapping: str, source: str, lines: bytes) -> tuple[SourceFile, int]:
-        """Append whole lines durably to a spool; the spool and where they end in it. Any thread may call."""
+    def append(self, mapping: str, source: str, lines: bytes, heading: bytes = b"") -> tuple[SourceFile, int]:
+        """Append whole lines durably to a spool (behind its heading); the spool and where they end. Any thread may call."""
 
     def open_files(self, kind: str) -> list[SourceFile]:
         """Files that were begun and are not read to their end, oldest first."""
@@ -273,7 +273,9 @@ class SetAside:
 
     number: int
     file: int
+    path: Path  # where the octets of its file are kept
     line: int
+    offset: int
     source: str
     mapping: str
     record_id: str

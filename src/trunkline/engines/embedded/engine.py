@@ -198,9 +198,11 @@ class Engine:
         }
         return Commit(number, self.clock_us(), self._next_seq, frames, carried.states, **more)
 
-    def carry_usage(self, blocks: list[Block], number: int) -> tuple[Carried, list[Accounting]]:
-        """Carry blocks through usage within an order, without a position of their own."""
-        return self._carry(self._decode_carefully(blocks), number)
+    def carry_usage(
+        self, blocks: list[Block], number: int, amend: Callable[[pl.DataFrame], pl.DataFrame]
+    ) -> tuple[Carried, list[Accounting]]:
+        """Carry blocks through usage within an order; `amend` may change the rows behind the first step."""
+        return self._carry(self._decode_carefully(blocks), number, amend)
 
     # -- the pipeline -------------------------------------------------------------------------------------
 
@@ -362,9 +364,13 @@ class Engine:
             except (Exception, pl.exceptions.PanicException) as inner:
                 self._decode_halves(half, decoded, inner)
 
-    def _carry(self, batch: Batch, number: int) -> tuple[Carried, list[Accounting]]:
+    def _carry(
+        self, batch: Batch, number: int, amend: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+    ) -> tuple[Carried, list[Accounting]]:
         entry = self._usage.flow.steps[1].reads
         rows = batch.decoded.rows(entry)
+        if amend is not None:
+            rows = amend(rows)
         decoded = Carried({name: frames for name, frames in batch.decoded.frames.items() if name != entry.name})
         decoded.add(entry, self.numbered(rows))
         carried = self._usage.careful(decoded, number, self.accounts.held, lambda result: self._judge(batch, result))

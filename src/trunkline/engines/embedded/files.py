@@ -69,7 +69,7 @@ class FileBlocks:
         self._rest = b""
         try:
             self._stream = _Stream(file.path, None) if file.kind == "spool" else _open(file.path)
-            self._header = self._read_header() if framing.header_lines and file.offset else None
+            self._header = heading_of(file.path) if framing.header_lines and file.offset else None
             self._stream.skip(file.offset)
         except FileNotFoundError as error:
             raise SourceBroken(f"{file.path} vanished") from error
@@ -107,11 +107,6 @@ class FileBlocks:
         """Close the file."""
         self._stream.close()
 
-    def _read_header(self) -> bytes:
-        stream = _open(self.file.path)
-        head = stream.read(_STEP_OCTETS)
-        stream.close()
-        return head[: head.find(b"\n") + 1]
 
 
 class _Stream:
@@ -195,6 +190,14 @@ def _open(path: Path) -> _Stream:
     if magic == b"\x28\xb5\x2f\xfd":
         return _Stream(path, lambda: zstandard.ZstdDecompressor().decompressobj())
     return _Stream(path, None)
+
+
+def heading_of(path: Path) -> bytes:
+    """The first line of a file."""
+    stream = _open(path)
+    head = stream.read(_STEP_OCTETS)
+    stream.close()
+    return head[: head.find(b"\n") + 1]
 
 
 def halved(block: Block, framing: Framing) -> list[Block]:

@@ -106,8 +106,11 @@ class LiveSources:
         watched: Sequence[tuple[Path, str, str]],
         framing: Callable[[str], Framing],
         clock_s: Callable[[], float] = time.monotonic,
+        *,
+        forever: bool = True,
     ) -> None:
-        """`watched` are (folder, mapping, source)."""
+        """`watched` are (folder, mapping, source); without `forever` it ends when nothing is left to read."""
+        self._forever, self._idle = forever, False
         self._store, self._mover, self._watched, self._framing, self._clock_s = store, mover, watched, framing, clock_s
         self._spools: dict[int, FileBlocks] = {}
         self._files: dict[int, FileBlocks] = {}
@@ -115,17 +118,28 @@ class LiveSources:
         self._sizes: dict[Path, tuple[int, int, float]] = {}
         self._looked_s = -STABLE_S
         self._something = threading.Event()
+        self._counting = threading.Lock()
+        self._appended_to: dict[int, int] = {}
+        self._read_to: dict[int, int] = {}
         self._lock = threading.Lock()
         for folder, _, _ in watched:
             (folder / "taken").mkdir(parents=True, exist_ok=True)
 
     @property
     def exhausted(self) -> bool:
-        """There may always come more."""
-        return False
+        """There may always come more, unless only what is there was asked for."""
+        return self._idle and not self._forever
 
-    def arrived(self) -> None:
-        """Something was appended to a spool; any thread may call."""
+    @property
+    def unread_octets(self) -> int:
+        """What was appended to spools and is not yet committed."""
+        with self._counting:
+            return sum(max(0, end - self._read_to.get(file, 0)) for file, end in self._appended_to.items())
+
+    def arrived(self, file: int, end: int) -> None:
+        """A spool is durable up to `end`; any thread may call."""
+        with self._counting:
+            self._appended_to[file] = max(end, self._appended_to.get(file, 0))
         self._something.set()
 
     def wait(self, timeout_s: float) -> None:
@@ -142,6 +156,7 @@ class LiveSources:
             octets -= sum(len(block.octets) for block in blocks)
             if octets > 0:
                 blocks += self._from_files(octets)
+            self._idle = not blocks
             return blocks
 
     def drop(self, file: int, reason: str) -> None:
@@ -154,6 +169,13 @@ class LiveSources:
 
     def committed(self, progress: Sequence[Progress]) -> None:
         """Move watched files away when all of them is durable."""
+        with self._counting:
+            for file in progress:
+                if file.ended:
+                    self._appended_to.pop(file.file, None)
+                    self._read_to.pop(file.file, None)
+                else:
+                    self._read_to[file.file] = file.offset
         for file in progress:
             path = self._taken.get(file.file)
             if file.ended == "done" and path is not None:

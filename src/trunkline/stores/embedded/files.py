@@ -40,7 +40,7 @@ class Files:
     def __init__(self, folder: Path, disk: Disk, connection: sqlite3.Connection, writing: threading.Lock) -> None:
         """Cut spools that a crash left with half a line."""
         self._folder, self._disk, self._connection, self._writing = folder, disk, connection, writing
-        self._spools: dict[tuple[str, str], _Spool] = {}
+        self._spools: dict[tuple[str, str, bytes], _Spool] = {}
         self._changed = threading.Condition()
         for spool in self.open_files("spool"):
             self._cut_to_whole_lines(spool.path)
@@ -90,11 +90,11 @@ class Files:
 
     # -- spools -------------------------------------------------------------------------------------------
 
-    def append(self, mapping: str, source: str, lines: bytes) -> tuple[SourceFile, int]:
+    def append(self, mapping: str, source: str, lines: bytes, heading: bytes = b"") -> tuple[SourceFile, int]:
         """Append whole lines durably; callers that come at once share one fsync."""
         assert lines.endswith(b"\n"), "whole lines only"
         with self._changed:
-            spool = self._spool(mapping, source)
+            spool = self._spool(mapping, source, heading)
             try:
                 self._disk.append(spool.handle, spool.file.path, lines)
             except BaseException:
@@ -114,7 +114,7 @@ class Files:
                     self._disk.fsync(spool.file.path)
                 except BaseException:
                     spool.broken = True  # a second fsync would say yes without having written
-                    self._spools.pop((mapping, source), None)
+                    self._spools.pop((mapping, source, heading), None)
                     raise
                 finally:
                     self._changed.acquire()
@@ -138,27 +138,27 @@ class Files:
                 os.close(spool.handle)
             self._spools.clear()
 
-    def _spool(self, mapping: str, source: str) -> _Spool:
-        spool = self._spools.get((mapping, source))
+    def _spool(self, mapping: str, source: str, heading: bytes) -> _Spool:
+        spool = self._spools.get((mapping, source, heading))
         if spool is not None and spool.octets >= SPOOL_OCTETS and not spool.flushing and spool.durable == spool.octets:
             os.close(spool.handle)
-            del self._spools[mapping, source]
+            del self._spools[mapping, source, heading]
             spool = None
         if spool is None:
-            spool = self._spools[mapping, source] = self._new_spool(mapping, source)
+            spool = self._spools[mapping, source, heading] = self._new_spool(mapping, source, heading)
         return spool
 
-    def _new_spool(self, mapping: str, source: str) -> _Spool:
+    def _new_spool(self, mapping: str, source: str, heading: bytes) -> _Spool:
         with self._writing, transaction(self._connection, self._disk, self._folder):
             file = self._insert(self._folder, "spool", source, mapping, None, "")
             path = (self._folder / "spool" / f"{file:08d}-{mapping}.lines").resolve()
             self._connection.execute(
                 "UPDATE files SET path = ?, raw = ? WHERE file = ?", (str(path), f"spool/{path.name}", file)
             )
-        self._disk.write(path, [])
+        self._disk.write(path, [heading])
         self._disk.fsync_folder(path.parent)
         handle = os.open(path, os.O_WRONLY | os.O_APPEND)
-        return _Spool(SourceFile(file, path, source, mapping, "spool"), handle, 0, 0)
+        return _Spool(SourceFile(file, path, source, mapping, "spool"), handle, len(heading), len(heading))
 
     def _insert(
         self, path: Path, kind: str, source: str, mapping: str, status: os.stat_result | None, head: str

@@ -41,6 +41,7 @@ class Run:
     ends: Ends | None  # None: one row a key
     rows: Rows
     fence: Keys
+    octets: int
 
     def __len__(self) -> int:
         """How many keys it holds."""
@@ -103,7 +104,7 @@ def decode(octets: memoryview | bytes | mmap.mmap, dtype: np.dtype[Any], name: s
     all_keys: Keys = np.frombuffer(octets, np.uint64, keys, keys_at)
     ends = np.frombuffer(octets, np.uint32, keys, ends_at) if ends_at else None
     all_rows: Rows = np.frombuffer(octets, dtype, rows, rows_at)
-    return Run(all_keys, ends, all_rows, all_keys[::_FENCE].copy())
+    return Run(all_keys, ends, all_rows, all_keys[::_FENCE].copy(), len(octets))
 
 
 def open_file(path: Path, octets: int, dtype: np.dtype[Any]) -> Run:

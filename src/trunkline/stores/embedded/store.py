@@ -194,9 +194,9 @@ class Store:
         """Files that were begun and are not read to their end, oldest first."""
         return self.files.open_files(kind)
 
-    def append(self, mapping: str, source: str, lines: bytes) -> tuple[SourceFile, int]:
-        """Append whole lines durably to a spool; the spool and where they end in it. Any thread may call."""
-        return self.files.append(mapping, source, lines)
+    def append(self, mapping: str, source: str, lines: bytes, heading: bytes = b"") -> tuple[SourceFile, int]:
+        """Append whole lines durably to a spool (behind its heading); the spool and where they end. Any thread may call."""
+        return self.files.append(mapping, source, lines, heading)
 
     def durable_end(self, file: int) -> int | None:
         """Where the durable octets of a spool end while it is written to; None when it is closed."""
@@ -225,7 +225,7 @@ class Store:
         record_id = "record_id" if table == "held" else "NULL"
         with self.writing:
             row = self.connection.execute(
-                f"SELECT number, t.file, t.line, t.source, f.mapping, {record_id}, reason, t.raw, settled"  # noqa: S608 -- our own names
+                f"SELECT number, t.file, f.raw, t.line, t.offset, t.source, f.mapping, {record_id}, reason, t.raw, settled"  # noqa: S608 -- our own names
                 f" FROM {table} t LEFT JOIN files f USING (file) WHERE number = ?",
                 (number,),
             ).fetchone()
@@ -233,8 +233,9 @@ class Store:
             raise Refused(f"There is no {table} record number {number}.")
         if row[-1] is not None:
             raise Refused(f"The {table} record number {number} is settled already: {row[-1]}.")
-        number, file, line, source, mapping, name, reason, raw, _ = row
-        return SetAside(number, file, line, source or "", mapping or "", name or "", reason, raw or b"")
+        number, file, path, line, offset, source, mapping, name, reason, raw, _ = row
+        kept = self.folder / (path or "")
+        return SetAside(number, file, kept, line, offset, source or "", mapping or "", name or "", reason, raw or b"")
 
     def settle(self, settled: Settled) -> None:
         """Write down a decision that moves no money."""
