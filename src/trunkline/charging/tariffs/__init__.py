@@ -3,17 +3,22 @@
 from trunkline.charging.tariffs.catalogue import Catalogue, Register
 from trunkline.charging.tariffs.checking import check
 from trunkline.charging.tariffs.compiling import compile_catalogue, empty_register, with_time_zones
+from trunkline.charging.tariffs.describing import Change, Description, compare, describe
 from trunkline.charging.tariffs.mistakes import Mistake, TariffError
 from trunkline.charging.tariffs.source import Source, read_tariffs
 
 __all__ = [
     "Catalogue",
+    "Change",
+    "Description",
     "Mistake",
     "Register",
     "Source",
     "TariffError",
     "check",
+    "compare",
     "compile_catalogue",
+    "describe",
     "empty_register",
     "read_tariffs",
     "with_time_zones",

@@ -116,8 +116,12 @@ def _special_days(schedule: Schedule) -> tuple[npt.NDArray[np.int64], npt.NDArra
     for at, row in enumerate(schedule.rows):
         dates = None if row.dates is None else {(each - EPOCH).days for each in row.dates}
         for column, allowed in (
-            ((days + 3) % 7, row.days), (months, row.months), (month_days, row.month_days), (years, row.years), (days, dates),
-        ):  # fmt: skip
+            ((days + 3) % 7, row.days),
+            (months, row.months),
+            (month_days, row.month_days),
+            (years, row.years),
+            (days, dates),
+        ):
             if allowed is not None:
                 holds[:, at] &= np.isin(column, sorted(allowed))
     return days, holds

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from trunkline.kernel import dial
+
 Array = npt.NDArray[Any]
 
 NONE = -1
@@ -175,9 +177,12 @@ class Register:
 
 
 def find_ranges(tables: Tables, words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
-    """Node of each dial word by longest prefix; 0 where nothing matches."""
+    """Node of each dial word by longest prefix, or of a name by itself; 0 where nothing matches."""
     if len(tables.range_first) == 0:
         return np.zeros(len(words), np.int32)
-    at = np.searchsorted(tables.range_first, words, side="right") - 1
-    inside = (at >= 0) & (words <= tables.range_last[np.maximum(at, 0)])
-    return np.where(inside, tables.range_node[np.maximum(at, 0)], 0).astype(np.int32)
+    at = np.maximum(np.searchsorted(tables.range_first, words, side="right") - 1, 0)
+    first, last = tables.range_first[at], tables.range_last[at]
+    # A digest has no digits, so only its very own range may hold it, never a prefix it lies in by chance.
+    digit = (words & np.uint64(0xF)) != dial.DIGEST_MARK
+    inside = (first <= words) & (words <= last) & (digit | (first == last))
+    return np.where(inside, tables.range_node[at], 0).astype(np.int32)

@@ -35,8 +35,8 @@ from trunkline.records.charging import Unit
 from trunkline.records.usage import Kind
 
 HIGHEST = 2**62
-# The longest use that arithmetic must survive: a month's call, a pebibyte, a billion events.
-MOST_UNITS = {Measure.TIME: 31 * 86_400_000, Measure.OCTETS: 2**50, Measure.BARE: 10**9}
+# The longest use that arithmetic must survive: a month's call, a pebibyte, as many events as a month has milliseconds.
+MOST_UNITS = {Measure.TIME: 31 * 86_400_000, Measure.OCTETS: 2**50, Measure.BARE: 31 * 86_400_000}
 MOST_FALLBACKS = 8
 MOST_BITS = 32
 Service = tuple[Kind, int, str]
@@ -50,7 +50,8 @@ def check(files: Mapping[str, str]) -> list[Mistake]:
 def checked(files: Mapping[str, str]) -> tuple[Tariff, list[Mistake]]:
     """The tariff and its mistakes; with any of them it must not be compiled."""
     tariff, mistakes = read(files)
-    _Check(tariff, Reader(mistakes)).all()
+    if tariff.fingerprint:  # else nothing was there to be read
+        _Check(tariff, Reader(mistakes)).all()
     return tariff, mistakes.sorted()
 
 
@@ -128,7 +129,7 @@ class _Check:
                     when = f"{WEEKDAYS[day]} {start // 3600:02d}:{start // 60 % 60:02d}"
                     self.mistakes.add(
                         schedule.place,
-                        f'schedule "{schedule.name}" has no band from {when} on; end it with a row that only has a `band`',
+                        f'schedule "{schedule.name}" has no band from {when} on; end it with a row of only a `band`',
                     )
                     return
 
@@ -146,7 +147,8 @@ class _Check:
         elif counter and rate.tier_measure not in {Measure.BARE, MEASURE_OF_UNIT[counter.unit]}:
             self.mistakes.add(
                 rate.place,
-                f'the tiers of rate "{rate.name}" begin at {rate.tier_measure.value}, but counter "{counter.name}" counts {counter.unit.name.lower()}',
+                f'the tiers of rate "{rate.name}" begin at {rate.tier_measure.value}, '
+                f'but counter "{counter.name}" counts {counter.unit.name.lower()}',
             )
         self.exact_range(rate)
 
@@ -158,17 +160,13 @@ class _Check:
         step = 10 ** (6 - rate.rounding.decimals)
         for slot, each in zip(slots, prices, strict=True):
             largest = each * shared * (most // slot.increment + 1)
-            if max(largest, shared * step * 2) >= HIGHEST:
+            if max(largest + rate.fee * shared, shared * step * 2) >= HIGHEST:
                 self.mistakes.add(
                     slot.place,
                     f'rate "{rate.name}" cannot be computed exactly in 64 bits for the longest use; '
                     "write a lower price, fewer decimals, a rounder `per`, or `rounding: {method: each_increment}`",
                 )
                 return
-        if rate.fee >= HIGHEST:
-            self.mistakes.add(
-                rate.place, f'the connect fee of rate "{rate.name}" is too large to compute with'
-            )
 
     def scope(self, scope: Scope, owner: Balance | Counter) -> None:
         """The names in a scope are known and fit its usage."""
@@ -245,7 +243,7 @@ class _Check:
             if balance and not balance.grant:
                 self.mistakes.add(
                     each.place,
-                    f'balance "{each.name}" has no `grant`, so including it gives nothing; add `grant` and `every` to it',
+                    f'balance "{each.name}" has no `grant`, so including it gives nothing; add `grant` and `every`',
                 )
         if not plan.prices and not plan.fallback:
             self.mistakes.add(
@@ -275,7 +273,8 @@ class _Check:
             for missing in sorted(set(schedule.bands) - {band.name for band in bands}):
                 self.mistakes.add(
                     price.place,
-                    f'no rate for band "{missing}" of schedule "{schedule.name}"; add `{missing}: <rate>`, or `{missing}: none` if it is not sold then',
+                    f'no rate for band "{missing}" of schedule "{schedule.name}"; '
+                    f"add `{missing}: <rate>`, or `{missing}: none` if it is not sold then",
                 )
         elif price.schedule and price.rates and not bands:
             self.mistakes.add(
@@ -306,7 +305,8 @@ class _Check:
         if len(counters) > 1:
             self.mistakes.add(
                 price.place,
-                f"the rates of one row share one counter for their tiers, here are {' and '.join(sorted(counters))}; make rows of them",
+                "the rates of one row share one counter for their tiers, "
+                f"here are {' and '.join(sorted(counters))}; keep one",
             )
         for place, rate in known:
             self.measures(price, place, rate)
@@ -420,7 +420,8 @@ class _Check:
                 if balance and balance.rated_by and balance.rated_by.name == plan.name:
                     self.mistakes.add(
                         balance.rated_by.place,
-                        f'balance "{balance.name}" is rated by plan "{plan.name}", which includes it; name a plan of its own for its prices',
+                        f'balance "{balance.name}" is rated by plan "{plan.name}", which includes it; '
+                        "name a plan of its own for its prices",
                     )
 
 

@@ -615,7 +615,8 @@ class _Compilation:
 
     def _counters(self) -> dict[str, Any]:
         dtypes: dict[str, Any] = {
-            "known": np.uint8, "unit": np.uint8, "kinds": np.uint8, "zones": np.uint32, "nodes": np.int32, "period": np.uint8,
+            "known": np.uint8, "unit": np.uint8, "kinds": np.uint8, "zones": np.uint32, "nodes": np.int32,
+            "period": np.uint8,
         }  # fmt: skip
         names = _by_number(self.register.counters)
         known = self.tariff.counters
@@ -638,28 +639,34 @@ class _Compilation:
     def _thresholds(self) -> tuple[Threshold, ...]:
         """What customers are told, balances first."""
         found = []
-        for balance in self.tariff.balances.values():
-            at = self.register.balances[balance.name]
-            if balance.low:
-                found.append(
-                    Threshold(balance.name, at, False, "low_balance", balance.low, 0, balance.hysteresis)
-                )
-            if balance.thresholds:
-                found.append(
-                    Threshold(balance.name, at, False, "allowance", balance.thresholds, 0, balance.hysteresis)
-                )
-        for counter in self.tariff.counters.values():
-            if counter.cap:
-                at = self.register.counters[counter.name]
+        for one in self.tariff.balances.values():
+            at = self.register.balances[one.name]
+            for kind, marks in (("low_balance", one.low), ("allowance", one.thresholds)):
+                if marks:
+                    found.append(
+                        Threshold(
+                            one.name,
+                            at,
+                            counter=False,
+                            kind=kind,
+                            marks=marks,
+                            limit=0,
+                            hysteresis=one.hysteresis,
+                        )
+                    )
+        for each in self.tariff.counters.values():
+            if each.cap:
+                at = self.register.counters[each.name]
+                marks, limit = each.thresholds, each.cap
                 found.append(
                     Threshold(
-                        counter.name,
+                        each.name,
                         at,
-                        True,
-                        "spend_cap",
-                        counter.thresholds,
-                        counter.cap,
-                        counter.hysteresis,
+                        counter=True,
+                        kind="spend_cap",
+                        marks=marks,
+                        limit=limit,
+                        hysteresis=each.hysteresis,
                     )
                 )
         return tuple(found)

@@ -36,7 +36,7 @@ class Numbering:
     targets: int
 
     def best(self, rank_of_target: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """For each node the target that decides: least depth, then highest rank; -1 where none has a rank of 0 or more."""
+        """For each node the target that decides: least depth, then highest rank; -1 where none is ranked."""
         rank = rank_of_target[self.in_target]
         known = rank >= 0
         node, depth, target, rank = (

@@ -51,7 +51,12 @@ class Reader:
         for key, value in self.pairs(node, what):
             name = SINGULARS.get(key.text, key.text)
             if name not in known:
-                self.mistakes.add(key.place, f'{what} has no key "{key.text}"{nearest(key.text, known)}')
+                hint = (
+                    "; write an amount with a point and in quotes"
+                    if key.text.isdigit()
+                    else nearest(key.text, known)
+                )
+                self.mistakes.add(key.place, f'{what} has no key "{key.text}"{hint}')
             elif name in found:
                 self.mistakes.add(key.place, f'"{key.text}" and "{name}" are the same key; keep one')
             else:
@@ -145,5 +150,5 @@ def choose(text: str, known: Mapping[str, T], what: str) -> T:
     """What a word of a closed list stands for."""
     if text not in known:
         close = nearest(text, known)
-        raise ValueError(f'"{text}" is no {what}{close or "; known are " + ", ".join(sorted(known))}')
+        raise ValueError(f'`{what}` cannot be "{text}"{close or "; known are " + ", ".join(sorted(known))}')
     return known[text]

@@ -1,4 +1,4 @@
-"""Reading the sections that plans share: operator, holidays, destinations, zones, classes, schedules, balances, counters."""
+"""Reading the sections that plans share, from the operator to balances and counters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trunkline.charging.tariffs.mistakes import Place, nearest
 from trunkline.charging.tariffs.rates import read_rounding
 from trunkline.charging.tariffs.reader import Keys, Reader
 from trunkline.charging.tariffs.sheets import find_sheet, read_destination_sheet
-from trunkline.charging.tariffs.source import Fields, Node, Scalar, Source
+from trunkline.charging.tariffs.source import Fields, Items, Node, Scalar, Source
 from trunkline.charging.tariffs.tariff import (
     ANY,
     DIRECTIONS,
@@ -195,15 +195,13 @@ def read_schedules(reader: Reader, node: Node, holidays: dict[str, frozenset[dat
     """Schedules: rows in the written order."""
     found = []
     for key, value in reader.pairs(node, "schedules"):
-        rows = []
-        items = getattr(value, "items", ()) if not isinstance(value, Fields) else ()
+        items = value.items if isinstance(value, Items) else ()
         if not items:
             reader.mistakes.add(
                 value.place,
                 f'schedule "{key.text}" is a list; write lines such as `- {{band: peak, days: [mon]}}`',
             )
-        for each in items:
-            rows.append(_schedule_row(reader, each, holidays))
+        rows = [_schedule_row(reader, each, holidays) for each in items]
         found.append(Schedule(key.place, key.text, tuple(rows)))
     return found
 
@@ -247,7 +245,7 @@ def _dates(reader: Reader, node: Node, holidays: dict[str, frozenset[date]]) -> 
         else:
             reader.mistakes.add(
                 word.place,
-                f'no list of holidays is called "{word.text}"{nearest(word.text, holidays)}; define it under `holidays:`',
+                f'no list under `holidays:` is called "{word.text}"{nearest(word.text, holidays)}',
             )
     return frozenset(found)
 

@@ -186,7 +186,8 @@ def _rate(reader: Reader, place: Place, sheet: str, terms: Terms, rounding: Rate
     if following != first:
         slots += (Slot(place, first, price, per, following),)
     increments = first_text if following == first else f"{first_text or per_text}/{next_text}"
-    name = f"{sheet}: {price_text} per {per_text}{f' by {increments}' if increments else ''}{f' + {fee_text}' if fee else ''}"
+    steps, once = f" by {increments}" if increments else "", f" + {fee_text}" if fee else ""
+    name = f"{sheet}: {price_text} per {per_text}{steps}{once}"
     return Rate(
         place,
         name,
