@@ -155,9 +155,10 @@ def records_page() -> str:
         "",
     ]
     for module in record_modules():
-        for stream in vars(module).values():
-            if isinstance(stream, flow.Stream):
-                lines += _stream(stream)
+        family = module.__name__.rpartition(".")[2]
+        for thing in vars(module).values():
+            if isinstance(thing, flow.Stream) and thing.name.startswith(f"{family}."):
+                lines += _stream(thing)
     return "\n".join(lines)
 
 
