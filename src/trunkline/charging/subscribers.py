@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from io import BytesIO
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import polars as pl
 
@@ -52,6 +52,16 @@ def read_subscribers(name: str, content: bytes, catalogue: Catalogue) -> pl.Data
         raise SubscribersError(mistakes.sorted())
     frame = pl.DataFrame(columns).with_row_index("seq")
     return SUBSCRIBERS.record.conform(frame)
+
+
+def time_zones_of(content: bytes) -> set[str]:
+    """Time zones that a subscribers file names; empty when it has no such column or is no such file."""
+    try:
+        table = pl.read_csv(BytesIO(content), infer_schema=False)
+    except pl.exceptions.PolarsError:
+        return set()
+    names = table["time_zone"].drop_nulls().unique() if "time_zone" in table.columns else pl.Series(dtype=pl.String)
+    return {name.strip() for name in names if name.strip() in available_timezones()}
 
 
 def _table(name: str, content: bytes, mistakes: Mistakes) -> pl.DataFrame | None:

@@ -1,0 +1,125 @@
+"""A platform put together: the store of a data folder, the engine over it, and the tables its steps look things up in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trunkline import topology
+from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
+from trunkline.charging.subscribers import read_subscribers, time_zones_of
+from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.engines.embedded.engine import Engine, Totals
+from trunkline.engines.embedded.sources import NamedFiles
+from trunkline.engines.loop import Accounts
+from trunkline.kernel.grouped import State
+from trunkline.mediation.mapping import Mapping
+from trunkline.ports import Refused
+from trunkline.records import charging, usage
+from trunkline.settings import Folders
+from trunkline.stores.embedded.disk import Disk
+from trunkline.stores.embedded.store import Store
+
+ACCOUNTS = Accounts(
+    rated=charging.CHARGED, duplicate=usage.DUPLICATES, rejected=usage.REJECTED, held=usage.HELD
+)
+BY_ENDING = {".csv": "trunkline_csv"}
+PACKED = (".gz", ".zst")
+SUBSCRIBERS_AT_ONCE = 500_000
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a process that writes has in its hands."""
+
+    folders: Folders
+    store: Store
+    engine: Engine
+    catalogue: Catalogue
+    mappings: dict[str, Mapping]
+
+
+def states() -> tuple[State, ...]:
+    """Everything that the map's steps remember, each once."""
+    found = {step.state.name: step.state for flow in topology.FLOWS for step in flow.steps if step.state}
+    return tuple(found.values())
+
+
+@contextmanager
+def opened(folders: Folders, disk: Disk | None = None) -> Iterator[Platform]:
+    """A platform on its data folder; subscribers are loaded when a file of them is there. Closed at the end."""
+    mappings = load_mappings(Path(folders.mappings) if folders.mappings else None)
+    disk = disk or Disk()
+    folders.data.mkdir(parents=True, exist_ok=True)
+    store = Store(folders.data, states(), disk)
+    try:
+        tariffs = Path(folders.tariffs) if folders.tariffs else None
+        people = subscribers_file(folders)
+        content = people.read_bytes() if people else b""
+        catalogue = load_catalogue(folders.data, tariffs, disk, time_zones_of(content))
+        tables: dict[str, Any] = {usage.MAPPINGS.name: mappings, charging.TARIFFS.name: catalogue}
+        engine = Engine(store, topology.USAGE, ACCOUNTS, tables, mappings.__getitem__)
+        platform = Platform(folders, store, engine, catalogue, mappings)
+        if people:
+            load_subscribers(platform, people.name, content)
+        yield platform
+    finally:
+        store.close()
+
+
+def subscribers_file(folders: Folders) -> Path | None:
+    """The subscribers file that was named, or the one in the tariff's folder or beside it."""
+    if folders.subscribers:
+        path = Path(folders.subscribers)
+        if not path.is_file():
+            raise Refused(f"{path} is not a file. Name the CSV file of subscribers.")
+        return path
+    if not folders.tariffs:
+        return None
+    tariffs = Path(folders.tariffs)
+    for path in (tariffs / "subscribers.csv", tariffs.parent / "subscribers.csv"):
+        if path.is_file():
+            return path
+    return None
+
+
+def load_subscribers(platform: Platform, name: str, content: bytes) -> int:
+    """Open the accounts of a subscribers file; how many rows it has. What is there already stays as it is."""
+    rows = read_subscribers(name, content, platform.catalogue)
+    for part in rows.iter_slices(SUBSCRIBERS_AT_ONCE):
+        platform.engine.carry(topology.SUBSCRIBERS, part).result()
+    return len(rows)
+
+
+def chosen_mapping(platform: Platform, path: Path, mapping: str | None) -> str:
+    """The mapping that was named, or the one that a file's ending suggests."""
+    name = mapping
+    if name is None:
+        endings = [ending for ending in path.suffixes if ending not in PACKED]
+        name = BY_ENDING.get(endings[-1] if endings else "", "trunkline")
+    if name not in platform.mappings:
+        known = ", ".join(sorted(platform.mappings))
+        raise Refused(f'There is no mapping "{name}". Known are: {known}. A mapping of your own goes into --mappings.')
+    return name
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What one `ingest` did, and the files that could not be read to their end."""
+
+    totals: Totals
+    troubles: list[Exception]
+
+
+def ingest(platform: Platform, paths: Sequence[Path], mapping: str | None, source: str | None, progress: Any = None) -> Ingested:
+    """Read files to their end; returns when everything is durable."""
+    files = []
+    for path in paths:
+        name = chosen_mapping(platform, path, mapping)
+        files.append((path, name, source or platform.mappings[name].source))
+    named = NamedFiles(platform.store, files, platform.mappings.__getitem__)
+    totals = platform.engine.drive(named, progress=progress)
+    return Ingested(totals, named.troubles)
