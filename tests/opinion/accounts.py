@@ -1,0 +1,550 @@
+"""Accounts: what a subscriber has, what a use takes from it, and the book of every movement.
+
+The order of a use: units that allowances cover, from the front; the price of what is left; money from the money
+balances in their order, the main balance last and below zero if it must.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+from tests.opinion.calendars import band, period
+from tests.opinion.pricing import (
+    Unpriced,
+    Use,
+    chain_of,
+    destination_name,
+    destinations_of,
+    limited_micros,
+    price_of,
+    quote_micros,
+    version_at,
+    zone_of,
+)
+from tests.opinion.quantities import at_least, at_most
+from tests.opinion.tariff import BalanceRule, CounterRule, Price, Tariff, Version
+
+NEVER_S = 2**32 - 1
+UNIT_OF_KIND = {"voice": "time", "sms": "events", "data": "octets", "iot": "events", "content": "events"}
+KEPT_S = 62 * 86_400
+
+
+@dataclass
+class Subscription:
+    """A plan from one moment on."""
+
+    plan: str
+    from_s: int
+    zone: ZoneInfo
+    cycle_day: int
+    credit_micros: int = 0
+
+
+@dataclass
+class Balance:
+    """What is left of one grant or top-up."""
+
+    rule: BalanceRule
+    number: int
+    period: int
+    value: int
+    granted: int
+    valid_from_s: int = 0
+    valid_until_s: int = NEVER_S
+
+
+@dataclass
+class Counter:
+    """What was used or spent in one period."""
+
+    rule: CounterRule
+    period: int
+    value: int
+    valid_from_s: int
+    valid_until_s: int
+
+
+@dataclass
+class Account:
+    """One subscriber."""
+
+    subscriptions: list[Subscription] = field(default_factory=list)
+    balances: list[Balance] = field(default_factory=list)
+    counters: list[Counter] = field(default_factory=list)
+
+
+@dataclass
+class Settlement:
+    """What a use is about to take."""
+
+    grants: list[Balance] = field(default_factory=list)
+    takes: list[tuple[Balance, int]] = field(default_factory=list)
+    covered: int = 0
+    money: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the ledger."""
+
+    seq: int
+    subscriber: str
+    unit: str
+    debit: str
+    credit: str
+    amount: int
+    balance: str
+    period: int
+    before: int
+    after: int
+    granted: int
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A threshold that was crossed."""
+
+    seq: int
+    subscriber: str
+    kind: str
+    balance: str
+    threshold: int
+    period: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one use."""
+
+    seq: int
+    source: str
+    record_id: str
+    status: str  # rated, rejected
+    reason: str
+    subscriber: str
+    units: int
+    list_micros: int
+    charged_micros: int
+    allowance_units: int
+    destination: str
+    plan: str
+    late: bool
+
+
+class Blocked(Exception):
+    """A balance that forbids going further does not suffice."""
+
+
+class Books:
+    """All accounts, the ledger and the alerts."""
+
+    def __init__(self, tariff: Tariff) -> None:
+        """Open empty books under a tariff."""
+        self.tariff = tariff
+        self.accounts: dict[str, Account] = {}
+        self.ledger: list[Entry] = []
+        self.alerts: list[Alert] = []
+        self.verdicts: list[Verdict] = []
+        self.crossed: set[tuple[str, str, str, int, int]] = set()
+        self.order = {name: number for number, name in enumerate(tariff.balances)}
+
+    def subscribe(
+        self,
+        subscriber: str,
+        plan: str,
+        from_s: int = 0,
+        zone: ZoneInfo | None = None,
+        cycle_day: int | None = None,
+        opening_micros: int = 0,
+        credit_micros: int = 0,
+    ) -> None:
+        """Load one row of the subscribers' list; the opening amount of the main balance counts as its first value."""
+        account = self.accounts.setdefault(subscriber, Account())
+        account.subscriptions.append(
+            Subscription(
+                plan,
+                from_s,
+                zone or self.tariff.zone,
+                self.tariff.cycle_day if cycle_day is None else cycle_day,
+                credit_micros,
+            )
+        )
+        if opening_micros:
+            main = self._main(account)
+            main.value += opening_micros
+            main.granted += opening_micros
+
+    def subscribers(self) -> list[str]:
+        """Everyone who has an account or tried to use one."""
+        return list(dict.fromkeys([*self.accounts, *(verdict.subscriber for verdict in self.verdicts)]))
+
+    def value(self, subscriber: str, balance: str) -> int:
+        """What is left of a balance, over all its periods."""
+        held = self.accounts[subscriber].balances if subscriber in self.accounts else []
+        return sum(each.value for each in held if each.rule.name == balance)
+
+    def charge(self, use: Use) -> Verdict:
+        """Rate and charge one use; whatever is refused takes nothing."""
+        verdict = self._charge(use)
+        self.verdicts.append(verdict)
+        return verdict
+
+    def _charge(self, use: Use) -> Verdict:
+        try:
+            version, terms = self._contract(use)
+            price = self._price(version, use)
+            destination = destination_name(self.tariff, use)
+            listed = self._list_price(price, use, terms.zone)
+        except Unpriced as refusal:
+            return self._verdict(use, "rejected", reason=str(refusal))
+        account = self._open(use)
+        self._expire(account, use)
+        late = self._is_late(account, use)
+        if price is None or (use.units == 0 and listed == 0):
+            return self._verdict(use, "rated", "", listed, 0, 0, destination, version.label, late)
+        try:
+            settled = self._plan(account, version, price, listed, use, terms)
+        except Unpriced as refusal:
+            return self._verdict(use, "rejected", reason=str(refusal))
+        except Blocked:
+            return self._verdict(use, "rejected", reason="balance_blocked")
+        self._carry_out(account, settled, use, terms)
+        self._count(account, version, use, terms, settled.money)
+        covered = min(settled.covered, use.units)
+        return self._verdict(use, "rated", "", listed, settled.money, covered, destination, version.label, late)
+
+    def _verdict(
+        self,
+        use: Use,
+        status: str,
+        reason: str = "",
+        listed: int = 0,
+        charged: int = 0,
+        allowance: int = 0,
+        destination: str = "",
+        plan: str = "",
+        late: bool = False,
+    ) -> Verdict:
+        return Verdict(
+            use.seq,
+            use.source,
+            use.record_id,
+            status,
+            reason,
+            use.subscriber,
+            use.units,
+            listed,
+            charged,
+            allowance,
+            destination,
+            plan,
+            late,
+        )
+
+    # -- which contract ------------------------------------------------------------------------------------
+
+    def _contract(self, use: Use) -> tuple[Version, Subscription]:
+        if use.currency and use.currency != self.tariff.currency:
+            raise Unpriced("wrong_currency")
+        account = self.accounts.get(use.subscriber)
+        if account is None:
+            if self.tariff.default_plan is None:
+                raise Unpriced("unknown_subscriber")
+            chosen = self._walk_in()
+        else:
+            held = [row for row in account.subscriptions if row.from_s <= use.start_us // 1_000_000]
+            if not held:
+                raise Unpriced("no_plan_at_time")
+            chosen = sorted(held, key=lambda row: row.from_s)[-1]
+        version = version_at(self.tariff, chosen.plan, use.start_us)
+        if version is None:
+            raise Unpriced("tariff_not_found")
+        return version, chosen
+
+    def _walk_in(self) -> Subscription:
+        return Subscription(self.tariff.default_plan or "", 0, self.tariff.zone, self.tariff.cycle_day)
+
+    def _open(self, use: Use) -> Account:
+        if use.subscriber not in self.accounts:
+            self.accounts[use.subscriber] = Account([self._walk_in()])
+        return self.accounts[use.subscriber]
+
+    def _price(self, version: Version, use: Use) -> Price | None:
+        """The row of prices; a use of zero units needs none."""
+        try:
+            return price_of(self.tariff, version, use)
+        except Unpriced:
+            if use.units:
+                raise
+            return None
+
+    def _list_price(self, price: Price | None, use: Use, zone: ZoneInfo) -> int:
+        if price is None or self._free(price):
+            return 0
+        if self._of_record(price):
+            return limited_micros(price, use.amount_micros)
+        return limited_micros(price, quote_micros(self.tariff, price, use, zone, 0, use.units, 0, True))
+
+    def _free(self, price: Price) -> bool:
+        return price.schedule is None and price.rates[""].free
+
+    def _of_record(self, price: Price) -> bool:
+        return price.schedule is None and price.rates[""].of_record
+
+    # -- taking it -----------------------------------------------------------------------------------------
+
+    def _expire(self, account: Account, use: Use) -> None:
+        """Write off what ended so long ago that no late record may ask for it."""
+        start_s = use.start_us // 1_000_000
+        for balance in [held for held in account.balances if held.valid_until_s + KEPT_S < start_s]:
+            if balance.value > 0:
+                self._book(use, balance, -balance.value, "balance", "expired")
+            account.balances.remove(balance)
+        account.counters = [held for held in account.counters if held.valid_until_s + KEPT_S >= start_s]
+
+    def _is_late(self, account: Account, use: Use) -> bool:
+        """Whether the account has already seen a later period than the use's own."""
+        start_s = use.start_us // 1_000_000
+        rows: list[Balance | Counter] = [*account.balances, *account.counters]
+        return any(row.period and row.valid_from_s > start_s for row in rows)
+
+    def _plan(
+        self, account: Account, version: Version, price: Price, listed: int, use: Use, terms: Subscription
+    ) -> Settlement:
+        """What the use would take from which balance; nothing is taken yet."""
+        plan = Settlement()
+        if self._free(price):
+            return plan
+        plan.grants = self._due(account, version, use, terms)
+        unit_balances = self._eligible(account, plan.grants, use, terms.zone, money=False)
+        priced = 0
+        for balance in unit_balances:
+            remaining = use.units - plan.covered
+            if remaining <= 0:
+                break
+            rule = balance.rule
+            want = at_least(Fraction(remaining, rule.increment)) * rule.increment
+            has = at_most(Fraction(max(balance.value, 0)) / rule.factor / rule.increment) * rule.increment
+            covers = min(want, has)
+            if rule.blocker and covers < want:
+                raise Blocked
+            if covers == 0:
+                continue
+            if rule.rated_by is not None:
+                priced += self._rated_by(
+                    account, rule.rated_by, use, terms, plan.covered, plan.covered + covers
+                )
+            plan.takes.append((balance, at_least(covers * rule.factor)))
+            plan.covered += covers
+        if self._of_record(price):
+            plan.money = listed if plan.covered < max(use.units, 1) else 0
+        else:
+            counted = self._tier_value(account, price, use, terms)
+            rest = quote_micros(
+                self.tariff, price, use, terms.zone, plan.covered, use.units, counted, plan.covered == 0
+            )
+            plan.money = limited_micros(price, priced + rest)
+        rest = plan.money
+        for balance in self._eligible(account, plan.grants, use, terms.zone, money=True):
+            if rest == 0:
+                break
+            part = min(rest, max(balance.value, 0))
+            if balance.rule.blocker and part < rest:
+                raise Blocked
+            plan.takes.append((balance, part))
+            rest -= part
+        if rest:
+            plan.takes.append((self._main(account), rest))
+        return plan
+
+    def _carry_out(self, account: Account, plan: Settlement, use: Use, terms: Subscription) -> None:
+        for balance in plan.grants:
+            account.balances.append(balance)
+            balance.value = 0
+            self._book(use, balance, balance.granted, "grants", "balance")
+        for balance, part in plan.takes:
+            if part:
+                credit = "revenue" if balance.rule.unit == "money" else "usage"
+                self._book(use, balance, -part, "balance", credit, terms.credit_micros)
+
+    def _rated_by(
+        self, account: Account, plan: str, use: Use, terms: Subscription, begin: int, end: int
+    ) -> int:
+        version = version_at(self.tariff, plan, use.start_us)
+        if version is None:
+            raise Unpriced("tariff_not_found")
+        price = price_of(self.tariff, version, use)
+        if self._free(price):
+            return 0
+        counted = self._tier_value(account, price, use, terms)
+        return quote_micros(self.tariff, price, use, terms.zone, begin, end, counted, begin == 0)
+
+    def _main(self, account: Account) -> Balance:
+        for balance in account.balances:
+            if balance.rule.main:
+                return balance
+        rule = self.tariff.main
+        balance = Balance(rule, self.order[rule.name], 0, 0, 0)
+        account.balances.append(balance)
+        return balance
+
+    def _book(
+        self, use: Use, balance: Balance, change: int, debit: str, credit: str, credit_micros: int = 0
+    ) -> None:
+        before = balance.value
+        balance.value += change
+        entry = Entry(
+            use.seq,
+            use.subscriber,
+            balance.rule.unit,
+            debit,
+            credit,
+            abs(change),
+            balance.rule.name,
+            balance.period,
+            before,
+            balance.value,
+            credit_micros if balance.rule.main else balance.granted,
+        )
+        self.ledger.append(entry)
+        self._watch_balance(entry, balance.rule)
+
+    def _due(self, account: Account, version: Version, use: Use, terms: Subscription) -> list[Balance]:
+        """This period's allowances of the plan that the use could draw on and that were not given yet."""
+        due = []
+        for name in version.includes:
+            rule = self.tariff.balances[name]
+            if not self._serves(rule, use, terms.zone):
+                continue
+            number, first_s, after_s = period(rule.every, terms.zone, terms.cycle_day, use.start_us)
+            if any(held.rule is rule and held.period == number for held in account.balances):
+                continue
+            due.append(Balance(rule, self.order[name], number, rule.grant, rule.grant, first_s, after_s))
+        return due
+
+    def _eligible(
+        self, account: Account, granted: list[Balance], use: Use, zone: ZoneInfo, money: bool
+    ) -> list[Balance]:
+        """The balances that may pay, in their order; the main balance is not among them."""
+        start_s = use.start_us // 1_000_000
+        return sorted(
+            (
+                balance
+                for balance in account.balances + granted
+                if (balance.rule.unit == "money") == money
+                and not balance.rule.main
+                and balance.valid_from_s <= start_s < balance.valid_until_s
+                and self._serves(balance.rule, use, zone)
+            ),
+            key=lambda balance: (balance.rule.priority, balance.valid_until_s, balance.number),
+        )
+
+    def _serves(self, rule: BalanceRule, use: Use, zone: ZoneInfo) -> bool:
+        if use.kind not in rule.kinds or use.direction not in rule.directions:
+            return False
+        if rule.unit not in ("money", UNIT_OF_KIND[use.kind]):
+            return False
+        if rule.zones is not None and zone_of(self.tariff, use.visited_plmn) not in rule.zones:
+            return False
+        if rule.schedule is not None and band(self.tariff.schedules[rule.schedule], zone, use.start_us) not in rule.bands:
+            return False
+        return self._goes_to(use, rule)
+
+    def _goes_to(self, use: Use, rule: BalanceRule | CounterRule) -> bool:
+        """Whether the use goes to one of the rule's destinations (calls, messages) or classes (the rest)."""
+        found = destinations_of(self.tariff, use)
+        if use.kind not in ("voice", "sms"):
+            return rule.classes is None or any(name in rule.classes for _, name in found)
+        if rule.to is None:
+            return True
+        concerned = [(length, name) for length, name in found if name in rule.to + rule.excluded]
+        longest = [name for length, name in concerned if length == concerned[0][0]]
+        return bool(longest) and not any(name in rule.excluded for name in longest)
+
+    # -- counting ------------------------------------------------------------------------------------------
+
+    def _tier_value(self, account: Account, price: Price, use: Use, terms: Subscription) -> int:
+        """What the price's tier counter holds in the use's period, before the use."""
+        for rate in price.rates.values():
+            if rate.counter is not None:
+                rule = self.tariff.counters[rate.counter]
+                number, _, _ = period(rule.every, terms.zone, terms.cycle_day, use.start_us)
+                return sum(held.value for held in account.counters if held.rule is rule and held.period == number)
+        return 0
+
+    def _count(
+        self, account: Account, version: Version, use: Use, terms: Subscription, charged: int
+    ) -> None:
+        for name in self._kept_counters(version, use):
+            rule = self.tariff.counters[name]
+            if rule.unit == "money":
+                change = charged
+            else:
+                change = use.units if rule.unit == UNIT_OF_KIND[use.kind] else 0
+            if change == 0 or not self._counts(rule, use):
+                continue
+            number, first_s, after_s = period(rule.every, terms.zone, terms.cycle_day, use.start_us)
+            found = [held for held in account.counters if held.rule is rule and held.period == number]
+            counter = found[0] if found else Counter(rule, number, 0, first_s, after_s)
+            if not found:
+                account.counters.append(counter)
+            counter.value += change
+            self._watch_counter(use, counter, counter.value - change)
+
+    def _kept_counters(self, version: Version, use: Use) -> list[str]:
+        """The counters that a plan names, and those that move the tiers of its prices and of its fallbacks'."""
+        names = list(version.counters)
+        for plan in chain_of(self.tariff, version, use.start_us):
+            names += [
+                rate.counter for price in plan.prices for rate in price.rates.values() if rate.counter is not None
+            ]
+        return list(dict.fromkeys(names))
+
+    def _counts(self, rule: CounterRule, use: Use) -> bool:
+        if use.kind not in rule.kinds:
+            return False
+        if rule.zones is not None and zone_of(self.tariff, use.visited_plmn) not in rule.zones:
+            return False
+        return self._goes_to(use, rule)
+
+    # -- telling -------------------------------------------------------------------------------------------
+
+    def _watch_balance(self, entry: Entry, rule: BalanceRule) -> None:
+        for mark in rule.thresholds:
+            if entry.granted > 0:
+                used = [(entry.granted - value) * 100_000 // entry.granted for value in (entry.before, entry.after)]
+                self._watch_rising(entry, rule.name, "allowance", entry.period, mark, rule.hysteresis, used)
+        for mark in rule.low:
+            before, after = entry.before + entry.granted, entry.after + entry.granted
+            key = (entry.subscriber, "balance", rule.name, entry.period, mark)
+            if before >= mark > after:
+                self._tell(key, entry.seq, "low_balance")
+            elif before < mark + rule.hysteresis <= after:
+                self.crossed.discard(key)
+
+    def _watch_counter(self, use: Use, counter: Counter, before: int) -> None:
+        rule = counter.rule
+        for mark in rule.thresholds:
+            if rule.cap:
+                spent = [value * 100_000 // rule.cap for value in (before, counter.value)]
+                self._watch_rising(use, rule.name, "spend_cap", counter.period, mark, rule.hysteresis, spent)
+
+    def _watch_rising(
+        self, cause: Entry | Use, name: str, kind: str, number: int, mark: int, hysteresis: int, values: list[int]
+    ) -> None:
+        """Tell when thousandths of a percent rise to the mark; arm again when they fall by the hysteresis."""
+        before, after = values
+        key = (cause.subscriber, "counter" if kind == "spend_cap" else "balance", name, number, mark)
+        if before < mark * 1000 <= after:
+            self._tell(key, cause.seq, kind)
+        elif before > (mark - hysteresis) * 1000 >= after:
+            self.crossed.discard(key)
+
+    def _tell(self, key: tuple[str, str, str, int, int], seq: int, kind: str) -> None:
+        if key in self.crossed:
+            return
+        self.crossed.add(key)
+        subscriber, _, balance, number, mark = key
+        self.alerts.append(Alert(seq, subscriber, kind, balance, mark, number))
