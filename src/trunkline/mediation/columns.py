@@ -103,7 +103,9 @@ class Columns:
         values, _ = self.whole(target, reason, read)
         return values
 
-    def quantity(self, target: str, reason: str = "bad_quantity") -> tuple[Longs, Bools]:
+    def quantity(
+        self, target: str, reason: str = "bad_quantity", highest: int = HIGHEST_QUANTITY
+    ) -> tuple[Longs, Bools]:
         """A duration in ms, a volume in octets, a count or an amount, and which records have it."""
 
         def read(rule: Rule, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
@@ -119,7 +121,7 @@ class Columns:
                 for condition in rule.zero_unless:
                     met &= self.holds(condition)
                 values[~met] = 0
-            statuses[(statuses == convert.THERE) & ((values < 0) | (values > HIGHEST_QUANTITY))] = convert.WRONG
+            statuses[(statuses == convert.THERE) & ((values < 0) | (values > highest))] = convert.WRONG
 
         return self.whole(target, reason, read)
 
@@ -169,8 +171,8 @@ class Columns:
 
         return self.whole(target, "bad_time", read)
 
-    def number(self, target: str) -> Words:
-        """A telephone number as the dial word of its international form; 0 for none."""
+    def number(self, target: str) -> tuple[Words, Bools]:
+        """A telephone number as the dial word of its international form, and which records have one."""
         numbering = self.mapping.numbering
         country = np.frombuffer(numbering.country_code.encode(), np.uint8)
         national = np.frombuffer(numbering.national_prefix.encode(), np.uint8)
@@ -188,8 +190,8 @@ class Columns:
             elif others:
                 statuses[statuses == convert.OTHER] = convert.WRONG
 
-        values, _ = self.whole(target, "bad_number", read)
-        return values.view(np.uint64)
+        values, there = self.whole(target, "bad_number", read)
+        return values.view(np.uint64), there
 
     def plmn(self) -> Longs:
         """The visited network as a number; 0 at home."""
@@ -245,7 +247,7 @@ class Columns:
                     wrong &= ~there
                     found = np.where(there, values, found)
                 self.marks.note(wrong, reason, target)
-                values, there, fresh = found, there | (statuses == convert.THERE), True
+                values, there, fresh = found, there | (statuses != convert.ABSENT), True
             if rule.default is not None and not there.all():
                 one = Texts(*constant_text(rule.default, 1))
                 value, status = np.zeros(1, np.int64), np.zeros(1, np.uint8)

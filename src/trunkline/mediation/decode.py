@@ -15,7 +15,6 @@ import polars as pl
 
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.identity import (
-    dial_words_of,
     finish_payload,
     fold_texts,
     fold_words,
@@ -31,7 +30,6 @@ from trunkline.mediation.records import Records, find_records
 from trunkline.records.usage import DAYS_REMEMBERED, DECODED, REASONS, REJECTED, Kind, Report
 
 RANKS = precedence(REASONS)
-HIGHEST_QUANTITY = 1 << 60
 DAY_US = 86_400_000_000
 EARLIEST_US = 0  # 1970: no record of any use is older, and a missing date often reads so
 
@@ -78,9 +76,9 @@ def _decode_records(records: Records, mapping: Mapping) -> tuple[pl.DataFrame, p
     kind, report = columns.words("kind", "unknown_kind"), columns.words("report", "unknown_kind")
     direction = columns.words("direction", "unknown_kind")
     marks.note(kind == 0, "unknown_kind", "kind")
-    subscriber = columns.number("subscriber")
-    marks.note(subscriber == 0, "missing_subscriber", "subscriber")
-    calling, called = columns.number("calling"), columns.number("called")
+    subscriber, has_subscriber = columns.number("subscriber")
+    marks.note(~has_subscriber, "missing_subscriber", "subscriber")
+    calling, called = columns.number("calling")[0], columns.number("called")[0]
 
     in_session = report != Report.NONE
     duration_ms, has_duration = columns.quantity("duration")
@@ -98,8 +96,7 @@ def _decode_records(records: Records, mapping: Mapping) -> tuple[pl.DataFrame, p
     amount, has_amount = columns.quantity("amount", "bad_amount")
     marks.note((kind == Kind.CONTENT) & ~has_amount, "bad_amount", "amount")
 
-    plmn, slices, five_qi = columns.plmn(), columns.slices(), columns.quantity("five_qi")[0]
-    marks.note(five_qi > 255, "bad_quantity", "five_qi")
+    plmn, slices, five_qi = columns.plmn(), columns.slices(), columns.quantity("five_qi", highest=255)[0]
 
     # Templates may name any column above.
     columns.worked_out = {
@@ -160,7 +157,7 @@ def _judge_form(records: Records, mapping: Mapping, columns: Columns, marks: Mar
     """Whether the bytes are a record at all, and one of usage."""
     marks.note(records.unreadable, "unreadable", "record")
     for field in mapping.required:
-        marks.note(records.lengths[field] < 0, "unreadable", "record")
+        marks.note((records.lengths[field] < 0) & ~records.no_mark, "unreadable", "record")
     marks.note(records.no_mark, "not_usage", "record")
     for condition in mapping.not_usage:
         marks.note(columns.holds(condition), "not_usage", "record")

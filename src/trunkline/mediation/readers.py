@@ -126,7 +126,7 @@ def read_block(record: bytes, paths: Paths) -> Fields:
         if not line.startswith(("\t", " ")):
             continue
         name, equals, value = line.removesuffix("\r").lstrip("\t \r").partition(" = ")
-        if not equals or not name or "=" in name or not value:
+        if not equals or not name or "=" in name:
             raise Unreadable(f"line {number} of the record is not 'name = value'")
         if name not in wanted:
             continue

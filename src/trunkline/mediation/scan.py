@@ -24,6 +24,7 @@ _NEWLINE, _RETURN, _TAB, _SPACE, _QUOTE, _BACKSLASH, _COMMA, _COLON, _EQUALS = 1
 _OPEN, _CLOSE, _MINUS, _POINT, _ZERO, _NINE = 123, 125, 45, 46, 48, 57
 
 DEEPEST = 8
+PADDING = 32  # octets behind the last record that a scanner may look at, whatever they are
 
 
 class Keys:
