@@ -23,14 +23,12 @@ HOUR_US = HOUR_S * 1_000_000
 
 @dataclass(frozen=True)
 class Arrivals:
-    """The records that arrive within an hour, in their order, and their lines (`ends`: where each ends)."""
+    """The records that arrive within an hour, in their order."""
 
     number: int
     start_us: int
     end_us: int
     rows: pl.DataFrame
-    text: bytes
-    ends: Ints
 
 
 @dataclass(frozen=True)
@@ -50,10 +48,10 @@ def arrivals(world: World) -> Iterator[tuple[Born | None, Arrivals]]:
         born = Born(number, afflict(usage_of(world, hour), world.settings, number))
         here, later = _split(pl.concat([*on_the_way, born.rows]), hour.start_us + HOUR_US)
         on_the_way = [later]
-        yield born, _printed(number, hour.start_us, hour.start_us + HOUR_US, here)
+        yield born, Arrivals(number, hour.start_us, hour.start_us + HOUR_US, here)
     end_us = world.start_us + hours * HOUR_US
     stragglers = pl.concat(on_the_way).sort("due_us", maintain_order=True)
-    yield None, _printed(hours, end_us, end_us, stragglers)
+    yield None, Arrivals(hours, end_us, end_us, stragglers)
 
 
 def _split(rows: pl.DataFrame, until_us: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -62,26 +60,25 @@ def _split(rows: pl.DataFrame, until_us: int) -> tuple[pl.DataFrame, pl.DataFram
     return rows.filter(due).sort("due_us", maintain_order=True), rows.filter(~due)
 
 
-def _printed(number: int, start_us: int, end_us: int, rows: pl.DataFrame) -> Arrivals:
-    octets, ends = print_lines(rows)
-    damaged = np.flatnonzero(rows["fault"].to_numpy() == Fault.CORRUPT)
-    if len(damaged) == 0:
-        return Arrivals(number, start_us, end_us, rows, octets.tobytes(), ends)
-    text, ends = _spoil(octets.tobytes(), ends, damaged, rows["damage"].to_numpy())
-    return Arrivals(number, start_us, end_us, rows, text, ends)
+def lines_of(rows: pl.DataFrame) -> Iterator[bytes]:
+    """The lines of the rows as they arrive, damaged where they must be, some thousands at a time."""
+    corrupt = rows["fault"].to_numpy() == Fault.CORRUPT
+    damage = rows["damage"].to_numpy()
+    first = 0
+    for text, ends in print_lines(rows):
+        damaged = np.flatnonzero(corrupt[first : first + len(ends)])
+        yield _spoil(text, ends, damaged, damage[first : first + len(ends)]) if len(damaged) else text
+        first += len(ends)
 
 
-def _spoil(text: bytes, ends: Ints, damaged: Ints, damage: Ints) -> tuple[bytes, Ints]:
-    """The text with the given lines damaged; line ends move along."""
+def _spoil(text: bytes, ends: Ints, damaged: Ints, damage: Ints) -> bytes:
+    """The text with the given lines damaged."""
     pieces: list[bytes] = []
-    grown = np.zeros(len(ends), np.int64)
     copied = 0
     for line in damaged.tolist():
         first = int(ends[line - 1]) if line else 0
         assert damage[line] != MISSING, "a corrupt row says how it is damaged"
-        spoilt = DAMAGES[int(damage[line])].spoil(text[first : int(ends[line]) - 1]) + b"\n"
-        pieces += [text[copied:first], spoilt]
+        spoilt = DAMAGES[int(damage[line])].spoil(text[first : int(ends[line]) - 1])
+        pieces += [text[copied:first], spoilt, b"\n"]
         copied = int(ends[line])
-        grown[line] = len(spoilt) - (copied - first)
-    pieces.append(text[copied:])
-    return b"".join(pieces), ends + np.cumsum(grown)
+    return b"".join([*pieces, text[copied:]])

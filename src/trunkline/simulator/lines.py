@@ -19,7 +19,7 @@ Ints = npt.NDArray[np.int64]
 Octets = npt.NDArray[np.uint8]
 
 MISSING = -(2**63)
-ROWS_AT_ONCE = 65_536
+ROWS_AT_ONCE = 8_192
 DIGITS_MOST = 20
 TIME_OCTETS = 24
 
@@ -51,30 +51,31 @@ class Layout:
     fields: tuple[Field, ...]
     end: str
 
-    def print(self, columns: Mapping[str, Ints]) -> tuple[Octets, Ints]:
-        """The lines of all rows in one array, and where each line ends in it."""
-        values = np.array([columns[each.column] for each in self.fields], np.int64).reshape(len(self.fields), -1)
-        parts = list(self._print_parts(values))
-        if not parts:
-            return np.empty(0, np.uint8), np.empty(0, np.int64)
-        starts = np.cumsum([0] + [len(text) for text, _ in parts[:-1]])
-        ends = np.concatenate([ends + start for (_, ends), start in zip(parts, starts, strict=True)])
-        return np.concatenate([text for text, _ in parts]), ends
+    def print(self, columns: Mapping[str, Ints]) -> Iterator[tuple[bytes, Ints]]:
+        """The lines, some thousands at a time, and where each ends in its part.
 
-    def _print_parts(self, values: Ints) -> Iterator[tuple[Octets, Ints]]:
-        for first in range(0, values.shape[1], ROWS_AT_ONCE):
+        Parts stay small because touching fresh memory costs more than printing does.
+        """
+        values = np.array([columns[each.column] for each in self.fields], np.int64).reshape(
+            len(self.fields), -1
+        )
+        rows = values.shape[1]
+        room = np.empty(min(rows, ROWS_AT_ONCE) * self._line_octets_most, np.uint8)
+        for first in range(0, rows, ROWS_AT_ONCE):
             part = np.ascontiguousarray(values[:, first : first + ROWS_AT_ONCE])
-            out = np.empty(part.shape[1] * self._line_octets_most, np.uint8)
             ends = np.empty(part.shape[1], np.int64)
-            used = _print(part, self._forms, self._texts, self._text_ends, self._words, self._word_ends, out, ends)
-            yield out[:used].copy(), ends
+            used = _print(
+                part, self._forms, self._texts, self._text_ends, self._words, self._word_ends, room, ends
+            )
+            yield room[:used].tobytes(), ends
 
     @cached_property
     def _forms(self) -> Ints:
         """For each field: form, width, and the number of its first word."""
         word_first = np.cumsum([0] + [len(each.words) for each in self.fields[:-1]])
         return np.array(
-            [(each.form, each.width, first) for each, first in zip(self.fields, word_first, strict=True)], np.int64
+            [(each.form, each.width, first) for each, first in zip(self.fields, word_first, strict=True)],
+            np.int64,
         )
 
     @cached_property
@@ -96,7 +97,9 @@ class Layout:
     @cached_property
     def _line_octets_most(self) -> int:
         longest_values = (
-            max((len(word.encode()) for word in each.words), default=max(DIGITS_MOST, TIME_OCTETS, each.width))
+            max(
+                (len(word.encode()) for word in each.words), default=max(DIGITS_MOST, TIME_OCTETS, each.width)
+            )
             for each in self.fields
         )
         return len(self._texts) + sum(longest_values)
@@ -111,7 +114,13 @@ def _ends(texts: list[str]) -> Ints:
     return np.cumsum([0] + [len(text.encode()) for text in texts]).astype(np.int64)
 
 
-@njit(cache=True, nogil=True)
+# Indices and values are unsigned inside: for signed ones Numba must think of negative indices and of Python's
+# rounding of negative quotients, which made every line twice as slow.
+_U = np.uint64
+_ZERO = np.uint64(48)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _print(
     values: Ints,
     forms: Ints,
@@ -124,82 +133,92 @@ def _print(
 ) -> int:
     """Print every row into `out`; returns how many octets were used."""
     fields, rows = values.shape
-    at = 0
+    at = _U(0)
     for row in range(rows):
         for field in range(fields):
             value = values[field, row]
             if value == MISSING:
                 continue
-            at = _copy(texts, text_ends[2 * field], text_ends[2 * field + 1], out, at)
+            at = _copy(texts, _U(text_ends[2 * field]), _U(text_ends[2 * field + 1]), out, at)
             if forms[field, 0] == 1:
                 word = forms[field, 2] + value
-                at = _copy(words, word_ends[word], word_ends[word + 1], out, at)
+                at = _copy(words, _U(word_ends[word]), _U(word_ends[word + 1]), out, at)
             elif forms[field, 0] == 2:
-                at = _put_time(value, out, at)
+                at = _put_time(_U(value), out, at)
             else:
                 at = _put_number(value, forms[field, 1], out, at)
-            at = _copy(texts, text_ends[2 * field + 1], text_ends[2 * field + 2], out, at)
-        at = _copy(texts, text_ends[2 * fields], text_ends[2 * fields + 1], out, at)
+            at = _copy(texts, _U(text_ends[2 * field + 1]), _U(text_ends[2 * field + 2]), out, at)
+        at = _copy(texts, _U(text_ends[2 * fields]), _U(text_ends[2 * fields + 1]), out, at)
         ends[row] = at
-    return at
+    return int(at)
 
 
-@njit(cache=True, nogil=True)
-def _copy(source: Octets, first: int, last: int, out: Octets, at: int) -> int:
-    for place in range(first, last):
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _copy(source: Octets, first: np.uint64, last: np.uint64, out: Octets, at: np.uint64) -> np.uint64:
+    place = first
+    while place < last:
         out[at] = source[place]
-        at += 1
+        at += _U(1)
+        place += _U(1)
     return at
 
 
-@njit(cache=True, nogil=True)
-def _put_number(value: int, width: int, out: Octets, at: int) -> int:
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put_number(value: int, width: int, out: Octets, at: np.uint64) -> np.uint64:
     """Decimal digits, with leading zeros up to `width`."""
     if value < 0:
         out[at] = 45  # -
-        at += 1
+        at += _U(1)
         value = -value
-    digits = 1
-    bound = 10
-    while digits < 18 and value >= bound:
-        digits += 1
-        bound *= 10
-    if value >= bound:
-        digits += 1
-    digits = max(digits, width)
-    for place in range(at + digits - 1, at - 1, -1):
-        out[place] = 48 + value % 10
-        value //= 10
+    rest = _U(value)
+    digits = _U(1)
+    bound = _U(10)
+    while digits < _U(19) and rest >= bound:
+        digits += _U(1)
+        bound *= _U(10)
+    digits = max(digits, _U(width))
+    return _put_digits(rest, digits, out, at)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put_digits(rest: np.uint64, digits: np.uint64, out: Octets, at: np.uint64) -> np.uint64:
+    """The last `digits` decimal digits."""
+    place = at + digits
+    while place > at:
+        place -= _U(1)
+        following = rest // _U(10)
+        out[place] = _ZERO + rest - following * _U(10)
+        rest = following
     return at + digits
 
 
-@njit(cache=True, nogil=True)
-def _put_time(time_us: int, out: Octets, at: int) -> int:
-    """ISO 8601 in UTC with milliseconds; the calendar is Howard Hinnant's `civil_from_days`."""
-    ms = time_us // 1000
-    days, ms = ms // 86_400_000, ms % 86_400_000
-    days += 719_468
-    era = days // 146_097
-    day_of_era = days - era * 146_097
-    year_of_era = (day_of_era - day_of_era // 1_460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
-    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
-    shifted_month = (5 * day_of_year + 2) // 153
-    day = day_of_year - (153 * shifted_month + 2) // 5 + 1
-    month = shifted_month + 3 if shifted_month < 10 else shifted_month - 9
-    year = year_of_era + era * 400 + (1 if month <= 2 else 0)
-    at = _put_part(year, 4, 45, out, at)  # -
-    at = _put_part(month, 2, 45, out, at)
-    at = _put_part(day, 2, 84, out, at)  # T
-    at = _put_part(ms // 3_600_000, 2, 58, out, at)  # :
-    at = _put_part(ms // 60_000 % 60, 2, 58, out, at)
-    at = _put_part(ms // 1000 % 60, 2, 46, out, at)  # .
-    return _put_part(ms % 1000, 3, 90, out, at)  # Z
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put_time(time_us: np.uint64, out: Octets, at: np.uint64) -> np.uint64:
+    """ISO 8601 in UTC with milliseconds, from 1970 on; the calendar is Howard Hinnant's `civil_from_days`."""
+    ms = time_us // _U(1000)
+    days = ms // _U(86_400_000) + _U(719_468)
+    ms %= _U(86_400_000)
+    era = days // _U(146_097)
+    day_of_era = days - era * _U(146_097)
+    year_of_era = (
+        day_of_era - day_of_era // _U(1_460) + day_of_era // _U(36_524) - day_of_era // _U(146_096)
+    ) // _U(365)
+    day_of_year = day_of_era - (_U(365) * year_of_era + year_of_era // _U(4) - year_of_era // _U(100))
+    shifted_month = (_U(5) * day_of_year + _U(2)) // _U(153)
+    day = day_of_year - (_U(153) * shifted_month + _U(2)) // _U(5) + _U(1)
+    month = shifted_month + _U(3) if shifted_month < _U(10) else shifted_month - _U(9)
+    year = year_of_era + era * _U(400) + (_U(1) if month <= _U(2) else _U(0))
+    at = _put_part(year, _U(4), 45, out, at)  # -
+    at = _put_part(month, _U(2), 45, out, at)
+    at = _put_part(day, _U(2), 84, out, at)  # T
+    at = _put_part(ms // _U(3_600_000), _U(2), 58, out, at)  # :
+    at = _put_part(ms // _U(60_000) % _U(60), _U(2), 58, out, at)
+    at = _put_part(ms // _U(1000) % _U(60), _U(2), 46, out, at)  # .
+    return _put_part(ms % _U(1000), _U(3), 90, out, at)  # Z
 
 
-@njit(cache=True, nogil=True)
-def _put_part(value: int, width: int, after: int, out: Octets, at: int) -> int:
-    for place in range(at + width - 1, at - 1, -1):
-        out[place] = 48 + value % 10
-        value //= 10
-    out[at + width] = after
-    return at + width + 1
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put_part(value: np.uint64, digits: np.uint64, after: int, out: Octets, at: np.uint64) -> np.uint64:
+    at = _put_digits(value, digits, out, at)
+    out[at] = after
+    return at + _U(1)

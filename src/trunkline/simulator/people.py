@@ -20,6 +20,9 @@ NUMBER_STRIDE = 61_803_399  # has no factor in common with the range, so that ev
 NUMBER_RANGE = 100_000_000
 OUTSIDERS_LEAST = 2_000
 FRIENDS_MOST = 80
+INSIDE_SHARE = (
+    0.14  # of the partners somebody chooses; with the family, half of all calls stay in the network
+)
 LEISURE_CELLS = 3
 HOUR_US = 3_600_000_000
 
@@ -118,7 +121,9 @@ def make_people(settings: Settings, country: Country) -> People:
     city = _cities_of(household, country, rng)
     home = _cell_in(city, country, rng.random(household[-1] + 1)[household])
     work_city = _work_cities(city, country, rng)
-    work = np.where(np.isin(role, (Role.RETIRED, Role.METER)), home, _cell_in(work_city, country, rng.random(count)))
+    work = np.where(
+        np.isin(role, (Role.RETIRED, Role.METER)), home, _cell_in(work_city, country, rng.random(count))
+    )
     works_from_s, works_for_s = _working_hours(role, rng)
     talks, texts, surfs = (rng.lognormal(-sigma * sigma / 2, sigma, count) for sigma in (0.8, 0.9, 1.1))
     plan = _plans(role, household, talks, surfs, rng)
@@ -189,7 +194,8 @@ def _cells_between(home: Ints, work: Ints, country: Country, rng: np.random.Gene
     for end in (home, work, home, work, home, work):
         candidate = _cell_in(country.cell_city[end], country, rng.random(len(home)))
         distance = np.hypot(
-            country.cell_latitude[candidate] - middle_latitude, 0.64 * (country.cell_longitude[candidate] - middle_longitude)
+            country.cell_latitude[candidate] - middle_latitude,
+            0.64 * (country.cell_longitude[candidate] - middle_longitude),
         )
         closer = distance < nearest
         best, nearest = np.where(closer, candidate, best), np.minimum(distance, nearest)
@@ -208,7 +214,11 @@ def _working_hours(role: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
 def _plans(role: Ints, household: Ints, talks: Floats, surfs: Floats, rng: np.random.Generator) -> Ints:
     """Small users pay as they go, large ones by the month, some families and all businesses have their own plans."""
     use = talks + 2 * surfs + rng.normal(0, 0.5, len(role))
-    plan = np.select([use < 1.2, use < 2.4, use < 4.5], [PLANS.index(p) for p in ("payg", "smart_s", "smart_m")], PLANS.index("smart_l"))
+    plan = np.select(
+        [use < 1.2, use < 2.4, use < 4.5],
+        [PLANS.index(p) for p in ("payg", "smart_s", "smart_m")],
+        PLANS.index("smart_l"),
+    )
     plan = np.where((role == Role.STUDENT) & (use < 4.0), PLANS.index("young"), plan)
     size = np.bincount(household)[household]
     plan = np.where((size >= 3) & (household % 5 < 3), PLANS.index("family"), plan)
@@ -219,7 +229,9 @@ def _plans(role: Ints, household: Ints, talks: Floats, surfs: Floats, rng: np.ra
         (Role.ROBOT, "iot_slice"),
     ):
         plan = np.where(role == of_role, PLANS.index(name), plan)
-    return np.where((role == Role.BUSINESS) & (rng.random(len(role)) < 0.3), PLANS.index("business_global"), plan)
+    return np.where(
+        (role == Role.BUSINESS) & (rng.random(len(role)) < 0.3), PLANS.index("business_global"), plan
+    )
 
 
 def _plan_changes(settings: Settings, role: Ints, plan: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
@@ -250,13 +262,15 @@ def make_friends(settings: Settings, people: People) -> Friends:
     rng = chance(settings.seed, Purpose.FRIENDS)
     humans = people.humans
     outside_number = _outsiders(max(OUTSIDERS_LEAST, 2 * humans), people, rng)
-    degree = np.minimum(2 + rng.pareto(1.6, humans) * 3, FRIENDS_MOST).astype(np.int64)
+    degree = np.minimum(5 + rng.pareto(1.6, humans) * 4, FRIENDS_MOST).astype(np.int64)
     who = np.repeat(np.arange(humans), degree)
     partner = np.where(
-        rng.random(len(who)) < 0.5, _friends_inside(who, people, rng), humans + _friends_outside(who, people, len(outside_number), rng)
+        rng.random(len(who)) < INSIDE_SHARE,
+        _friends_inside(who, people, rng),
+        humans + _friends_outside(who, people, len(outside_number), rng),
     )
     family_who, family_partner = _family_pairs(people)
-    weight = np.concatenate([rng.lognormal(0, 1.4, len(who)), rng.lognormal(1.2, 0.8, len(family_who))])
+    weight = np.concatenate([rng.lognormal(0, 1.2, len(who)), rng.lognormal(0.7, 0.8, len(family_who))])
     who, partner = np.concatenate([who, family_who]), np.concatenate([partner, family_partner])
     inside = partner < humans  # friendship is mutual
     who, partner = np.concatenate([who, partner[inside]]), np.concatenate([partner, who[inside]])
@@ -296,7 +310,11 @@ def _friends_outside(who: Ints, people: People, count: int, rng: np.random.Gener
 
     return np.select(
         [kind < 0.17, kind < 0.72, kind < 0.95],
-        [within(0, mobile, rng.random(len(who)) ** 3), within(mobile, fixed, around), within(fixed, abroad, around)],
+        [
+            within(0, mobile, rng.random(len(who)) ** 3),
+            within(mobile, fixed, around),
+            within(fixed, abroad, around),
+        ],
         within(abroad, count, around),
     )
 
@@ -306,7 +324,9 @@ def _outsiders(count: int, people: People, rng: np.random.Generator) -> Ints:
     mobile, fixed, abroad = _outside_borders(count)
     order = np.arange(count)
     shuffled = _shuffled(order)
-    city = people.city[np.minimum((order - fixed).clip(0) * people.humans // max(1, abroad - fixed), len(people) - 1)]
+    city = people.city[
+        np.minimum((order - fixed).clip(0) * people.humans // max(1, abroad - fixed), len(people) - 1)
+    ]
     prefix, digits, share = (np.array(column, np.int64) for column in zip(*places.ABROAD, strict=True))
     land = rng.choice(len(prefix), count, p=share / share.sum())
     return np.select(

@@ -23,7 +23,9 @@ CSV_HEADER = "subscriber,plan,from,payment,credit_limit,time_zone,cycle_day,bala
 def write_tariffs(folder: Path) -> None:
     """The demonstration tariff."""
     folder.mkdir(parents=True, exist_ok=True)
-    for source in sorted(files("trunkline.simulator").joinpath("tariff").iterdir(), key=lambda entry: entry.name):
+    for source in sorted(
+        files("trunkline.simulator").joinpath("tariff").iterdir(), key=lambda entry: entry.name
+    ):
         if source.name.endswith((".yaml", ".csv")):
             (folder / source.name).write_bytes(source.read_bytes())
 
@@ -32,7 +34,11 @@ def write_subscribers(settings: Settings, people: People, path: Path) -> None:
     """Plan, payment, limits and zone of everybody; those who change their plan have a second row."""
     rng = chance(settings.seed, Purpose.PEOPLE, 1)
     count = len(people)
-    zone = np.where((rng.random(count) < 0.02) & (people.role < Role.METER), rng.integers(1, len(OTHER_ZONES) + 1, count), 0)
+    zone = np.where(
+        (rng.random(count) < 0.02) & (people.role < Role.METER),
+        rng.integers(1, len(OTHER_ZONES) + 1, count),
+        0,
+    )
     frame = pl.DataFrame(
         {
             "order": np.arange(count),
@@ -49,8 +55,11 @@ def write_subscribers(settings: Settings, people: People, path: Path) -> None:
     changed = frame.filter(pl.col("changes_day") >= 0)
     pl.concat(
         [
-            _rows(frame.with_columns(step=pl.lit(0)), pl.lit(None, pl.String), settings),
-            _rows(changed.with_columns(pl.col("next_plan").alias("plan"), step=pl.lit(1)), _change_days(settings), settings),
+            _rows(frame.with_columns(step=pl.lit(0)), pl.lit(None, pl.String)),
+            _rows(
+                changed.with_columns(pl.col("next_plan").alias("plan"), step=pl.lit(1)),
+                _change_days(settings),
+            ),
         ]
     ).sort("order", "step").drop("order", "step").write_csv(path)
 
@@ -62,7 +71,7 @@ def _change_days(settings: Settings) -> pl.Expr:
     return pl.when(noon).then(day + "T12:00:00").otherwise(day)
 
 
-def _rows(frame: pl.DataFrame, since: pl.Expr, settings: Settings) -> pl.DataFrame:
+def _rows(frame: pl.DataFrame, since: pl.Expr) -> pl.DataFrame:
     """The columns of the subscribers' file; the opening balance stands in the first row only."""
     prepaid = pl.col("plan").is_in([PLANS.index(name) for name in PREPAID_PLANS])
     empty = pl.lit(None, pl.String)
@@ -80,5 +89,8 @@ def _rows(frame: pl.DataFrame, since: pl.Expr, settings: Settings) -> pl.DataFra
         pl.when(prepaid).then(empty).otherwise(word("limit", CREDIT_LIMITS)).alias("credit_limit"),
         pl.when(pl.col("zone") > 0).then(word("zone", ("", *OTHER_ZONES))).alias("time_zone"),
         pl.when(prepaid).then(empty).otherwise(pl.col("cycle").cast(pl.String)).alias("cycle_day"),
-        pl.when(prepaid & (pl.col("step") == 0)).then(word("balance", BALANCES)).otherwise(empty).alias("balance"),
+        pl.when(prepaid & (pl.col("step") == 0))
+        .then(word("balance", BALANCES))
+        .otherwise(empty)
+        .alias("balance"),
     )

@@ -11,9 +11,8 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import numpy.typing as npt
 
-from trunkline.simulator.country import Floats, Ints
+from trunkline.simulator.country import Floats, Ints, Truths
 from trunkline.simulator.people import LEISURE_CELLS, People, Role
 from trunkline.simulator.settings import Settings
 
@@ -39,17 +38,18 @@ DAILY = np.array(
 )
 
 # Hourly weights, 0 to 23 h; a weekday's are scaled to one, weekends keep their proportion to it.
-_VOICE_WEEKDAY = (6, 3, 2, 1, 1, 3, 12, 35, 70, 95, 105, 110, 105, 100, 100, 105, 120, 135, 135, 120, 95, 65, 35, 15)
-_VOICE_WEEKEND = (12, 7, 4, 2, 2, 3, 6, 15, 35, 65, 90, 100, 100, 90, 85, 85, 90, 95, 95, 90, 75, 55, 38, 22)
-_SMS_WEEKDAY = (15, 8, 4, 2, 2, 4, 20, 50, 70, 75, 80, 85, 100, 95, 85, 95, 105, 120, 130, 135, 135, 120, 85, 40)
-_SMS_WEEKEND = (30, 18, 9, 4, 3, 4, 8, 22, 50, 75, 90, 95, 100, 95, 90, 92, 98, 105, 115, 120, 120, 110, 90, 60)
-_DATA_WEEKDAY = (35, 20, 12, 9, 8, 12, 30, 65, 80, 75, 75, 80, 95, 90, 80, 85, 95, 110, 120, 130, 140, 140, 110, 70)
-_DATA_WEEKEND = (60, 38, 22, 14, 10, 11, 18, 35, 60, 80, 95, 100, 105, 105, 105, 105, 110, 115, 125, 130, 140, 140, 120, 90)
-_OFFICE_WEEKDAY = (1, 1, 0, 0, 0, 2, 10, 45, 110, 150, 160, 155, 110, 115, 150, 155, 140, 100, 55, 35, 25, 15, 8, 3)
-_OFFICE_WEEKEND = (1, 1, 0, 0, 0, 1, 3, 6, 12, 18, 22, 24, 22, 20, 18, 18, 18, 18, 18, 16, 14, 10, 6, 3)
-_EVEN = (100,) * 24
+_VOICE_WEEKDAY = "6 3 2 1 1 3 12 35 70 95 105 110 105 100 100 105 120 135 135 120 95 65 35 15"
+_VOICE_WEEKEND = "13 9 5 3 2 2 3 7 18 46 80 100 105 95 88 85 90 95 95 90 78 58 42 26"
+_SMS_WEEKDAY = "15 8 4 2 2 4 20 50 70 75 80 85 100 95 85 95 105 120 130 135 135 120 85 40"
+_SMS_WEEKEND = "30 20 11 6 3 3 4 10 28 60 85 95 100 95 90 92 98 105 115 120 120 110 90 60"
+_DATA_WEEKDAY = "35 20 12 9 8 12 30 65 80 75 75 80 95 90 80 85 95 110 120 130 140 140 110 70"
+_DATA_WEEKEND = "60 38 22 14 10 11 18 35 60 80 95 100 105 105 105 105 110 115 125 130 140 140 120 90"
+_OFFICE_WEEKDAY = "1 1 0 0 0 2 10 45 110 150 160 155 110 115 150 155 140 100 55 35 25 15 8 3"
+_OFFICE_WEEKEND = "1 1 0 0 0 1 3 6 12 18 22 24 22 20 18 18 18 18 18 16 14 10 6 3"
+_EVEN = " ".join(["1"] * 24)
 
-_USUAL = ((_VOICE_WEEKDAY, _VOICE_WEEKEND), (_SMS_WEEKDAY, _SMS_WEEKEND), (_DATA_WEEKDAY, _DATA_WEEKEND), (_DATA_WEEKDAY, _DATA_WEEKEND))
+_DATA = (_DATA_WEEKDAY, _DATA_WEEKEND)
+_USUAL = ((_VOICE_WEEKDAY, _VOICE_WEEKEND), (_SMS_WEEKDAY, _SMS_WEEKEND), _DATA, _DATA)
 _OFFICE = ((_OFFICE_WEEKDAY, _OFFICE_WEEKEND),) * 4
 _ALWAYS = ((_EVEN, _EVEN),) * 4
 _CURVES_OF_ROLE = (_USUAL, _USUAL, _USUAL, _USUAL, _OFFICE, _ALWAYS, _ALWAYS, _ALWAYS)
@@ -57,8 +57,11 @@ _CURVES_OF_ROLE = (_USUAL, _USUAL, _USUAL, _USUAL, _OFFICE, _ALWAYS, _ALWAYS, _A
 
 def _curves() -> Floats:
     """[role, kind, weekend, hour]: the share of a weekday's uses that falls into the hour."""
-    weights = np.array(_CURVES_OF_ROLE, np.float64)
-    return weights / weights[:, :, :1, :].sum(axis=3, keepdims=True)
+    weights = np.array(
+        [[[curve.split() for curve in days] for days in kinds] for kinds in _CURVES_OF_ROLE], np.float64
+    )
+    of_weekday: Floats = weights[:, :, :1, :].sum(axis=3, keepdims=True)
+    return weights / of_weekday
 
 
 CURVES = _curves()
@@ -103,7 +106,9 @@ def _is_free(local: datetime) -> bool:
     return local.weekday() >= 5 or (local.month, local.day) in HOLIDAYS
 
 
-def uses_within(hour: Hour, people: People, kind: int, habit: Floats, rng: np.random.Generator) -> tuple[Ints, Ints]:
+def uses_within(
+    hour: Hour, people: People, kind: int, habit: Floats, rng: np.random.Generator
+) -> tuple[Ints, Ints]:
     """Who uses the kind in this hour, once for each use, and how many ms into the hour.
 
     The rate runs straight from this hour's value to the next one's, so that the day has no steps.
@@ -115,12 +120,15 @@ def uses_within(hour: Hour, people: People, kind: int, habit: Floats, rng: np.ra
     rolled = rng.random(len(who))
     a, b = now[who], then[who]
     level = np.abs(b - a) < 1e-9
-    into = np.where(level, rolled, (np.sqrt(a * a + rolled * (b * b - a * a)) - a) / np.where(level, 1.0, b - a))
+    into = np.where(
+        level, rolled, (np.sqrt(a * a + rolled * (b * b - a * a)) - a) / np.where(level, 1.0, b - a)
+    )
     return who, (into.clip(0, 0.9999999) * HOUR_S * 1000).astype(np.int64)
 
 
 def _rate(local_hour: int, free_day: bool, people: People, kind: int) -> Floats:
-    return CURVES[people.role, kind, int(free_day), (local_hour - people.later_h) % 24]
+    rate: Floats = CURVES[people.role, kind, int(free_day), (local_hour - people.later_h) % 24]
+    return rate
 
 
 def cells_at(people: People, who: Ints, local_s: Ints) -> Ints:
@@ -138,7 +146,7 @@ def cells_at(people: People, who: Ints, local_s: Ints) -> Ints:
     return np.where(at_work, people.work[who], np.where(on_the_way, people.way[who], cell))
 
 
-def _works_on(people: People, who: Ints, day: Ints) -> npt.NDArray[np.bool_]:
+def _works_on(people: People, who: Ints, day: Ints) -> Truths:
     """Mondays to Fridays but for holidays; shift workers any five of seven days."""
     weekday = (day + 3) % 7
     free = (weekday >= 5) | np.isin(day, _holidays_around(int(day[0]) if len(day) else 0))
@@ -156,7 +164,7 @@ def _holidays_around(day: int) -> list[int]:
     ]
 
 
-def _is_out(who: Ints, local_s: Ints, role: Ints) -> npt.NDArray[np.bool_]:
+def _is_out(who: Ints, local_s: Ints, role: Ints) -> Truths:
     """A quarter of the evenings and two fifths of the weekend's days are spent out, two hours at a time."""
     weekend = (local_s // DAY_S + 3) % 7 >= 5
     hour = local_s % DAY_S // HOUR_S
@@ -167,7 +175,10 @@ def _is_out(who: Ints, local_s: Ints, role: Ints) -> npt.NDArray[np.bool_]:
 
 def mix(who: Ints, what: Ints) -> Ints:
     """A number from 0 to 2**31 - 1 that looks random but follows from both (splitmix64's finish)."""
-    word = who.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + what.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03)
+    word = who.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + what.astype(np.uint64) * np.uint64(
+        0xD1B54A32D192ED03
+    )
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (word >> np.uint64(33)).astype(np.int64)
+    mixed: Ints = (word >> np.uint64(33)).astype(np.int64)
+    return mixed

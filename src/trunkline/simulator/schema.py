@@ -5,12 +5,12 @@ Rows hold whole numbers; where the schema asks for words, the number is the word
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
 
-from trunkline.simulator.lines import Field, Form, Ints, Layout, Octets
+from trunkline.simulator.lines import MISSING, Field, Form, Ints, Layout
 
 TYPES = ("voice", "sms", "data", "iot", "content")
 LETTERS = ("v", "s", "d", "i", "c")
@@ -69,7 +69,13 @@ LINE = Layout(
         Field("session_n", "-", _QUOTE, width=N_WIDTH),
         Field("report", ',"report":"', _QUOTE, form=Form.WORD, words=REPORTS),
         Field("session_start_us", ',"session_start":"', _QUOTE, form=Form.TIME),
-        Field("amount", ',"amount":"', '","currency":"EUR"', form=Form.WORD, words=tuple(p for _, p, _ in PURCHASES)),
+        Field(
+            "amount",
+            ',"amount":"',
+            '","currency":"EUR"',
+            form=Form.WORD,
+            words=tuple(p for _, p, _ in PURCHASES),
+        ),
         Field("cell", ',"cell":"C', _QUOTE, width=4),
         Field("visited_plmn", ',"visited_plmn":"', _QUOTE),
         Field("cause", ',"cause":"', _QUOTE, form=Form.WORD, words=CAUSES),
@@ -78,19 +84,26 @@ LINE = Layout(
 )
 
 
-def print_lines(rows: pl.DataFrame) -> tuple[Octets, Ints]:
-    """The rows as NDJSON in one array of octets, and where each line ends."""
-    columns: Mapping[str, Ints] = {
-        name: np.asarray(rows[name].to_numpy(), np.int64) for name in {field.column for field in LINE.fields}
+def print_lines(rows: pl.DataFrame) -> Iterator[tuple[bytes, Ints]]:
+    """The rows as NDJSON, some thousands at a time, and where each line ends in its part."""
+    columns = {
+        name: np.asarray(rows[name].to_numpy(), np.int64)
+        for name in dict.fromkeys(field.column for field in LINE.fields)
     }
     return LINE.print(columns)
 
 
 def record_id() -> pl.Expr:
     """The record's id as text, for the truth."""
-    return pl.format(
-        "{}{}-{}",
-        pl.col("type").replace_strict(range(len(LETTERS)), LETTERS, return_dtype=pl.String),
-        pl.col("hour").cast(pl.String).str.zfill(HOUR_WIDTH),
-        pl.col("n").cast(pl.String).str.zfill(N_WIDTH),
-    )
+    letter = pl.col("type").replace_strict(range(len(LETTERS)), LETTERS, return_dtype=pl.String)
+    return pl.format("{}{}-{}", letter, _padded("hour", HOUR_WIDTH), _padded("n", N_WIDTH))
+
+
+def session_id() -> pl.Expr:
+    """The session's name as text, for the truth; null outside sessions."""
+    name = pl.format("p{}-{}", _padded("session_hour", HOUR_WIDTH), _padded("session_n", N_WIDTH))
+    return pl.when(pl.col("session_n") != MISSING).then(name)
+
+
+def _padded(column: str, width: int) -> pl.Expr:
+    return pl.col(column).cast(pl.String).str.zfill(width)

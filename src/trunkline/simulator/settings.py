@@ -19,6 +19,9 @@ def setting(default: Any, doc: str) -> Any:  # noqa: ANN401 -- the field's own a
     return field(default=default, metadata={"doc": doc})
 
 
+FIRST_DAY = date(2026, 11, 2)
+
+
 @dataclass(frozen=True)
 class Settings:
     """The size of the operator, its calendar, and how often its switches misbehave."""
@@ -27,15 +30,21 @@ class Settings:
     subscribers: int = setting(5_000, "People and machines with a number of this operator.")
     cells: int = setting(200, "Radio cells, placed around real cities by population.")
     hours: int = setting(24, "Length of the simulated time in hours; usage that begins in it is written.")
-    start: date = setting(date(2026, 11, 2), "First day; it begins at local midnight of the country.")
-    country: str = setting("DE", "ISO code of the country whose cities are used; numbers are always invented.")
+    start: date = setting(FIRST_DAY, "First day; it begins at local midnight of the country.")  # noqa: RUF009 -- it makes a field
+    country: str = setting(
+        "DE", "ISO code of the country whose cities are used; numbers are always invented."
+    )
     machines: float = setting(0.08, "Share of the subscribers that are meters, vehicles and robots.")
     roamers: float = setting(0.03, "Share of the people who are abroad for a part of the time.")
     duplicates: float = setting(0.0, "Share of the records that come a second time, the same to the letter.")
     late: float = setting(0.0, "Share of the records that arrive five minutes to three days late.")
     corrupt: float = setting(0.0, "Share of the records whose line is damaged, so that it must be rejected.")
-    conflicts: float = setting(0.0, "Share of the records followed by another that has their id but says something else.")
-    out_of_order: float = setting(0.0, "Share of the records overtaken by others for half a minute to ten minutes.")
+    conflicts: float = setting(
+        0.0, "Share of the records followed by another that has their id but says something else."
+    )
+    out_of_order: float = setting(
+        0.0, "Share of the records overtaken by others for half a minute to ten minutes."
+    )
 
     def __post_init__(self) -> None:
         """Refuse what cannot be simulated, all mistakes at once."""
@@ -45,7 +54,9 @@ class Settings:
             if getattr(self, name) < lowest
         ]
         if self.subscribers > SUBSCRIBERS_MOST:
-            mistakes.append(f"subscribers must be at most {SUBSCRIBERS_MOST}: the invented numbering range ends there")
+            mistakes.append(
+                f"subscribers must be at most {SUBSCRIBERS_MOST}: the invented numbering range ends there"
+            )
         if self.cells > CELLS_MOST:
             mistakes.append(f"cells must be at most {CELLS_MOST}")
         mistakes += [
@@ -54,7 +65,9 @@ class Settings:
             if not 0.0 <= getattr(self, name) <= 1.0
         ]
         if sum(getattr(self, name) for name in FAULT_SETTINGS) > 1.0:
-            mistakes.append(f"{', '.join(FAULT_SETTINGS)} must not exceed 1 together: a record has one fault at most")
+            mistakes.append(
+                f"{', '.join(FAULT_SETTINGS)} must not exceed 1 together: a record has one fault at most"
+            )
         if mistakes:
             raise ValueError("; ".join(mistakes))
 
@@ -64,7 +77,13 @@ CELLS_MOST = 9_999
 FAULT_SETTINGS = ("duplicates", "late", "corrupt", "conflicts", "out_of_order")
 
 # What `trunkline run --demo` switches on: enough of each fault to be seen within a minute.
-LIVELY_FAULTS = {"duplicates": 0.004, "late": 0.003, "corrupt": 0.001, "conflicts": 0.0003, "out_of_order": 0.01}
+LIVELY_FAULTS: dict[str, Any] = {
+    "duplicates": 0.004,
+    "late": 0.003,
+    "corrupt": 0.001,
+    "conflicts": 0.0003,
+    "out_of_order": 0.01,
+}
 
 
 class Purpose(IntEnum):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.simulator import truth
-from trunkline.simulator.arrivals import Arrivals, arrivals
+from trunkline.simulator.arrivals import Arrivals, arrivals, lines_of
 from trunkline.simulator.provisioning import write_subscribers, write_tariffs
 from trunkline.simulator.settings import Settings
 from trunkline.simulator.usage import World, make_world
@@ -41,7 +41,8 @@ def simulate(settings: Settings, out: Path, progress: Progress | None = None) ->
             if born is not None:
                 tally.add_born(born)
             tally.add_arrivals(arrived)
-            (cdrs / f"{truth.part_name(arrived.number)}.ndjson").write_bytes(arrived.text)
+            with (cdrs / f"{truth.part_name(arrived.number)}.ndjson").open("wb") as lines:
+                lines.writelines(lines_of(arrived.rows))
             truth.write_usage(arrived, usage)
             faults.write(truth.fault_lines(arrived))
             if progress is not None:
@@ -85,12 +86,11 @@ def stream(settings: Settings, speed: float = 1.0, world: World | None = None) -
 def _cut(arrived: Arrivals, origin_us: int, step_us: int, speed: float) -> Iterator[Chunk]:
     """The hour in steps; an hour without length (the stragglers) is one chunk."""
     borders = [*range(arrived.start_us + step_us, arrived.end_us, step_us), arrived.end_us]
-    lines = np.searchsorted(arrived.rows["due_us"].to_numpy(), np.array(borders), side="left")
-    lines[-1] = len(arrived.rows)
+    rows = np.searchsorted(arrived.rows["due_us"].to_numpy(), np.array(borders), side="left")
+    rows[-1] = len(arrived.rows)
     first = 0
-    for until_us, last in zip(borders, lines.tolist(), strict=True):
-        begins = int(arrived.ends[first - 1]) if first else 0
-        ends = int(arrived.ends[last - 1]) if last else 0
+    for until_us, last in zip(borders, rows.tolist(), strict=True):
         if last > first:
-            yield Chunk((until_us - origin_us) / 1_000_000 / speed, until_us, last - first, arrived.text[begins:ends])
+            text = b"".join(lines_of(arrived.rows.slice(first, last - first)))
+            yield Chunk((until_us - origin_us) / 1_000_000 / speed, until_us, last - first, text)
         first = last

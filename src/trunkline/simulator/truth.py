@@ -20,7 +20,7 @@ from trunkline.simulator.country import Country
 from trunkline.simulator.faults import DAMAGES, FAULT_NAMES, Fault
 from trunkline.simulator.lines import MISSING
 from trunkline.simulator.people import PLANS, People, Role
-from trunkline.simulator.schema import DIRECTIONS, REPORTS, TYPES, record_id
+from trunkline.simulator.schema import DIRECTIONS, REPORTS, TYPES, record_id, session_id
 from trunkline.simulator.settings import Settings, describe
 
 UNITS = {"voice": "ms", "sms": "events", "data": "octets", "iot": "events", "content": "events"}
@@ -41,11 +41,14 @@ class Tally:
     def add_born(self, born: Born) -> None:
         """Count what was used, and how much of it undamaged records tell."""
         originals = born.rows.filter(pl.col("copy") == 0)
-        for kind, records, units in originals.group_by("type").agg(pl.len(), pl.col("units").sum()).iter_rows():
+        for kind, records, units in (
+            originals.group_by("type").agg(pl.len(), pl.col("units").sum()).iter_rows()
+        ):
             self.records[TYPES[kind]] += records
             self.units[TYPES[kind]] += units
-        for kind, units in _delivered(originals).iter_rows():
             self.delivered_units[TYPES[kind]] += units
+        for kind, units in _lost(originals).iter_rows():
+            self.delivered_units[TYPES[kind]] -= units
         for fault, count in originals.group_by("fault").len().iter_rows():
             self.faults[FAULT_NAMES[fault]] += count
         damaged = originals.filter(pl.col("fault") == Fault.CORRUPT)
@@ -80,18 +83,17 @@ class Tally:
         }
 
 
-def _delivered(originals: pl.DataFrame) -> pl.DataFrame:
-    """Units by kind that can be charged: of a session, what its highest undamaged report says."""
-    sound = originals.filter(pl.col("fault") != Fault.CORRUPT)
-    whole = sound.filter(pl.col("session_n") == MISSING).group_by("type").agg(pl.col("units").sum())
-    reported = (
-        sound.filter(pl.col("session_n") != MISSING)
-        .group_by("type", "session_n")
-        .agg(units=(pl.col("octets_up") + pl.col("octets_down")).max())
-        .group_by("type")
-        .agg(pl.col("units").sum())
+def _lost(originals: pl.DataFrame) -> pl.DataFrame:
+    """Units by kind that damaged lines take with them: of a session, what no sound report tells any more."""
+    damaged = originals.filter(pl.col("fault") == Fault.CORRUPT)
+    alone = damaged.filter(pl.col("session_n") == MISSING).select("type", "units")
+    sessions = originals.filter(pl.col("session_n") != MISSING).join(
+        damaged.select("type", "session_n").unique(), on=["type", "session_n"], how="semi"
     )
-    return pl.concat([whole, reported]).group_by("type").agg(pl.col("units").sum()).sort("type")
+    total = pl.col("octets_up") + pl.col("octets_down")
+    told = total.filter(pl.col("fault") != Fault.CORRUPT).max().fill_null(0)
+    untold = sessions.group_by("type", "session_n").agg(units=total.max() - told).select("type", "units")
+    return pl.concat([alone, untold]).group_by("type").agg(pl.col("units").sum())
 
 
 def part_name(number: int) -> str:
@@ -102,53 +104,52 @@ def part_name(number: int) -> str:
 def write_usage(arrived: Arrivals, folder: Path) -> None:
     """The true records of a part, with their place; copies are not records."""
     rows = arrived.rows.with_row_index("line", offset=1).filter(pl.col("copy") == 0)
-
-    def known(column: str) -> pl.Expr:
-        return pl.when(pl.col(column) != MISSING).then(pl.col(column))
-
-    def word(column: str, words: tuple[str, ...]) -> pl.Expr:
-        return known(column).replace_strict(range(len(words)), words, return_dtype=pl.String).alias(column)
-
     rows.select(
         id=record_id(),
-        type=word("type", TYPES),
-        subscriber=pl.col("subscriber").cast(pl.String),
-        direction=word("direction", DIRECTIONS),
+        type=_word("type", TYPES),
+        subscriber=pl.col("subscriber"),
+        direction=_word("direction", DIRECTIONS),
         start_us=pl.col("start_us"),
         end_us=pl.col("end_us"),
         units=pl.col("units"),
-        session=pl.when(pl.col("session_n") != MISSING).then(
-            pl.format("p{}-{}", pl.col("session_hour").cast(pl.String).str.zfill(4), pl.col("session_n").cast(pl.String).str.zfill(7))
-        ),
-        report=word("report", REPORTS),
+        session=session_id(),
+        report=_word("report", REPORTS),
         due_us=pl.col("due_us"),
-        fault=pl.col("fault").replace_strict(range(len(FAULT_NAMES)), FAULT_NAMES, return_dtype=pl.String),
+        fault=_word("fault", FAULT_NAMES),
         reason=_reason(),
         part=pl.lit(arrived.number, pl.Int32),
         line=pl.col("line").cast(pl.Int64),
     ).write_parquet(folder / f"{part_name(arrived.number)}.parquet", compression="lz4")
 
 
+def _word(column: str, words: tuple[str, ...]) -> pl.Expr:
+    """The words behind a column of places in a list; null where the row has none."""
+    return pl.when(pl.col(column) != MISSING).then(pl.col(column)).cast(pl.UInt8).cat.to(pl.Enum(words))
+
+
 def _reason() -> pl.Expr:
     """Why a damaged line must be rejected; null for others."""
-    reasons = [damage.reason for damage in DAMAGES]
-    known = pl.when(pl.col("damage") != MISSING).then(pl.col("damage"))
-    return known.replace_strict(range(len(reasons)), reasons, return_dtype=pl.String)
+    reasons = list(dict.fromkeys(damage.reason for damage in DAMAGES))
+    place = pl.col("damage").replace_strict(
+        range(len(DAMAGES)),
+        [reasons.index(damage.reason) for damage in DAMAGES],
+        default=None,
+        return_dtype=pl.UInt8,
+    )
+    return place.cat.to(pl.Enum(reasons))
 
 
 def fault_lines(arrived: Arrivals) -> bytes:
     """A line for each fault that arrives in the part; of duplicates and conflicts, the second coming."""
-    faulty = arrived.rows.with_row_index("line", offset=1).filter(
-        (pl.col("fault") != Fault.NONE)
-        & (~pl.col("fault").is_in([Fault.DUPLICATE, Fault.CONFLICT]) | (pl.col("copy") == 1))
-    )
+    rows = arrived.rows.with_row_index("line", offset=1).filter(pl.col("fault") != Fault.NONE)
+    twice = pl.col("fault").is_in([Fault.DUPLICATE, Fault.CONFLICT])
     out = io.BytesIO()
-    faulty.select(
-        fault=pl.col("fault").replace_strict(range(len(FAULT_NAMES)), FAULT_NAMES, return_dtype=pl.String),
+    rows.filter(~twice | (pl.col("copy") == 1)).select(
+        fault=_word("fault", FAULT_NAMES).cast(pl.String),
         id=record_id(),
         file=pl.lit(f"{part_name(arrived.number)}.ndjson"),
         line=pl.col("line"),
-        reason=_reason(),
+        reason=_reason().cast(pl.String),
         delay_s=(pl.col("due_us") - pl.col("end_us")) / 1_000_000,
     ).write_ndjson(out)
     return out.getvalue()
@@ -186,11 +187,16 @@ def write_people(people: People, start_us: int, path: Path) -> None:
         }
     ).select(
         "subscriber",
-        pl.col("role").replace_strict(range(len(Role)), [role.name.lower() for role in Role], return_dtype=pl.String),
+        pl.col("role").replace_strict(
+            range(len(Role)), [role.name.lower() for role in Role], return_dtype=pl.String
+        ),
         "household",
         pl.col("home", "work").replace_strict(range(len(cell)), cell, return_dtype=pl.String),
         pl.col("plan", "next_plan").replace_strict(range(len(PLANS)), PLANS, return_dtype=pl.String),
-        *(pl.when(pl.col("goes")).then(pl.col(name)).alias(name) for name in ("away_from_us", "away_until_us", "away_plmn")),
+        *(
+            pl.when(pl.col("goes")).then(pl.col(name)).alias(name)
+            for name in ("away_from_us", "away_until_us", "away_plmn")
+        ),
     ).write_csv(path)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from trunkline.simulator import country as places
-from trunkline.simulator.country import Country, Ints, make_country
+from trunkline.simulator.country import Country, Floats, Ints, Truths, make_country
 from trunkline.simulator.lines import MISSING
 from trunkline.simulator.people import Friends, People, Role, make_friends, make_people
 from trunkline.simulator.rhythm import (
@@ -36,7 +36,6 @@ from trunkline.simulator.schema import (
     REPORTS,
     SERVICES,
     SLICES,
-    TYPES,
 )
 from trunkline.simulator.settings import Purpose, Settings, chance
 
@@ -74,7 +73,9 @@ def make_world(settings: Settings) -> World:
     """The country, its people and their friendships."""
     country = make_country(settings)
     people = make_people(settings, country)
-    return World(settings, country, people, make_friends(settings, people), start_of(settings, country.time_zone))
+    return World(
+        settings, country, people, make_friends(settings, people), start_of(settings, country.time_zone)
+    )
 
 
 def usage_of(world: World, hour: Hour) -> pl.DataFrame:
@@ -93,7 +94,9 @@ def usage_of(world: World, hour: Hour) -> pl.DataFrame:
 def _numbered(frame: pl.DataFrame, kind: int, hour: Hour) -> pl.DataFrame:
     ordered = frame.sort("end_us", maintain_order=True)
     return ordered.with_columns(
-        type=pl.lit(kind, pl.Int64), hour=pl.lit(hour.number, pl.Int64), n=pl.int_range(len(ordered), dtype=pl.Int64)
+        type=pl.lit(kind, pl.Int64),
+        hour=pl.lit(hour.number, pl.Int64),
+        n=pl.int_range(len(ordered), dtype=pl.Int64),
     ).select(COLUMNS)
 
 
@@ -107,14 +110,16 @@ def _rows(length: int, **columns: Ints | int) -> pl.DataFrame:
     )
 
 
-def _is_away(world: World, who: Ints, start_us: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _is_away(world: World, who: Ints, start_us: Ints) -> Truths:
     since_us = start_us - world.start_us
     return (since_us >= world.people.away_from_us[who]) & (since_us < world.people.away_until_us[who])
 
 
-def _place(world: World, hour: Hour, who: Ints, start_us: Ints) -> dict[str, Ints]:
+def _place(
+    world: World, hour: Hour, who: Ints, start_us: Ints, away: Truths | None = None
+) -> dict[str, Ints]:
     """The payer's number, and the cell at home or the visited network abroad."""
-    away = _is_away(world, who, start_us)
+    away = _is_away(world, who, start_us) if away is None else away
     cell = cells_at(world.people, who, hour.local_s + (start_us - hour.start_us) // 1_000_000)
     return {
         "subscriber": world.people.number[who],
@@ -139,7 +144,9 @@ def _voice(world: World, hour: Hour, rng: np.random.Generator) -> pl.DataFrame:
     who, into_ms = uses_within(hour, world.people, VOICE, world.people.talks, rng)
     partner = world.friends.choose(who, rng)
     cause = rng.choice(len(CAUSES), len(who), p=[0.79, 0.12, 0.07, 0.02])
-    again = (cause >= CAUSES.index("no_answer")) & (cause <= CAUSES.index("busy")) & (rng.random(len(who)) < 0.5)
+    again = (
+        (cause >= CAUSES.index("no_answer")) & (cause <= CAUSES.index("busy")) & (rng.random(len(who)) < 0.5)
+    )
     start_us = hour.start_us + into_ms * 1000
     retried_us = start_us[again] + rng.integers(40_000, 600_000, int(again.sum())) * 1000
     who, partner = np.concatenate([who, who[again]]), np.concatenate([partner, partner[again]])
@@ -153,7 +160,8 @@ def _voice(world: World, hour: Hour, rng: np.random.Generator) -> pl.DataFrame:
 def _call_lengths(world: World, who: Ints, partner: Ints, cause: Ints, rng: np.random.Generator) -> Ints:
     """Log-normal, half of them under a minute; the family and the retired talk longer."""
     people = world.people
-    close = (partner < people.humans) & (people.household[np.minimum(partner, len(people) - 1)] == people.household[who])
+    known = np.minimum(partner, len(people) - 1)
+    close = (partner < people.humans) & (people.household[known] == people.household[who])
     typical_ms = 55_000 * np.where(people.role[who] == Role.RETIRED, 1.5, 1.0) * np.where(close, 0.8, 1.0)
     length_ms = np.clip(typical_ms * rng.lognormal(0, 1.25, len(who)), 1_000, CALL_MS_MOST)
     talked = (cause == CAUSES.index("normal")) | (cause == CAUSES.index("radio_lost"))
@@ -183,7 +191,6 @@ def _call_records(
     ordinary = special == MISSING
     turned = ordinary & (rng.random(len(who)) < 0.5)
     caller, callee = np.where(turned, partner, who), np.where(turned, who, partner)
-    cause = np.where(ordinary | (duration_ms > 0), cause, CAUSES.index("no_answer"))
     called = np.where(ordinary, _number(world, callee), special)
     calling = _number(world, caller)
     ours = caller < world.people.humans
@@ -247,6 +254,22 @@ def _sms(world: World, hour: Hour, rng: np.random.Generator) -> pl.DataFrame:
 # -- data ----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Sessions:
+    """Data sessions before they are cut into reports, one row each."""
+
+    who: Ints
+    began_us: Ints
+    lasts_ms: Ints
+    octets_up: Floats
+    octets_down: Floats
+    bend: Floats  # below one: most is used early; above: late
+    abroad: Truths
+    service: Ints
+    network_slice: Ints
+    five_qi: Ints
+
+
 def _data(world: World, hour: Hour, rng: np.random.Generator) -> pl.DataFrame:
     """Sessions that report at their start, every quarter of an hour and at their stop, with cumulative counters.
 
@@ -256,52 +279,62 @@ def _data(world: World, hour: Hour, rng: np.random.Generator) -> pl.DataFrame:
     who, into_ms = uses_within(hour, people, DATA, people.surfs, rng)
     robot = people.role[who] == Role.ROBOT
     lasts_ms = np.clip(rng.lognormal(np.log(480_000), 1.3, len(who)), 4_000, SESSION_MS_MOST)
-    lasts_ms = np.where(robot, 2_400_000 + lasts_ms / 10, lasts_ms).astype(np.int64)
     octets = rng.lognormal(np.log(3_000_000), 2.0, len(who)) * np.where(robot, 0.1, 1.0)
     octets = np.clip(octets, 200, SESSION_OCTETS_MOST)
     up_share = np.where(robot, 0.8, rng.beta(1.5, 11, len(who)))
-    bend = rng.uniform(0.6, 1.6, len(who))
     service, network_slice, five_qi = _services(people, who, rng)
     began_us = hour.start_us + into_ms * 1000
-    whole = _is_away(world, who, began_us)
+    sessions = Sessions(
+        who=who,
+        began_us=began_us,
+        lasts_ms=np.where(robot, 2_400_000 + lasts_ms / 10, lasts_ms).astype(np.int64),
+        octets_up=octets * up_share,
+        octets_down=octets * (1 - up_share),
+        bend=rng.uniform(0.6, 1.6, len(who)),
+        abroad=_is_away(world, who, began_us),
+        service=service,
+        network_slice=network_slice,
+        five_qi=five_qi,
+    )
+    return _reports(world, hour, sessions)
 
-    interims = np.where(whole, 0, (lasts_ms - 1) // INTERIM_MS)
-    reports = np.where(whole, 1, interims + 2)
-    of = np.repeat(np.arange(len(who)), reports)
+
+def _reports(world: World, hour: Hour, sessions: Sessions) -> pl.DataFrame:
+    """Start, interims and stop of each session at home; one row for each session abroad."""
+    interims = np.where(sessions.abroad, 0, (sessions.lasts_ms - 1) // INTERIM_MS)
+    reports = np.where(sessions.abroad, 1, interims + 2)
+    of = np.repeat(np.arange(len(reports)), reports)
     turn = np.arange(len(of)) - np.repeat(np.cumsum(reports) - reports, reports)
-    last = turn == reports[of] - 1
-    elapsed_ms = np.where(last, lasts_ms[of], turn * INTERIM_MS)
-    part = (elapsed_ms / lasts_ms[of]) ** bend[of]
-    up = np.floor(part * octets[of] * up_share[of]).astype(np.int64)
-    down = np.floor(part * octets[of] * (1 - up_share[of])).astype(np.int64)
-    total = up + down
-    before = np.where(turn == 0, 0, np.concatenate([[0], total[:-1]])[: len(total)])
-    stretch_us = np.where(whole[of], 0, np.where(last, interims[of], np.maximum(turn - 1, 0)) * INTERIM_MS * 1000)
-    report = np.where(last, REPORTS.index("stop"), np.where(turn == 0, REPORTS.index("start"), REPORTS.index("interim")))
-    place = _place(world, hour, who[of], began_us[of] + stretch_us)
-    abroad = whole[of]
+    last, abroad, began_us = turn == reports[of] - 1, sessions.abroad[of], sessions.began_us[of]
+    elapsed_ms = np.where(last, sessions.lasts_ms[of], turn * INTERIM_MS)
+    part = (elapsed_ms / sessions.lasts_ms[of]) ** sessions.bend[of]
+    up = np.floor(part * sessions.octets_up[of]).astype(np.int64)
+    down = np.floor(part * sessions.octets_down[of]).astype(np.int64)
+    stretches = np.where(abroad, 0, np.where(last, interims[of], np.maximum(turn - 1, 0)))
+    start_us = began_us + stretches * INTERIM_MS * 1000
+    report = np.where(
+        last, REPORTS.index("stop"), np.where(turn == 0, REPORTS.index("start"), REPORTS.index("interim"))
+    )
 
-    def of_session(values: Ints | int) -> Ints:
+    def at_home(values: Ints | int) -> Ints:
         return np.where(abroad, MISSING, values)
 
     return _rows(
         len(of),
-        start_us=began_us[of] + stretch_us,
+        start_us=start_us,
         duration_ms=elapsed_ms,
         octets_up=up,
         octets_down=down,
-        service=service[of],
-        slice=of_session(network_slice[of]),
-        five_qi=of_session(five_qi[of]),
-        session_hour=of_session(hour.number),
-        session_n=of_session(of),
-        report=of_session(report),
-        session_start_us=of_session(began_us[of]),
-        units=total - before,
-        end_us=began_us[of] + elapsed_ms * 1000,
-        subscriber=place["subscriber"],
-        cell=np.where(abroad, MISSING, cells_at(people, who[of], hour.local_s + into_ms[of] // 1000 + stretch_us // 1_000_000)),
-        visited_plmn=np.where(abroad, people.away_plmn[who[of]], MISSING),
+        service=sessions.service[of],
+        slice=at_home(sessions.network_slice[of]),
+        five_qi=at_home(sessions.five_qi[of]),
+        session_hour=at_home(hour.number),
+        session_n=at_home(of),
+        report=at_home(report),
+        session_start_us=at_home(began_us),
+        units=np.where(turn == 0, up + down, np.diff(up + down, prepend=0)),
+        end_us=began_us + elapsed_ms * 1000,
+        **_place(world, hour, sessions.who[of], start_us, abroad),
     )
 
 
@@ -312,8 +345,11 @@ def _services(people: People, who: Ints, rng: np.random.Generator) -> tuple[Ints
     office = (role == Role.BUSINESS) & (rng.random(len(who)) < 0.6)
     play = (role == Role.STUDENT) & (rng.random(len(who)) < 0.12)
     of_slice = [robot, office, play]
-    service = np.select(of_slice, [SERVICES.index(s) for s in ("factory", "corporate", "gaming")], SERVICES.index("internet"))
-    network_slice = np.select(of_slice, [SLICES.index(s) for s in ("2-000010", "1-000001", "1-000047")], MISSING)
+    services = [SERVICES.index(name) for name in ("factory", "corporate", "gaming")]
+    service = np.select(of_slice, services, SERVICES.index("internet"))
+    network_slice = np.select(
+        of_slice, [SLICES.index(s) for s in ("2-000010", "1-000001", "1-000047")], MISSING
+    )
     five_qi = np.select(of_slice, [82, np.where(rng.random(len(who)) < 0.8, 9, 7), 80], MISSING)
     return service, network_slice, five_qi
 
@@ -337,11 +373,16 @@ def _iot(world: World, hour: Hour, rng: np.random.Generator) -> pl.DataFrame:
     service = np.concatenate([meter_service, np.full(int(driving.sum()), SERVICES.index("vehicle.position"))])
     start_us = hour.start_us + into_ms * 1000
     return _rows(
-        len(who), start_us=start_us, service=service, units=1, end_us=start_us, **_place(world, hour, who, start_us)
+        len(who),
+        start_us=start_us,
+        service=service,
+        units=1,
+        end_us=start_us,
+        **_place(world, hour, who, start_us),
     )
 
 
-def _drives(people: People, who: Ints, local_s: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _drives(people: People, who: Ints, local_s: Ints) -> Truths:
     """Vehicles are on the road in their working hours, Mondays to Saturdays."""
     into = local_s % DAY_S - people.works_from_s[who]
     return (into >= 0) & (into < people.works_for_s[who]) & ((local_s // DAY_S + 3) % 7 < 6)
