@@ -355,7 +355,7 @@ rates: {mb: {price: "0.01", per: 1MB, increments: [1KB]}, report: {price: "0.10"
             [[(0, 1000, 1666)]],
         ),
         (
-            '{slots: [{from: 0s, price: "0.4", per: 1m, increment: 30s}, {from: 1m, price: "0.2", per: 60s, increment: 10s}]}',
+            "{slots: [{from: 0s, price: 0.4, per: 1m, increment: 30s}, {from: 1m, price: 1, per: 5m, increment: 10s}]}",
             3,
             1,
             [[(0, 30_000, 600_000), (60_000, 10_000, 100_000)]],
