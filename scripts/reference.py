@@ -94,7 +94,14 @@ def _meaning(parameter: Any) -> str:
 
 def settings_page() -> str:
     """Every setting of every part, with its default and its reason."""
-    lines = ["# Settings", ""]
+    prefix = importlib.import_module("trunkline.settings").PREFIX
+    lines = [
+        "# Settings",
+        "",
+        f"Each can be set in the environment as `{prefix}` and its name in capitals; an option of the command line",
+        "overrides that.",
+        "",
+    ]
     for part in setting_parts():
         lines += [f"## {part.__name__}", "", *_paragraphs(part.__doc__ or ""), ""]
         rows = [
