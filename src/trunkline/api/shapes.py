@@ -238,11 +238,15 @@ class HeldRow(BaseModel):
     record_id: str
     reason: str
     raw: str | None
+    first: UsageRow | None = Field(
+        description="What was charged under this identity; null unless raw is asked for."
+    )
 
 
 class HeldAnswer(BaseModel):
     """Conflicts that wait for a person."""
 
+    currency: str
     items: list[HeldRow]
     more: bool
 

@@ -14,7 +14,7 @@ from trunkline.api.desk import AtDesk, By, Desk, JsonBody, Needs
 from trunkline.api.exact import write_json
 from trunkline.api.problems import Problem
 from trunkline.api.shapes import CorrectOrder, DecideOrder, HeldAnswer, ReasonsAnswer, RejectsAnswer
-from trunkline.api.shown import raw_text
+from trunkline.api.shown import raw_text, usage_rows
 from trunkline.api.v1.overview import Limit, Offset
 from trunkline.charging.movements import MOVEMENT_REASONS
 from trunkline.records.usage import REASONS
@@ -176,10 +176,17 @@ def held(
             "record_id": row["record_id"],
             "reason": row["reason"] or "",
             "raw": raw_text(row["raw"]) if raw else None,
+            "first": _first(desk, row) if raw else None,
         }
         for row in frame.head(limit).iter_rows(named=True)
     ]
-    return {"items": items, "more": len(frame) > limit}
+    return {"currency": desk.catalogue().currency, "items": items, "more": len(frame) > limit}
+
+
+def _first(desk: Desk, row: dict[str, Any]) -> dict[str, Any] | None:
+    """What was charged under the identity before."""
+    rows = desk.reader.usage_record(row["source"] or "", row["record_id"])
+    return usage_rows(rows.head(1), desk.people, full=False, whereabouts=False)[0] if len(rows) else None
 
 
 @routes.post(

@@ -1,0 +1,146 @@
+// The frame of the page: who is signed in, which view is shown, whether the line is up, and the colours.
+
+import { get, remove, whenSignedOut } from "/page/api.js";
+import { h, say, show } from "/page/dom.js";
+import { age, count } from "/page/format.js";
+import { listen, live, start, stop } from "/page/live.js";
+import { alerts } from "/page/views/alerts.js";
+import { audit } from "/page/views/audit.js";
+import { conflicts } from "/page/views/conflicts.js";
+import { overview } from "/page/views/overview.js";
+import { reconciliation } from "/page/views/reconciliation.js";
+import { rejects } from "/page/views/rejects.js";
+import { signIn } from "/page/views/signin.js";
+import { subscriber } from "/page/views/subscriber.js";
+import { tariffs } from "/page/views/tariffs.js";
+
+const VIEWS = [
+  ["overview", "Overview", "watch", overview],
+  ["subscriber", "Subscriber", "read_person", subscriber],
+  ["alerts", "Alerts", "watch", alerts],
+  ["rejects", "Rejects", "watch", rejects],
+  ["conflicts", "Conflicts", "watch", conflicts],
+  ["reconciliation", "Reconciliation", "watch", reconciliation],
+  ["tariffs", "Tariffs", "read_tariffs", tariffs],
+  ["audit", "Audit", "read_audit", audit],
+];
+const main = document.getElementById("main");
+const session = { name: "", role: "", rights: [], may: (right) => session.rights.includes(right) };
+let leave = () => {};
+
+async function open() {
+  const [name, ...rest] = location.hash.replace(/^#\/?/, "").split("/");
+  if (name === "signin") return showSignIn(rest[0] === "used");
+  if (!session.name && !(await enter())) return showSignIn(false);
+  const view = VIEWS.find((each) => each[0] === name) || VIEWS[0];
+  leave();
+  leave = () => {};
+  document.title = `${view[1]} · trunkline`;
+  for (const link of document.querySelectorAll("#nav a")) {
+    if (link.dataset.view === view[0]) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (!session.may(view[2])) {
+    show(main, h("h1", { tabindex: "-1" }, view[1]), h("p", { class: "empty" }, `Your role (${session.role}) may not see this. Ask for a link with a higher role.`));
+  } else {
+    leave = view[3](main, session, decodeURIComponent(rest.join("/"))) || (() => {});
+  }
+  const title = main.querySelector("h1");
+  if (title && moved) title.focus({ preventScroll: false });
+  moved = true;
+  window.scrollTo(0, 0);
+}
+let moved = false;
+
+async function enter() {
+  try {
+    const who = await get("/api/v1/me");
+    Object.assign(session, who);
+  } catch (error) {
+    if (error.status !== 401) say(error.message, true);
+    return false;
+  }
+  show(document.getElementById("who"), h("span", { class: "muted" }, `${session.name} · ${session.role}`),
+    h("button", { type: "button", class: "quiet", onclick: signOut }, "Sign out"));
+  show(document.getElementById("nav"), VIEWS.filter((view) => session.may(view[2])).map(([name, title]) =>
+    h("a", { href: `#/${name}`, "data-view": name }, title, h("span", { class: "badge", id: `badge-${name}`, hidden: true }))));
+  start();
+  countWork();
+  return true;
+}
+
+function showSignIn(used) {
+  leave();
+  stop();
+  Object.assign(session, { name: "", role: "", rights: [] });
+  show(document.getElementById("who"));
+  show(document.getElementById("nav"));
+  document.title = "Sign in · trunkline";
+  leave = signIn(main, used, () => { location.hash = "#/overview"; }) || (() => {});
+}
+
+async function signOut() {
+  await remove("/api/v1/session").catch(() => {});
+  location.hash = "#/signin";
+}
+
+// How much work waits for people, beside the names of the views.
+async function countWork() {
+  if (!session.name) return;
+  try {
+    const [reasons, held] = await Promise.all([get("/api/v1/rejects/reasons"), get("/api/v1/held?limit=100")]);
+    badge("rejects", reasons.items.reduce((sum, each) => sum + each.count, 0), !reasons.complete);
+    badge("conflicts", held.items.length, held.more);
+  } catch {
+    // The views themselves say what is wrong.
+  }
+}
+setInterval(countWork, 10000);
+window.addEventListener("settled", countWork);
+
+function badge(name, number, more) {
+  const place = document.getElementById(`badge-${name}`);
+  if (!place) return;
+  place.hidden = number === 0;
+  show(place, count(number) + (more ? "+" : ""), h("span", { class: "unseen" }, " waiting"));
+}
+
+const STATES = { off: "Not connected", connecting: "Connecting…", lost: "Connection lost. Figures are old; trying again…" };
+function pulse() {
+  const place = document.getElementById("pulse");
+  place.dataset.state = live.state;
+  const at = live.sample ? (Date.now() - live.sample.time_us / 1000) / 1000 : 0;
+  const text = live.state === "live" ? "Live" : STATES[live.state] + (live.sample ? ` (${age(at)} old)` : "");
+  if (place.textContent !== text) place.textContent = text;
+  document.body.classList.toggle("stale", live.state === "lost");
+}
+listen((what) => {
+  if (what === "signed-out") location.hash = "#/signin";
+  if (what === "state" || what === "sample") pulse();
+});
+setInterval(pulse, 1000);
+
+const themes = ["auto", "light", "dark"];
+const themeButton = document.getElementById("theme");
+function theme(chosen) {
+  if (chosen === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = chosen;
+  try { localStorage.setItem("trunkline-theme", chosen); } catch { /* it holds until the page is closed */ }
+  themeButton.textContent = { auto: "◐ Auto", light: "○ Light", dark: "● Dark" }[chosen];
+  themeButton.setAttribute("aria-label", `Colours: ${chosen === "auto" ? "as the system" : chosen}. Press to change.`);
+  window.dispatchEvent(new Event("theme"));
+}
+themeButton.addEventListener("click", () => {
+  const now = document.documentElement.dataset.theme || "auto";
+  theme(themes[(themes.indexOf(now) + 1) % themes.length]);
+});
+theme(document.documentElement.dataset.theme || "auto");
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => window.dispatchEvent(new Event("theme")));
+
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+whenSignedOut(() => { if (session.name) location.hash = "#/signin"; });
+window.addEventListener("hashchange", open);
+open();
