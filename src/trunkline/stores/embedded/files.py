@@ -82,11 +82,11 @@ class Files:
         """Files that were begun and are not read to their end, oldest first."""
         with self._writing:
             rows = self._connection.execute(
-                "SELECT file, path, source, mapping, kind, offset, line, records, rejected FROM files"
+                "SELECT file, iif(kind = 'spool', raw, path), source, mapping, kind, offset, line, records, rejected FROM files"
                 " WHERE kind = ? AND ended = '' ORDER BY file",
                 (kind,),
             ).fetchall()
-        return [SourceFile(row[0], Path(row[1]), *row[2:]) for row in rows]
+        return [SourceFile(row[0], self._folder / row[1], *row[2:]) for row in rows]
 
     # -- spools -------------------------------------------------------------------------------------------
 
@@ -151,9 +151,9 @@ class Files:
     def _new_spool(self, mapping: str, source: str, heading: bytes) -> _Spool:
         with self._writing, transaction(self._connection, self._disk, self._folder):
             file = self._insert(self._folder, "spool", source, mapping, None, "")
-            path = (self._folder / "spool" / f"{file:08d}-{mapping}.lines").resolve()
+            path = self._folder / "spool" / f"{file:08d}-{mapping}.lines"
             self._connection.execute(
-                "UPDATE files SET path = ?, raw = ? WHERE file = ?", (str(path), f"spool/{path.name}", file)
+                "UPDATE files SET path = ?, raw = ? WHERE file = ?", (path.name, f"spool/{path.name}", file)
             )
         self._disk.write(path, [heading])
         self._disk.fsync_folder(path.parent)

@@ -20,20 +20,20 @@ _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE states (name TEXT PRIMARY KEY, dtype TEXT NOT NULL, days INTEGER) WITHOUT ROWID;
 CREATE TABLE runs (
-    run INTEGER PRIMARY KEY, state TEXT NOT NULL, level INTEGER NOT NULL,
+    run INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL, level INTEGER NOT NULL,
     first_commit INTEGER NOT NULL, last_commit INTEGER NOT NULL,
     keys INTEGER NOT NULL, rows INTEGER NOT NULL, octets INTEGER NOT NULL,
     first_key INTEGER NOT NULL, last_key INTEGER NOT NULL, newest_day INTEGER NOT NULL,
     path TEXT, body BLOB);
 CREATE INDEX runs_by_state ON runs (state, last_commit);
 CREATE TABLE segments (
-    segment INTEGER PRIMARY KEY, stream TEXT NOT NULL, level INTEGER NOT NULL, rows INTEGER NOT NULL,
+    segment INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, level INTEGER NOT NULL, rows INTEGER NOT NULL,
     octets INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
     from_us INTEGER NOT NULL, until_us INTEGER NOT NULL,
     first_key INTEGER NOT NULL, last_key INTEGER NOT NULL, path TEXT, body BLOB);
 CREATE INDEX segments_by_time ON segments (stream, until_us);
 CREATE TABLE files (
-    file INTEGER PRIMARY KEY, path TEXT NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL, mapping TEXT NOT NULL,
+    file INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL, mapping TEXT NOT NULL,
     device INTEGER NOT NULL, inode INTEGER NOT NULL, octets INTEGER NOT NULL, head TEXT NOT NULL,
     offset INTEGER NOT NULL DEFAULT 0, line INTEGER NOT NULL DEFAULT 1, records INTEGER NOT NULL DEFAULT 0,
     rejected INTEGER NOT NULL DEFAULT 0, ended TEXT NOT NULL DEFAULT '', raw TEXT, begun_us INTEGER NOT NULL);
@@ -44,28 +44,28 @@ CREATE TABLE accounting (
     duplicate INTEGER NOT NULL, rejected INTEGER NOT NULL, held INTEGER NOT NULL, charged_micros INTEGER NOT NULL,
     PRIMARY KEY (source, hour)) WITHOUT ROWID;
 CREATE TABLE rejected (
-    number INTEGER PRIMARY KEY, file INTEGER NOT NULL, line INTEGER NOT NULL, offset INTEGER NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, file INTEGER NOT NULL, line INTEGER NOT NULL, offset INTEGER NOT NULL,
     length INTEGER NOT NULL, source TEXT, reason TEXT NOT NULL, detail TEXT, raw BLOB, time_us INTEGER NOT NULL,
     settled TEXT, actor TEXT);
 CREATE INDEX rejected_open ON rejected (reason, number) WHERE settled IS NULL;
 CREATE TABLE held (
-    number INTEGER PRIMARY KEY, file INTEGER NOT NULL, line INTEGER NOT NULL, offset INTEGER NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, file INTEGER NOT NULL, line INTEGER NOT NULL, offset INTEGER NOT NULL,
     length INTEGER NOT NULL, source TEXT, record_id TEXT, reason TEXT NOT NULL, raw BLOB, time_us INTEGER NOT NULL,
     settled TEXT, actor TEXT);
 CREATE INDEX held_open ON held (number) WHERE settled IS NULL;
 CREATE TABLE alerts (
-    number INTEGER PRIMARY KEY, alert_id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL, subscriber INTEGER NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, alert_id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL, subscriber INTEGER NOT NULL,
     time_us INTEGER NOT NULL, kind TEXT NOT NULL, balance TEXT, threshold INTEGER, value INTEGER, period INTEGER);
 CREATE INDEX alerts_by_subscriber ON alerts (subscriber, number);
 CREATE TABLE movements (
-    number INTEGER PRIMARY KEY, movement_id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL, cause INTEGER NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, movement_id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL, cause INTEGER NOT NULL,
     subscriber INTEGER NOT NULL, time_us INTEGER NOT NULL, balance TEXT NOT NULL, amount INTEGER NOT NULL,
     valid_until_s INTEGER NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL);
 CREATE INDEX movements_by_subscriber ON movements (subscriber, number);
 CREATE TABLE audit (
-    number INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, actor TEXT NOT NULL, role TEXT NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, time_us INTEGER NOT NULL, actor TEXT NOT NULL, role TEXT NOT NULL,
     action TEXT NOT NULL, subscriber INTEGER NOT NULL, detail TEXT NOT NULL);
-CREATE TABLE reconciliations (number INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE TABLE reconciliations (number INTEGER PRIMARY KEY AUTOINCREMENT, time_us INTEGER NOT NULL, body TEXT NOT NULL);
 """
 
 _WORD_BASE = 1 << 63

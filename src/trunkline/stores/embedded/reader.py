@@ -21,7 +21,7 @@ import polars as pl
 
 from trunkline.kernel.columns import Record
 from trunkline.kernel.flow import Stream
-from trunkline.kernel.grouped import Rows, State
+from trunkline.kernel.grouped import Grouped, Rows, State
 from trunkline.kernel.identity import identities
 from trunkline.ports import Accounting, AuditEvent, FolderDamaged
 from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS
@@ -55,6 +55,24 @@ class EmbeddedReader:
     def account(self, subscriber: int) -> Rows:
         """Rows of one account (`ACCOUNT_ROW`); empty when the subscriber is unknown."""
         return self._again(lambda: self._rows_of(ACCOUNTS, subscriber))
+
+    def accounts(self) -> Grouped:
+        """Every account at one moment, for recomputations."""
+
+        def ask() -> Grouped:
+            with self._moment() as connection:
+                parts = [run.slice(0, len(run)) for run in self._runs(connection, ACCOUNTS, 0, 2**64 - 1)]
+            return runs.newest(parts[::-1], ACCOUNTS.dtype)
+
+        return self._again(ask)
+
+    def charged_conflicts(self) -> pl.DataFrame:
+        """Held records that a person let be charged: where they stand, and the number that became part of their name."""
+        return self._table(
+            "SELECT file, line, number FROM held WHERE settled = 'charge'",
+            (),
+            dict.fromkeys(("file", "line", "number"), pl.Int64),
+        )
 
     def subscribers(self, after: int, limit: int) -> list[int]:
         """Dial words of known subscribers above `after`, ascending."""

@@ -3,7 +3,7 @@
 A run holds what some keys held at one moment of the commit order. Newer runs win over older ones, key by key, so
 that a commit writes only what it changed and a merge of neighbours changes no answer. Layout: one page of header,
 the ascending keys (8 octets each), where each key's rows end (4 octets each; left out when every key has one row),
-the rows.
+the rows, and every 256th key again, so that a search touches one place of the long list.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from trunkline.ports import FolderDamaged
 from trunkline.stores.embedded.disk import Disk
 
 _MAGIC = b"trunkrun"
-_HEADER = struct.Struct("<8sIIqqqqq")  # magic, version, row width, keys, rows, then where keys, ends, rows begin
+_HEADER = struct.Struct("<8sIIqqqqqq")  # magic, version, row width, keys, rows; where keys, ends, rows, fence begin
 _PAGE = 4096
-_FENCE = 256  # every 256th key is kept in memory, so that a look-up touches one place of the file
+_FENCE = 256
 
 Ends = npt.NDArray[np.uint32]
 
@@ -85,12 +85,15 @@ def encode(groups: Grouped) -> list[memoryview | bytes]:
     rows = np.ascontiguousarray(groups.rows)
     ends_at = _PAGE + keys.nbytes if len(ends) else 0
     rows_at = _PAGE + keys.nbytes + ends.nbytes
-    header = _HEADER.pack(_MAGIC, 1, rows.dtype.itemsize, len(keys), len(rows), _PAGE, ends_at, rows_at)
+    fence_at = _pages(rows_at + rows.nbytes)
+    header = _HEADER.pack(_MAGIC, 1, rows.dtype.itemsize, len(keys), len(rows), _PAGE, ends_at, rows_at, fence_at)
     return [
         header.ljust(_PAGE, b"\0"),
         memoryview(keys.view(np.uint8)),
         memoryview(ends.view(np.uint8)),
         memoryview(rows.view(np.uint8)),
+        bytes(fence_at - rows_at - rows.nbytes),
+        memoryview(keys[::_FENCE].copy().view(np.uint8)),
     ]
 
 
@@ -98,13 +101,15 @@ def decode(octets: memoryview | bytes | mmap.mmap, dtype: np.dtype[Any], name: s
     """A run out of its octets; raises `FolderDamaged` when they are not whole."""
     if len(octets) < _PAGE:
         raise FolderDamaged(f"{name} is cut short")
-    magic, version, width, keys, rows, keys_at, ends_at, rows_at = _HEADER.unpack_from(octets)
-    if magic != _MAGIC or version != 1 or width != dtype.itemsize or len(octets) < rows_at + rows * width:
+    magic, version, width, keys, rows, keys_at, ends_at, rows_at, fence_at = _HEADER.unpack_from(octets)
+    fences = -(-keys // _FENCE)
+    if magic != _MAGIC or version != 1 or width != dtype.itemsize or len(octets) < fence_at + 8 * fences:
         raise FolderDamaged(f"{name} is not a whole run of rows of {dtype.itemsize} octets")
     all_keys: Keys = np.frombuffer(octets, np.uint64, keys, keys_at)
     ends = np.frombuffer(octets, np.uint32, keys, ends_at) if ends_at else None
     all_rows: Rows = np.frombuffer(octets, dtype, rows, rows_at)
-    return Run(all_keys, ends, all_rows, all_keys[::_FENCE].copy(), len(octets))
+    fence: Keys = np.frombuffer(octets, np.uint64, fences, fence_at)
+    return Run(all_keys, ends, all_rows, fence, len(octets))
 
 
 def open_file(path: Path, octets: int, dtype: np.dtype[Any]) -> Run:
@@ -203,6 +208,7 @@ class RunWriter:
         self._file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
         self._ends_at = 0 if one_row else _pages(_PAGE + 8 * most_keys)
         self._rows_at = _pages(_PAGE + 8 * most_keys) if one_row else _pages(self._ends_at + 4 * most_keys)
+        self._fence: list[Keys] = []
         self.keys = self.rows = 0
         self.first_key = self.last_key = 0
 
@@ -217,6 +223,7 @@ class RunWriter:
         rows = np.ascontiguousarray(groups.rows, self._dtype)
         assert self._ends_at or len(rows) == len(groups.keys), "one row a key was promised"
         self._write(groups.keys, _PAGE + 8 * self.keys)
+        self._fence.append(groups.keys[-self.keys % _FENCE :: _FENCE].copy())
         if self._ends_at:
             self._write((groups.offsets[1:] + self.rows).astype(np.uint32), self._ends_at + 4 * self.keys)
         self._write(rows, self._rows_at + self._dtype.itemsize * self.rows)
@@ -225,9 +232,12 @@ class RunWriter:
 
     def finish(self) -> int:
         """Write the header and make the file durable; how many octets it has."""
-        size = self._rows_at + self.rows * self._dtype.itemsize
+        fence_at = _pages(self._rows_at + self.rows * self._dtype.itemsize)
+        fence = np.concatenate(self._fence) if self._fence else np.empty(0, np.uint64)
+        self._write(fence, fence_at)
+        size = fence_at + fence.nbytes
         header = _HEADER.pack(
-            _MAGIC, 1, self._dtype.itemsize, self.keys, self.rows, _PAGE, self._ends_at, self._rows_at
+            _MAGIC, 1, self._dtype.itemsize, self.keys, self.rows, _PAGE, self._ends_at, self._rows_at, fence_at
         )
         self._disk.write_at(self._file, self._path, header.ljust(_PAGE, b"\0"), 0)
         os.ftruncate(self._file, size)

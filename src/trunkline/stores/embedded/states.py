@@ -11,19 +11,21 @@ gathers and puts in one thread; the keeper's thread only swaps in merged runs, u
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trunkline.kernel.grouped import Grouped, Keys, State
+from trunkline.ports import FolderDamaged
 from trunkline.stores.embedded import runs
 from trunkline.stores.embedded.bloom import Bloom
+from trunkline.stores.embedded.manifest import stored_word
 from trunkline.stores.embedded.table import Table
 
 QUIET_DAYS = 2
@@ -123,6 +125,7 @@ class Resident(Memory):
         self._table = Table(self.state.dtype)
         self._rests = "day" in (self.state.dtype.names or ())
         self._resting = Bloom(1 << 20)
+        self._opened: dict[int, runs.Run] = {}
         self._recent: deque[tuple[int, Keys]] = deque()
         self._committed = 0
         self._swept_day = 0
@@ -147,7 +150,7 @@ class Resident(Memory):
         known, groups = self._table.known(keys)
         unknown = keys[~known]
         unknown = unknown[self._resting.perhaps(unknown)]
-        return spread(keys, [groups, *found_in(unknown, self._runs_newest_first())], self.state.dtype)
+        return spread(keys, [groups, *self._woken(unknown)], self.state.dtype)
 
     def put(self, groups: Grouped, number: int) -> None:
         """What keys hold from now on; a day's turn sends quiet groups to rest."""
@@ -171,7 +174,7 @@ class Resident(Memory):
     def _awake(self, groups: Grouped) -> Grouped:
         if not self._rests:
             return groups
-        quiet = self._quiet(groups)
+        quiet = self._quiet(groups) & (self._table.find(groups.keys) == 0)  # an older run may have woken it
         self._rest(groups.keys[quiet])
         return _chosen(groups, ~quiet)
 
@@ -203,8 +206,27 @@ class Resident(Memory):
         self._table = awake
         self._swept_day = self.newest_day
 
+    def _woken(self, keys: Keys) -> list[Grouped]:
+        """Groups that rest, out of their runs; a merge meanwhile only means to look again."""
+        while len(keys):
+            infos = self.infos
+            try:
+                return found_in(keys, (self._opened_run(info) for info in reversed(infos)))
+            except FolderDamaged:
+                if infos == self.infos:
+                    raise
+        return []
+
+    def _opened_run(self, info: RunInfo) -> runs.Run:
+        run = self._opened.get(info.run)
+        if run is None:
+            named = {other.run for other in self.infos}
+            self._opened = {number: old for number, old in self._opened.items() if number in named}
+            run = self._opened[info.run] = self.open_run(info)
+        return run
+
     def _runs_newest_first(self) -> list[runs.Run]:
-        return [self.open_run(info) for info in reversed(self.infos)]
+        return [self._opened_run(info) for info in reversed(self.infos)]
 
 
 class Windowed(Memory):
@@ -218,6 +240,7 @@ class Windowed(Memory):
         self.frozen_until = 0  # the commit whose durability lets the frozen table be written out
         self._last_put = 0
         self._seen = Bloom(_FIRST_ROOM)
+        self._opened: dict[int, runs.Run] = {}
         self._outside: tuple[runs.Run, ...] = ()  # newest first; what no table holds
 
     def load(self, infos: Sequence[RunInfo]) -> None:
@@ -225,7 +248,7 @@ class Windowed(Memory):
         self.infos = tuple(infos)
         self.newest_day = max((info.newest_day for info in infos), default=0)
         self._seen = Bloom(max(_FIRST_ROOM, 2 * sum(info.keys for info in infos)))
-        self._outside = tuple(self.open_run(info) for info in reversed(infos) if info.level > 0)
+        self._outside = self._all_outside()
         for run in self._outside:
             _add_all(self._seen, run)
         for info in infos:
@@ -268,22 +291,23 @@ class Windowed(Memory):
             table = self._frozen
         return None if table is None else table.gather(table.all_keys())
 
-    def written_out(self, gone: set[int], info: RunInfo) -> None:
-        """The frozen table is a run now."""
-        run = self.open_run(info)
-        with self._lock:
-            self.infos = replaced(self.infos, gone, info)
-            self._outside = (run, *self._outside)
-            self._frozen = None
-
     def installed(self, gone: set[int], info: RunInfo | None) -> None:
         """Runs were merged."""
+        super().installed(gone, info)
+        outside = self._all_outside()
         with self._lock:
-            self.infos = replaced(self.infos, gone, info)
-            outside = [old for old in self.infos if old.level > 0]
-        opened = tuple(self.open_run(old) for old in reversed(outside))
+            self._outside = outside
+
+    def written_out(self, gone: set[int], info: RunInfo | None) -> None:
+        """The frozen table is a run now."""
+        self.installed(gone, info)
         with self._lock:
-            self._outside = opened
+            self._frozen = None
+
+    def _all_outside(self) -> tuple[runs.Run, ...]:
+        wanted = [info for info in reversed(self.infos) if info.level > 0]
+        self._opened = {info.run: self._opened.get(info.run) or self.open_run(info) for info in wanted}
+        return tuple(self._opened[info.run] for info in wanted)
 
     def status(self) -> dict[str, Any]:
         """Keys and octets, in memory and on disk, and what one remembered row costs."""
@@ -371,7 +395,16 @@ def memory_of(state: State, open_run: Opener) -> Memory:
     return Windowed(state, open_run) if state.days else Resident(state, open_run)
 
 
-def run_path(folder: Path, info: RunInfo) -> Path:
-    """Where a run's file lies."""
-    assert info.path is not None, "the run lies in the manifest"
-    return folder / info.path
+def insert_run(connection: sqlite3.Connection, info: RunInfo, body: bytes | None) -> RunInfo:
+    """Name a run in the manifest, within a transaction; the run with its number."""
+    row = connection.execute(
+        "INSERT INTO runs (state, level, first_commit, last_commit, keys, rows, octets, first_key, last_key,"
+        " newest_day, path, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (info.state, info.level, info.first_commit, info.last_commit, info.keys, info.rows, info.octets,
+         stored_word(info.first_key), stored_word(info.last_key), info.newest_day, info.path, body),
+    )  # fmt: skip
+    assert row.lastrowid is not None, "SQLite numbers every row"
+    return RunInfo(
+        row.lastrowid, info.state, info.level, info.first_commit, info.last_commit, info.keys, info.rows,
+        info.octets, info.first_key, info.last_key, info.newest_day, info.path,
+    )  # fmt: skip

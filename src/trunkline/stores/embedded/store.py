@@ -34,8 +34,9 @@ from trunkline.records.usage import HELD, REJECTED
 from trunkline.stores.embedded import manifest, runs, segments
 from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.files import Files
+from trunkline.stores.embedded.keeper import Keeper
 from trunkline.stores.embedded.manifest import stored_word, transaction
-from trunkline.stores.embedded.states import Memory, RunInfo, memory_of
+from trunkline.stores.embedded.states import Memory, RunInfo, insert_run, memory_of
 
 LOCK = "lock"
 INLINE_OCTETS = 128 << 10
@@ -45,8 +46,13 @@ FOLDERS = ("segments", "runs", "raw", "spool")
 class Store:
     """A data folder opened to write. Opening removes what a crash left and loads what steps remember."""
 
-    def __init__(self, folder: Path, states: Sequence[State], disk: Disk | None = None) -> None:
-        """Open or make the folder; raises `FolderInUse` when another process writes to it."""
+    def __init__(
+        self, folder: Path, states: Sequence[State], disk: Disk | None = None, *, keep_house: bool = True
+    ) -> None:
+        """Open or make the folder; raises `FolderInUse` when another process writes to it.
+
+        `keep_house` merges runs and segments in the background; without it, `keeper.work` does when it is called.
+        """
         self.folder = folder
         self.disk = disk or Disk()
         self._make_folders()
@@ -62,6 +68,10 @@ class Store:
             self.memories: dict[str, Memory] = {}
             for state in states:
                 self._load(state)
+            self.last_commit_s = time.monotonic()
+            self.keeper = Keeper(self)
+            if keep_house:
+                self.keeper.start()
         except BaseException:
             self._held.close()
             raise
@@ -83,6 +93,8 @@ class Store:
         """Make everything in it true at once; raises `DiskFull` and leaves everything as it was."""
         with self._committing:
             assert commit.number == self.number + 1, "commits follow each other"
+            self.keeper.raise_trouble()
+            self.disk.require_space(self.folder, sum(frame.estimated_size() for frame in commit.frames.values()))
             written = [
                 segments.write(self.disk, self.folder, stream, f"{commit.number:012d}", frame, 0)
                 for stream, frame in commit.frames.items()
@@ -93,9 +105,10 @@ class Store:
             self._make_names_durable(info.path for info, _ in changed)
             with self.writing, transaction(self.connection, self.disk, self.folder):
                 self.connection.executemany(segments.INSERT, [segments.row_of(segment) for segment in written])
-                infos = [insert_run(self, info, body) for info, body in changed]
+                infos = [insert_run(self.connection, info, body) for info, body in changed]
                 self._write_small(commit)
             self.number, self.next_seq = commit.number, commit.next_seq
+            self.last_commit_s = time.monotonic()
             by_state = {info.state: info for info in infos}
             for name, memory in self.memories.items():
                 memory.committed(commit.number, by_state.get(name))
@@ -259,6 +272,7 @@ class Store:
 
     def close(self) -> None:
         """Let others write. Nothing waits to be written: what is not committed is forgotten."""
+        self.keeper.stop()
         self.files.close()
         with self.writing:
             self.connection.close()
@@ -271,6 +285,8 @@ class Store:
             return runs.open_file(self.folder / info.path, info.octets, dtype)
         with self.writing:
             row = self.connection.execute("SELECT body FROM runs WHERE run = ?", (info.run,)).fetchone()
+        if row is None:
+            raise FolderDamaged(f"run {info.run} is not in the manifest")
         return runs.decode(row[0], dtype, f"run {info.run} of the manifest")
 
     def _make_folders(self) -> None:
@@ -317,21 +333,6 @@ class Store:
                 )
             ]
         )
-
-
-def insert_run(store: Store, info: RunInfo, body: bytes | None) -> RunInfo:
-    """Name a run in the manifest, within a transaction; the run with its number."""
-    row = store.connection.execute(
-        "INSERT INTO runs (state, level, first_commit, last_commit, keys, rows, octets, first_key, last_key,"
-        " newest_day, path, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (info.state, info.level, info.first_commit, info.last_commit, info.keys, info.rows, info.octets,
-         stored_word(info.first_key), stored_word(info.last_key), info.newest_day, info.path, body),
-    )  # fmt: skip
-    assert row.lastrowid is not None, "SQLite numbers every row"
-    return RunInfo(
-        row.lastrowid, info.state, info.level, info.first_commit, info.last_commit, info.keys, info.rows,
-        info.octets, info.first_key, info.last_key, info.newest_day, info.path,
-    )  # fmt: skip
 
 
 def _locked(folder: Path) -> Any:
