@@ -309,7 +309,7 @@ rates: {mb: {price: "0.01", per: 1MB, increments: [1KB]}, report: {price: "0.10"
         ),
     )
     gaming, internet, data, iot, content = catalogue.classes
-    assert gaming.slices == (0x01000001, 0x01000002, 0x02FFFFFF)
+    assert gaming.slices == (0x01000001, 0x01000002, 0x02000000, 0x02FFFFFF)
     assert gaming.five_qis == (80,)
     assert [catalogue.nodes[each.node] for each in catalogue.classes] == [
         "gaming",

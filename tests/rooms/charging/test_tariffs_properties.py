@@ -1,14 +1,19 @@
-"""Whatever prefixes people invent: the search in ranges finds what a patient reader of the tariff would find."""
+"""Whatever prefixes and schedules people invent: they compile to what a patient reader of the tariff would find."""
 
 import json
+from datetime import date, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.charging.tariffs import Catalogue, compile_catalogue, empty_register
+from trunkline.charging.tariffs.calendars import week
 from trunkline.charging.tariffs.catalogue import NONE, find_ranges
+from trunkline.charging.tariffs.literals import WEEKDAYS
+from trunkline.charging.tariffs.reading import read
 from trunkline.kernel import dial
 from trunkline.records.usage import Kind
 
@@ -112,3 +117,62 @@ def test_ranges_are_disjoint_and_ascending(places: dict[str, list[str]], numbers
     assert all(first <= last for first, last in ranges)
     assert all(before[1] < after[0] for before, after in pairwise(ranges))
     assert ((t.range_node >= 0) & (t.range_node < t.line_of.shape[1])).all()
+
+
+# -- schedules ---------------------------------------------------------------------------------------------
+
+QUARTERS = st.sampled_from([f"{hour:02d}:{minute:02d}" for hour in range(24) for minute in (0, 30)])
+SOME = {
+    "days": st.lists(st.sampled_from(WEEKDAYS), min_size=1, max_size=3, unique=True),
+    "dates": st.lists(
+        st.sampled_from(["2026-01-01", "12-25", "02-29", "2026-06-05"]), min_size=1, max_size=2, unique=True
+    ),
+    "months": st.lists(st.sampled_from([1, 2, 6, 12]), min_size=1, max_size=2, unique=True),
+    "month_days": st.lists(st.sampled_from([1, 5, 25, 29, 31]), min_size=1, max_size=2, unique=True),
+    "years": st.lists(st.sampled_from([2026, 2028]), min_size=1, max_size=2, unique=True),
+    "from": QUARTERS,
+    "to": QUARTERS,
+}
+ROWS = st.fixed_dictionaries({"band": st.sampled_from("abc")}, optional=SOME).filter(
+    lambda row: (
+        len(row) > 1 and row.get("from", "00:00") != row.get("to", "24:00") and row.get("to") != "00:00"
+    )
+)
+MOMENTS = st.datetimes(datetime(2025, 12, 20), datetime(2028, 3, 5)) | st.datetimes(
+    datetime(2026, 1, 1), datetime(2026, 1, 3)
+)
+
+
+def holds(row: dict[str, Any], day: date) -> bool:
+    """Whether a row's conditions hold on a day."""
+    return (
+        WEEKDAYS[day.weekday()] in row.get("days", WEEKDAYS)
+        and ("dates" not in row or day.isoformat() in row["dates"] or day.strftime("%m-%d") in row["dates"])
+        and day.month in row.get("months", [day.month])
+        and day.day in row.get("month_days", [day.day])
+        and day.year in row.get("years", [day.year])
+    )
+
+
+def matches(row: dict[str, Any], local: datetime) -> bool:
+    """Whether a row holds at a local moment; past midnight it belongs to the day before."""
+    start, end, now = row.get("from", "00:00"), row.get("to", "24:00"), local.strftime("%H:%M")
+    if start < end:
+        return start <= now < end and holds(row, local.date())
+    evening = now >= start and holds(row, local.date())
+    return evening or (now < end and holds(row, local.date() - timedelta(days=1)))
+
+
+@given(st.lists(ROWS, max_size=5), st.lists(MOMENTS, min_size=1, max_size=20))
+def test_schedules_hold_as_their_rows_read(rows: list[dict[str, Any]], moments: list[datetime]) -> None:
+    """At any local moment the band is that of the first row that matches."""
+    rows = [*rows, {"band": "rest"}]
+    files = {"a.yaml": json.dumps({"operator": {"currency": "EUR"}, "schedules": {"s": rows}})}
+    schedule = read(files)[0].schedules["s"]
+    found = week(schedule)
+    special = dict(found.special)
+    for local in moments:
+        segments = special.get((local.date() - date(1970, 1, 1)).days, found.usual[local.weekday()])
+        second = local.hour * 3600 + local.minute * 60 + local.second
+        band = [band for start, band in segments if start <= second][-1]
+        assert schedule.bands[band] == next(row["band"] for row in rows if matches(row, local))

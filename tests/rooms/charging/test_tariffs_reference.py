@@ -84,5 +84,6 @@ def test_the_tariff_can_be_told() -> None:
         == "0.10 per 60s by 1s; after 100m: 0.05 per 60s by 1s (tiers by national_minutes)"
     )
     assert {row["schedule"] for row in told.schedules} == {"office", "party"}
+    assert [row["counter"] for row in told.counters] == ["national_minutes", "spend"]
     with pytest.raises(ValueError, match="did you mean"):
         describe(FILES, "pay")

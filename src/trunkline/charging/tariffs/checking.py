@@ -29,6 +29,7 @@ from trunkline.charging.tariffs.tariff import (
     Scope,
     Slot,
     Tariff,
+    UsageClass,
 )
 from trunkline.kernel.money import MICROS
 from trunkline.records.charging import Unit
@@ -70,6 +71,7 @@ class _Check:
         if self.tariff.operator.default_plan:
             self.look_up([self.tariff.operator.default_plan], self.plans, "plan")
         self.zone_networks()
+        self.classes()
         for schedule in self.tariff.schedules.values():
             self.schedule(schedule)
         for rate in self.tariff.rates.values():
@@ -110,6 +112,20 @@ class _Check:
             self.mistakes.add(
                 next(iter(self.tariff.zones.values())).place, f"more than {MOST_BITS - 1} zones; join some"
             )
+
+    def classes(self) -> None:
+        """No class stands behind one that takes everything of its kind."""
+        takers: dict[Kind, UsageClass] = {}
+        for each in self.tariff.classes.values():
+            taker = takers.get(each.kind)
+            if taker:
+                self.mistakes.add(
+                    each.place,
+                    f'class "{each.name}" never matches: "{taker.name}" (line {taker.place.line}) takes all '
+                    f"{each.kind.name.lower()}; put this one above it",
+                )
+            elif (each.services, each.slices, each.five_qis) == (None, None, None):
+                takers[each.kind] = each
 
     def schedule(self, schedule: Schedule) -> None:
         """Every moment has a band, and every row can match."""

@@ -76,6 +76,10 @@ def describe(files: Mapping[str, str], plan: str | None = None) -> Description:
     schedules = {price.schedule.name for each in plans for price in each.prices if price.schedule}
     balances = {each.name for version in plans for each in version.includes}
     counters = {each.name for version in plans for each in version.counters}
+    used = [
+        tariff.rate(rate.name) for version in plans for price in version.prices for _, rate in price.rates
+    ]
+    counters |= {rate.counter.name for rate in used if rate and rate.counter}
     return Description(
         _operator(tariff.operator),
         tuple(_plan(each) for each in plans),

@@ -17,6 +17,7 @@ DAY_S = 86_400
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 FIRST_YEAR, LAST_YEAR = 2000, 2060
 HIGHEST_UNITS = 2**62
+NO_SD = 0xFFFFFF
 
 
 class Measure(Enum):
@@ -45,11 +46,12 @@ SUFFIXES = {
     "GiB": (Measure.OCTETS, 2**30),
     "TiB": (Measure.OCTETS, 2**40),
 }
-QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
-DECIMAL = re.compile(r"\d+(?:\.\d+)?")
-CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
-MONTH_DAY = re.compile(r"(\d{2})-(\d{2})")
-SLICE_SD = re.compile(r"(\d{1,3})-([0-9A-Fa-f]{6})")
+QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", re.ASCII)
+DECIMAL = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", re.ASCII)
+MONTH_DAY = re.compile(r"(\d{2})-(\d{2})", re.ASCII)
+SLICE_SD = re.compile(r"(\d{1,3})-([0-9A-Fa-f]{6})", re.ASCII)
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 SLICE_WHOLE = re.compile(r"[0-9A-Fa-f]{8}")
 
 
@@ -129,13 +131,9 @@ def clock(text: str) -> int:
 def day(text: str) -> date:
     """A date such as 2026-12-25."""
     try:
-        return date.fromisoformat(text) if len(text) == 10 else _no_date(text)
-    except ValueError:
-        return _no_date(text)
-
-
-def _no_date(text: str) -> date:
-    raise ValueError(f'"{text}" is not a date; write 2026-12-25')
+        return date.fromisoformat(text if DATE.fullmatch(text) else "")
+    except ValueError as error:
+        raise ValueError(f'"{text}" is not a date; write 2026-12-25') from error
 
 
 def holiday(text: str) -> tuple[date, ...]:
@@ -219,13 +217,15 @@ def mcc(text: str) -> int:
     return int(text)
 
 
-def network_slice(text: str) -> int:
-    """An S-NSSAI as SST << 24 | SD (TS 23.003 28.4.2); a lone SST has no SD, written FFFFFF."""
+def network_slice(text: str) -> tuple[int, ...]:
+    """An S-NSSAI as SST << 24 | SD; a lone SST has two words, since networks write it without an SD or with FFFFFF."""
     written = SLICE_SD.fullmatch(text)
     if written and int(written[1]) < 256:
-        return int(written[1]) << 24 | int(written[2], 16)
-    if SLICE_WHOLE.fullmatch(text):
-        return int(text, 16)
-    if text.isascii() and text.isdigit() and int(text) < 256:
-        return int(text) << 24 | 0xFFFFFF
-    raise ValueError(f'"{text}" is not a slice; write SST and SD such as "1-000001", or "01000001"')
+        sst, sd = int(written[1]), int(written[2], 16)
+    elif SLICE_WHOLE.fullmatch(text):
+        sst, sd = divmod(int(text, 16), 1 << 24)
+    elif text.isascii() and text.isdigit() and len(text) <= 3 and int(text) < 256:
+        sst, sd = int(text), NO_SD
+    else:
+        raise ValueError(f'"{text}" is not a slice; write SST and SD such as "1-000001", or "01000001"')
+    return (sst << 24, sst << 24 | NO_SD) if sd == NO_SD else (sst << 24 | sd,)

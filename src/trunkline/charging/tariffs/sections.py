@@ -182,13 +182,17 @@ def read_classes(reader: Reader, node: Node) -> list[UsageClass]:
                 key.text,
                 reader.choice(keys, "usage", known, Kind.DATA),
                 reader.values(keys, "services", str) if "services" in keys else None,
-                reader.values(keys, "slices", literals.network_slice) if "slices" in keys else None,
+                _slices(reader, keys) if "slices" in keys else None,
                 reader.values(keys, "five_qi", lambda text: literals.whole(text, 1, 255))
                 if "five_qi" in keys
                 else None,
             )
         )
     return found
+
+
+def _slices(reader: Reader, keys: Keys) -> tuple[int, ...]:
+    return tuple(word for words in reader.values(keys, "slices", literals.network_slice) for word in words)
 
 
 def read_schedules(reader: Reader, node: Node, holidays: dict[str, frozenset[date]]) -> list[Schedule]:

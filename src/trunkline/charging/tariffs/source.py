@@ -116,6 +116,8 @@ def _documents(name: str, text: str, mistakes: Mistakes) -> list[Fields]:
         place = Place(name, mark.line + 1, mark.column + 1) if mark else Place(name, 1, 1)
         said = " ".join(str(part) for part in (error.problem, error.context) if part)
         mistakes.add(place, f"not YAML: {said}; check indentation, colons, quotes and brackets just above")
+    except RecursionError:
+        mistakes.add(Place(name, 1, 1), "nested too deeply to be a tariff")
     except YAMLError as error:
         mistakes.add(
             Place(name, 1, 1), f"not YAML: {' '.join(str(error).split())}; is the file saved as UTF-8 text?"
