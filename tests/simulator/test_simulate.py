@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +15,7 @@ from tests.simulator.week import BAD_DAY, FIELDS, WEEK, Simulated, simulated
 from trunkline.charging.tariffs.checking import check
 from trunkline.simulator import Settings, simulate, stream
 from trunkline.simulator.country import ABROAD
+from trunkline.simulator.faults import DAMAGES
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -203,3 +204,14 @@ def test_progress_is_told_every_hour(tmp_path: Path) -> None:
     summary = simulate(Settings(subscribers=50, hours=3), tmp_path / "out", lambda *each: told.append(each))
     assert [done for done, _, _ in told] == [1, 2, 3, 3]
     assert told[-1] == (3, 3, summary["expected"]["received"])
+
+
+def test_every_setting_is_documented() -> None:
+    """The reference names every setting with its default, and every reason for a damaged line."""
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "simulator.md").read_text()
+    for each in fields(Settings):
+        assert f"| `{each.name}` |" in text
+        assert each.metadata["doc"].endswith(".")
+    for damage in DAMAGES:
+        assert damage.name in text
+        assert f"`{damage.reason}`" in text

@@ -44,13 +44,13 @@ CALL_MS_MOST = 4 * 3_600_000
 SESSION_MS_MOST = 8 * 3_600_000
 SESSION_OCTETS_MOST = 20_000_000_000
 
-# Short and special numbers: share of the calls made, number, and how many digits are drawn behind it.
+# Short and special numbers: share of the calls to them, number, digits drawn behind it, and the longest call in s.
 SPECIALS = (
-    (0.55, places.VOICEMAIL, 0),
-    (0.32, places.FREEPHONE_BASE, 6),
-    (0.06, places.DIRECTORY, 0),
-    (0.05, places.PREMIUM_BASE, 6),
-    (0.02, places.EMERGENCY, 0),
+    (0.55, places.VOICEMAIL, 0, 180),
+    (0.32, places.FREEPHONE_BASE, 6, 2_400),
+    (0.06, places.DIRECTORY, 0, 240),
+    (0.05, places.PREMIUM_BASE, 6, 1_200),
+    (0.02, places.EMERGENCY, 0, 600),
 )
 
 
@@ -153,7 +153,8 @@ def _voice(world: World, hour: Hour, rng: np.random.Generator) -> pl.DataFrame:
     start_us = np.concatenate([start_us, retried_us])
     cause = np.concatenate([cause, np.zeros(len(retried_us), np.int64)])
     duration_ms = _call_lengths(world, who, partner, cause, rng)
-    special = _special_numbers(len(who), rng)
+    special, longest_ms = _special_numbers(len(who), rng)
+    duration_ms = np.minimum(duration_ms, longest_ms)
     return _call_records(world, hour, who, partner, special, start_us, duration_ms, cause, rng)
 
 
@@ -168,12 +169,13 @@ def _call_lengths(world: World, who: Ints, partner: Ints, cause: Ints, rng: np.r
     return np.where(talked, length_ms, 0).astype(np.int64)
 
 
-def _special_numbers(length: int, rng: np.random.Generator) -> Ints:
-    """The special number that four of a hundred calls go to; missing for the others."""
-    share, number, digits = (np.array(column) for column in zip(*SPECIALS, strict=True))
+def _special_numbers(length: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """The special number that four of a hundred calls go to, missing for the others, and how long they can be."""
+    share, number, digits, longest_s = (np.array(column) for column in zip(*SPECIALS, strict=True))
     which = rng.choice(len(number), length, p=share)
     drawn = number[which] + rng.integers(0, 500, length) * (digits[which] > 0)
-    return np.where(rng.random(length) < 0.04, drawn, MISSING)
+    special = rng.random(length) < 0.04
+    return np.where(special, drawn, MISSING), np.where(special, longest_s[which] * 1000, CALL_MS_MOST)
 
 
 def _call_records(
