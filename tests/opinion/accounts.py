@@ -137,6 +137,11 @@ class Blocked(Exception):
     """A balance that forbids going further does not suffice."""
 
 
+def _holds(row: Balance | Counter, use: Use) -> bool:
+    """Whether the use began within the row's period."""
+    return row.valid_from_s <= use.start_us // 1_000_000 < row.valid_until_s
+
+
 class Books:
     """All accounts, the ledger and the alerts."""
 
@@ -419,7 +424,7 @@ class Books:
             if not self._serves(rule, use, terms.zone):
                 continue
             number, first_s, after_s = period(rule.every, terms.zone, terms.cycle_day, use.start_us)
-            if any(held.rule is rule and held.period == number for held in account.balances):
+            if any(held.rule is rule and _holds(held, use) for held in account.balances):
                 continue
             due.append(Balance(rule, self.order[name], number, rule.grant, rule.grant, first_s, after_s))
         return due
@@ -470,8 +475,7 @@ class Books:
         for rate in price.rates.values():
             if rate.counter is not None:
                 rule = self.tariff.counters[rate.counter]
-                number, _, _ = period(rule.every, terms.zone, terms.cycle_day, use.start_us)
-                return sum(held.value for held in account.counters if held.rule is rule and held.period == number)
+                return sum(held.value for held in account.counters if held.rule is rule and _holds(held, use))
         return 0
 
     def _count(
@@ -486,7 +490,7 @@ class Books:
             if change == 0 or not self._counts(rule, use):
                 continue
             number, first_s, after_s = period(rule.every, terms.zone, terms.cycle_day, use.start_us)
-            found = [held for held in account.counters if held.rule is rule and held.period == number]
+            found = [held for held in account.counters if held.rule is rule and _holds(held, use)]
             counter = found[0] if found else Counter(rule, number, 0, first_s, after_s)
             if not found:
                 account.counters.append(counter)
@@ -517,7 +521,8 @@ class Books:
                 used = [(entry.granted - value) * 100_000 // entry.granted for value in (entry.before, entry.after)]
                 self._watch_rising(entry, rule.name, "allowance", entry.period, mark, rule.hysteresis, used)
         for mark in rule.low:
-            before, after = entry.before + entry.granted, entry.after + entry.granted
+            credit = entry.granted if rule.main else 0
+            before, after = entry.before + credit, entry.after + credit
             key = (entry.subscriber, "balance", rule.name, entry.period, mark)
             if before >= mark > after:
                 self._tell(key, entry.seq, "low_balance")

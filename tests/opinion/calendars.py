@@ -133,4 +133,13 @@ def _month_before(year: int, month: int) -> tuple[int, int]:
 
 
 def _midnight_s(day: date, zone: ZoneInfo) -> int:
-    return to_us(datetime.combine(day, time(), tzinfo=zone)) // 1_000_000
+    """The first second at which the wall clock shows the day; it is searched, because some clocks skip midnight."""
+    low = to_us(datetime.combine(day, time(), tzinfo=UTC)) // 1_000_000 - 36 * 3600
+    high = low + 72 * 3600
+    while high - low > 1:
+        middle = (low + high) // 2
+        if at(middle * 1_000_000).astimezone(zone).date() >= day:
+            high = middle
+        else:
+            low = middle
+    return high

@@ -67,7 +67,7 @@ def _watch(
                 else:
                     crossed = before[row] < level and after[row] >= level
                     armed = after[row] <= level - w.hysteresis[number]
-                if armed:
+                if armed and not crossed:  # without hysteresis, a mark that is met exactly is crossed
                     out_rows[found].crossed &= ~bit
                 elif crossed and out_rows[found].crossed & bit == 0:
                     out_rows[found].crossed |= bit

@@ -351,14 +351,16 @@ def _count(
 
 
 @nb.njit(nogil=True, cache=True)
-def _priced_cover(t: Vector, plan: int, use: Any, begin: int, end: int) -> int:
+def _priced_cover(t: Vector, plan: int, use: Any, begin: int, end: int, work: Array, size: int) -> int:
     """What the plan behind a priced balance asks for the units that the balance covers; a failure is below zero."""
     line = line_at(t, version_at(t, plan, use.start_us), use.kind, use.direction, use.zone, use.node)
     if line < 0:
         return np.int64(NO_PRICE)
     if t[t[LINE] + line * LINE_W + L_FREE]:
         return np.int64(0)
-    return price_use(t, line, use.kind == _VOICE, use.start_us, use.time_zone, begin, end, 0, begin == 0)
+    counter = t[t[LINE] + line * LINE_W + L_COUNTER]
+    counted = _counted(t, counter, use, work, size) if counter >= 0 else np.int64(0)
+    return price_use(t, line, use.kind == _VOICE, use.start_us, use.time_zone, begin, end, counted, begin == 0)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -384,7 +386,7 @@ def _cover(
         if takes == 0:
             continue
         if t[rule + B_RATED_BY] >= 0:
-            price = _priced_cover(t, t[rule + B_RATED_BY], use, covered, covered + takes)
+            price = _priced_cover(t, t[rule + B_RATED_BY], use, covered, covered + takes, work, size)
             if price < 0:
                 return covered, np.int64(-_NO_TARIFF if price == NO_PRICE else -_LARGE), count, part
             money += price
@@ -594,7 +596,7 @@ def charge(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outc
         batch["start_us"].to_numpy(),
         batch["units"].to_numpy(),
         batch["plan"].to_numpy(),
-        batch["line"].to_numpy(),
+        batch["price_line"].to_numpy(),
         batch["node"].to_numpy(),
         batch["zone"].to_numpy(),
         batch["list_micros"].to_numpy(),

@@ -15,7 +15,7 @@ import polars as pl
 
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.vector import per_catalogue
-from trunkline.records.charging import CHANGES, ENTRIES
+from trunkline.records.charging import CHANGES, ENTRIES, Cause
 
 Array = npt.NDArray[Any]
 
@@ -49,6 +49,7 @@ ENTRY = np.dtype(
     ]
 )
 
+_GRANT = int(Cause.GRANT)
 PERCENT = 1000  # changes of allowances and caps are told in thousandths of a percent
 
 
@@ -90,6 +91,7 @@ class Watched(NamedTuple):
     mark_first: Array  # by threshold
     mark_count: Array
     mark: Array  # in the unit of the measure
+    main: int  # register number of the balance whose credit counts as left
 
 
 @per_catalogue
@@ -120,14 +122,15 @@ def watched(catalogue: Catalogue) -> Watched:
         mark_first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         mark_count=np.array(counts, np.int64),
         mark=np.array(marks, np.int64),
+        main=catalogue.main_balance,
     )
 
 
 @nb.njit(nogil=True, cache=True)
-def _measure(value: int, granted: int, limit: int, falling: int) -> int:
-    """Thousandths of a percent used (of what was granted, or of the cap), or micro-units left, credit included."""
+def _measure(value: int, granted: int, limit: int, falling: int, credit: int) -> int:
+    """Thousandths of a percent used (of what was granted, or of the cap), or what is left, credit included."""
     if falling:
-        return value + granted
+        return value + credit
     if limit > 0:
         return value * (100 * PERCENT) // limit
     granted = max(granted, 1)
@@ -148,13 +151,18 @@ def _near(w: Any, entries: Array) -> Array:
     found = np.empty((64, 4), np.int64)
     count = 0
     for at in range(len(entries)):
-        spans = w.of_counter if entries[at].cause == 0 else w.of_balance
-        first = spans[entries[at].definition, 0]
-        for step in range(spans[entries[at].definition, 1]):
+        if entries[at].cause == _GRANT:
+            continue  # a new period begins with every mark armed
+        definition = entries[at].definition
+        counted = entries[at].cause == 0
+        first = w.of_counter[definition, 0] if counted else w.of_balance[definition, 0]
+        for step in range(w.of_counter[definition, 1] if counted else w.of_balance[definition, 1]):
             number = w.number[first + step]
             falling = w.falling[number]
-            before = _measure(entries[at].before, entries[at].granted, w.limit[number], falling)
-            after = _measure(entries[at].after, entries[at].granted, w.limit[number], falling)
+            granted = entries[at].granted
+            credit = granted if entries[at].definition == w.main else np.int64(0)
+            before = _measure(entries[at].before, granted, w.limit[number], falling, credit)
+            after = _measure(entries[at].after, granted, w.limit[number], falling, credit)
             near = False
             for mark in range(w.mark_first[number], w.mark_first[number] + w.mark_count[number]):
                 near |= _crosses(falling, w.mark[mark], w.hysteresis[number], before, after)

@@ -40,10 +40,14 @@ def date_of(days: int) -> tuple[int, int, int]:
 
 @nb.njit(nogil=True, cache=True)
 def _midnight_s(t: Vector, zone: int, day: int) -> int:
+    """First second (UTC) of a local day; where clocks skip midnight (as in Chile), the second of the skip."""
     guess = np.int64(day) * DAY_S
-    offset, _ = offset_at(t, zone, guess * 1_000_000)
-    offset, _ = offset_at(t, zone, (guess - offset) * 1_000_000)
-    return guess - offset
+    before, change_us = offset_at(t, zone, (guess - DAY_S) * 1_000_000)
+    after, _ = offset_at(t, zone, (guess + DAY_S) * 1_000_000)
+    change_s = change_us // 1_000_000
+    if before == after or guess - before < change_s:
+        return guess - before
+    return max(change_s, guess - after)
 
 
 @nb.njit(nogil=True, cache=True)

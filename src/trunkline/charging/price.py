@@ -1,7 +1,7 @@
 """What a use costs: the walk of one use through time bands, tiers and slots, in whole numbers.
 
 A use of so many units is walked from where allowances stopped covering it. A stretch ends where the time band
-changes (calls only), where accumulated usage enters the next tier, or where the use ends. Inside a stretch whole
+changes (calls only; midnight changes nothing by itself), where accumulated usage enters the next tier, or where the use ends. Inside a stretch whole
 increments are charged by the slot in force; an increment that was begun is finished at its price, even past the
 border. Each stretch is rounded once, by its rate's own rule, and no float takes part.
 """
@@ -150,6 +150,15 @@ def _slots(t: Vector, tier: int, begin: int, end: int) -> tuple[int, int]:
 
 
 @nb.njit(nogil=True, cache=True)
+def _settled(t: Vector, rate: int, numerator: int) -> int:
+    """Micro-units of a stretch of one rate, rounded by that rate's rule."""
+    if numerator == 0:
+        return np.int64(0)
+    step = t[rate + R_STEP]
+    return rounded(numerator, t[rate + R_DEN] * step, t[rate + R_MODE]) * step
+
+
+@nb.njit(nogil=True, cache=True)
 def price_use(
     t: Vector, line: int, timed: bool, start_us: int, zone: int, begin: int, end: int, counted: int, fee: bool
 ) -> int:
@@ -161,6 +170,8 @@ def price_use(
     total = np.int64(0)
     if end <= begin:
         return total
+    stretch = np.int64(0)  # numerator of the increments since the band or the tier changed, not rounded yet
+    stretch_rate, stretch_band, stretch_tier = np.int64(-1), np.int64(-1), np.int64(-1)
     schedule = t[t[LINE] + line * LINE_W + L_SCHEDULE]
     bands = t[BAND] + t[t[LINE] + line * LINE_W + L_BAND]
     position = np.int64(begin)
@@ -182,20 +193,20 @@ def price_use(
             tier += 1
         if tier < last:
             border = min(border, t[t[TIER] + (tier + 1) * TIER_W + T_FROM] - counted)
+        if band != stretch_band or tier != stretch_tier:
+            total += _settled(t, stretch_rate, stretch)
+            stretch, stretch_rate, stretch_band, stretch_tier = np.int64(0), rate, band, tier
         numerator, position = _slots(t, tier, position, border)
-        if numerator < 0:
-            return np.int64(TOO_LARGE)
-        den = t[rate + R_DEN]
         if fee:
-            numerator += t[rate + R_FEE] * den
+            stretch += t[rate + R_FEE] * t[rate + R_DEN]
             fee = False
-        step = t[rate + R_STEP]
-        total += rounded(numerator, den * step, t[rate + R_MODE]) * step
-        if total < 0 or total > LARGEST:
+        stretch += numerator
+        if numerator < 0 or stretch < 0 or total < 0 or total > LARGEST:
             return np.int64(TOO_LARGE)
         if timed and schedule >= 0 and position < end:
             band, until_us = band_at(t, schedule, zone, start_us + position * 1000)
-    return total
+    total += _settled(t, stretch_rate, stretch)
+    return total if 0 <= total <= LARGEST else np.int64(TOO_LARGE)
 
 
 @nb.njit(nogil=True, cache=True)

@@ -263,7 +263,7 @@ def rate(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcom
     )
     rated = batch.with_columns(
         plan=pl.Series(version),
-        line=pl.Series(line),
+        price_line=pl.Series(line),
         node=pl.Series(node),
         zone=pl.Series(zone),
         list_micros=pl.Series(price),

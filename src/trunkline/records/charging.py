@@ -76,7 +76,7 @@ RATED = Stream(
         METERED.record.columns
         + (
             Column("plan", pl.UInt16, "Number of the plan version that priced it."),
-            Column("line", pl.Int32, "Number of the catalogue's line that priced it; -1 for zero units without a price."),
+            Column("price_line", pl.Int32, "Number of the catalogue's line that priced it; -1 for zero units without a price."),
             Column("node", pl.Int32, "Number of the destination or traffic class it went to."),
             Column("zone", pl.Int32, "Number of the roaming zone it happened in; 0 at home."),
             Column("list_micros", pl.Int64, "Price by the first tier, before allowances and discounts.", "micro-units"),
