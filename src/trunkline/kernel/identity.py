@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from trunkline.kernel.dial import to_key
-from trunkline.kernel.texts import Octets, Places, Texts, of_series
+from trunkline.kernel.texts import Octets, Places, Texts, octet_at, of_series, word_at
 
 Words = npt.NDArray[np.uint64]
 
@@ -30,7 +30,7 @@ _FIVE, _GOLDEN = np.uint64(5), np.uint64(0x9E3779B97F4A7C15)
 def digest_of(text: str, seed: tuple[int, int] = (SEED, SEED)) -> tuple[int, int]:
     """The 128-bit digest of one text."""
     data = np.frombuffer(text.encode(), np.uint8)
-    first, second = digest(data, 0, len(data), np.uint64(seed[0]), np.uint64(seed[1]))
+    first, second = digest(data.ctypes.data, 0, len(data), np.uint64(seed[0]), np.uint64(seed[1]))
     return int(first), int(second)
 
 
@@ -115,32 +115,23 @@ def turn(word: np.uint64, bits: int) -> np.uint64:
     return (word << np.uint64(bits)) | (word >> np.uint64(64 - bits))
 
 
-@nb.njit(inline="always")
-def eight(data: Octets, at: int) -> np.uint64:
-    """Eight octets as a little-endian word."""
-    word = np.uint64(data[at])
-    for k in range(1, 8):
-        word |= np.uint64(data[at + k]) << np.uint64(8 * k)
-    return word
-
-
 @nb.njit(nogil=True, cache=True)
 def digest(
-    data: Octets, start: int, length: int, seed1: np.uint64, seed2: np.uint64
+    base: int, start: int, length: int, seed1: np.uint64, seed2: np.uint64
 ) -> tuple[np.uint64, np.uint64]:
-    """MurmurHash3_x64_128 of a stretch of octets, begun with two seeds instead of one."""
+    """MurmurHash3_x64_128 of octets behind an address, begun with two seeds instead of one."""
     h1, h2 = seed1, seed2
     at = start
     for _ in range(length >> 4):
-        h1 = (turn(h1 ^ turn(eight(data, at) * _C1, 31) * _C2, 27) + h2) * _FIVE + _ADD1
-        h2 = (turn(h2 ^ turn(eight(data, at + 8) * _C2, 33) * _C1, 31) + h1) * _FIVE + _ADD2
+        h1 = (turn(h1 ^ turn(word_at(base, at) * _C1, 31) * _C2, 27) + h2) * _FIVE + _ADD1
+        h2 = (turn(h2 ^ turn(word_at(base, at + 8) * _C2, 33) * _C1, 31) + h1) * _FIVE + _ADD2
         at += 16
     rest = length & 15
     k1, k2 = np.uint64(0), np.uint64(0)
     for k in range(min(rest, 8)):
-        k1 |= np.uint64(data[at + k]) << np.uint64(8 * k)
+        k1 |= np.uint64(octet_at(base, at + k)) << np.uint64(8 * k)
     for k in range(8, rest):
-        k2 |= np.uint64(data[at + k]) << np.uint64(8 * (k - 8))
+        k2 |= np.uint64(octet_at(base, at + k)) << np.uint64(8 * (k - 8))
     if rest > 8:
         h2 ^= turn(k2 * _C2, 33) * _C1
     if rest > 0:
@@ -160,10 +151,11 @@ def digest_all(
     data: Octets, starts: Places, lengths: Places, seeds1: Words, seeds2: Words, first: Words, second: Words
 ) -> None:
     """Digest of each text; one seed stands for all, or one for each."""
+    base = data.ctypes.data
     each = len(seeds1) > 1
     for i in range(len(starts)):
         s = i if each else 0
-        first[i], second[i] = digest(data, starts[i], max(lengths[i], 0), seeds1[s], seeds2[s])
+        first[i], second[i] = digest(base, starts[i], max(lengths[i], 0), seeds1[s], seeds2[s])
 
 
 @nb.njit(nogil=True, cache=True)
@@ -180,9 +172,10 @@ def fold_digest(
     data: Octets, starts: Places, lengths: Places, seed1: np.uint64, seed2: np.uint64, payload: Words
 ) -> None:
     """Add each text's digest."""
+    base = data.ctypes.data
     for i in range(len(starts)):
         if lengths[i] > 0:
-            first, _ = digest(data, starts[i], lengths[i], seed1, seed2)
+            first, _ = digest(base, starts[i], lengths[i], seed1, seed2)
             payload[i] += first
 
 

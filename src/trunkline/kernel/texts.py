@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import numba as nb
 import numpy as np
+from llvmlite import ir
+from numba.extending import intrinsic
 import numpy.typing as npt
 import polars as pl
 
@@ -67,7 +70,7 @@ def to_series(name: str, texts: Texts) -> pl.Series:
         return pl.Series(name, [None], dtype=pl.String).new_from_index(0, count)
     column = _Handover(offsets, validity if nulls else None, int(offsets[-1]))
     gather(texts.data, texts.starts, texts.lengths, column.data)
-    return pl.Series(name, column)
+    return pl.Series(column).alias(name)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -96,6 +99,49 @@ def gather(data: Octets, starts: Places, lengths: Places, into: Octets) -> None:
             into[at + j] = data[start + j]
         if lengths[i] > 0:
             at += lengths[i]
+
+
+# -- octets eight at a time ----------------------------------------------------------------------------------
+
+
+@intrinsic
+def word_at(_typing: Any, _address: Any, _at: Any) -> Any:  # noqa: ANN401 -- numba's own shape of an intrinsic
+    """Eight octets behind an address as one little-endian word; the caller sees to it that they are there.
+
+    Taking an address and not the array keeps numba from counting references in the innermost loops, where
+    that took most of the time.
+    """
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+        place = builder.add(arguments[0], arguments[1])
+        word = builder.load(builder.inttoptr(place, ir.IntType(64).as_pointer()))
+        word.align = 1
+        return word
+
+    return nb.types.uint64(nb.types.uintp, nb.types.int64), generate
+
+
+@intrinsic
+def octet_at(_typing: Any, _address: Any, _at: Any) -> Any:  # noqa: ANN401
+    """One octet behind an address."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+        place = builder.add(arguments[0], arguments[1])
+        octet = builder.load(builder.inttoptr(place, ir.IntType(8).as_pointer()))
+        return builder.zext(octet, ir.IntType(64))
+
+    return nb.types.int64(nb.types.uintp, nb.types.int64), generate
+
+
+@intrinsic
+def lowest_octet(_typing: Any, _word: Any) -> Any:  # noqa: ANN401
+    """Number of the first octet with a bit set in a word that is not 0."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+        zeros = builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+        return builder.lshr(zeros, ir.Constant(ir.IntType(64), 3))
+
+    return nb.types.int64(nb.types.uint64), generate
 
 
 # -- the border to Polars ---------------------------------------------------------------------------------

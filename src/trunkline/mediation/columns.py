@@ -84,6 +84,7 @@ class Columns:
         self.worked_out: dict[str, Longs] = {}
         self.nothing = np.zeros(records.count, np.int64)
         self.never = np.zeros(records.count, np.bool_)
+        self.always = np.ones(records.count, np.bool_)
         self.present = [bool((lengths > 0).any()) for lengths in records.lengths]
 
     # -- the kinds of columns ------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ class Columns:
             if rule.high is not None and self.present[rule.high]:
                 self.add_high(rule.high, values, statuses)
             if rule.zero_unless:
-                met = ~self.never
+                met = self.always.copy()
                 for condition in rule.zero_unless:
                     met &= self.holds(condition)
                 values[~met] = 0
@@ -234,26 +235,28 @@ class Columns:
     def whole(self, target: str, reason: str, read) -> tuple[Longs, Bools]:  # type: ignore[no-untyped-def]
         """Values by the first rule that finds something, and which records have one; faults are marked."""
         values, there = self.nothing, self.never
-        fresh = False
         for rule in self.mapping.columns.get(target, ()):
             texts = self.chosen(rule)
             if texts is not None:
                 found = np.zeros(self.records.count, np.int64)
                 statuses = np.zeros(self.records.count, np.uint8)
                 read(rule, texts, found, statuses)
+                if not statuses.any():  # the usual case: all records have it, and it is right
+                    values, there = (found, self.always) if there is self.never else (np.where(there, values, found), self.always)
+                    continue
                 wrong = statuses == convert.WRONG
                 found[wrong] = 0
-                if there.any():
+                if there is not self.never:
                     wrong &= ~there
                     found = np.where(there, values, found)
                 self.marks.note(wrong, reason, target)
-                values, there, fresh = found, there | (statuses != convert.ABSENT), True
-            if rule.default is not None and not there.all():
+                values, there = found, there | (statuses != convert.ABSENT)
+            if rule.default is not None and there is not self.always:
                 one = Texts(*constant_text(rule.default, 1))
                 value, status = np.zeros(1, np.int64), np.zeros(1, np.uint8)
                 read(Rule(values=rule.values, factor=rule.factor, identity=True, moment=rule.moment), one, value, status)
-                values = np.where(there, values, value[0]) if fresh else np.full(self.records.count, value[0])
-                there = ~self.never
+                values = np.where(there, values, value[0])
+                there = self.always
         return values, there
 
     def texts(self, target: str) -> Texts:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trunkline.kernel.identity import code_of
-from trunkline.kernel.texts import Octets, Places
+from trunkline.kernel.texts import Octets, Places, octet_at
 
 Longs = npt.NDArray[np.int64]
 Statuses = npt.NDArray[np.uint8]
@@ -30,29 +30,30 @@ def decimals(
     data: Octets, starts: Places, lengths: Places, factor: int, rounding: int, values: Longs, statuses: Statuses
 ) -> None:
     """Decimal numbers times a whole factor; what is finer than one is rounded by name, or WRONG when EXACT."""
+    base = data.ctypes.data
     for i in range(len(values)):
         values[i] = 0
         if lengths[i] <= 0:
             statuses[i] = ABSENT
             continue
         at, end = starts[i], starts[i] + lengths[i]
-        negative = data[at] == 45
+        negative = octet_at(base, at) == 45
         if negative:
             at += 1
         whole, begin = 0, at
-        while at < end and 48 <= data[at] <= 57 and whole < _HIGHEST // 10:
-            whole = whole * 10 + (data[at] - 48)
+        while at < end and 48 <= octet_at(base, at) <= 57 and whole < _HIGHEST // 10:
+            whole = whole * 10 + (octet_at(base, at) - 48)
             at += 1
         digits = at - begin
         part, scale, rest = 0, 1, False
-        if at < end and data[at] == 46 and at + 1 < end:
+        if at < end and octet_at(base, at) == 46 and at + 1 < end:
             at += 1
             places = 0
-            while at < end and 48 <= data[at] <= 57:
+            while at < end and 48 <= octet_at(base, at) <= 57:
                 if places < _MOST_DECIMALS:
-                    part = part * 10 + (data[at] - 48)
+                    part = part * 10 + (octet_at(base, at) - 48)
                     scale *= 10
-                elif data[at] != 48:
+                elif octet_at(base, at) != 48:
                     rest = True
                 places += 1
                 at += 1
@@ -77,6 +78,7 @@ def julian_days(
 ) -> None:
     """Julian days (SQLite's real dates) as microseconds since 1970; eight decimals are 0.9 ms."""
     epoch_half_days = 4881175
+    base = data.ctypes.data
     for i in range(len(values)):
         values[i] = 0
         if lengths[i] <= 0:
@@ -84,15 +86,15 @@ def julian_days(
             continue
         at, end = starts[i], starts[i] + lengths[i]
         days, part, scale, digits = 0, 0, 1, 0
-        while at < end and 48 <= data[at] <= 57 and digits < 8:
-            days = days * 10 + (data[at] - 48)
+        while at < end and 48 <= octet_at(base, at) <= 57 and digits < 8:
+            days = days * 10 + (octet_at(base, at) - 48)
             digits += 1
             at += 1
-        if at < end and data[at] == 46:
+        if at < end and octet_at(base, at) == 46:
             at += 1
-            while at < end and 48 <= data[at] <= 57:
+            while at < end and 48 <= octet_at(base, at) <= 57:
                 if scale < 100_000_000:
-                    part = part * 10 + (data[at] - 48)
+                    part = part * 10 + (octet_at(base, at) - 48)
                     scale *= 10
                 at += 1
         if at < end or digits == 0:
@@ -121,11 +123,11 @@ def days_in_month(year: int, month: int) -> int:
 
 
 @nb.njit(inline="always")
-def _digits(data: Octets, at: int, count: int) -> int:
+def _digits(base: int, at: int, count: int) -> int:
     """A number of so many digits, or -1."""
     value = 0
     for k in range(count):
-        octet = data[at + k]
+        octet = octet_at(base, at + k)
         if octet < 48 or octet > 57:
             return -1
         value = value * 10 + (octet - 48)
@@ -149,6 +151,7 @@ def iso_times(
 ) -> int:
     """ISO 8601 dates and times; `local` marks those without a zone. Returns how many they are."""
     locals_count = 0
+    base = data.ctypes.data
     for i in range(len(values)):
         values[i] = 0
         length = lengths[i]
@@ -157,27 +160,27 @@ def iso_times(
             continue
         statuses[i] = WRONG
         at, end = starts[i], starts[i] + length
-        if length < 19 or data[at + 4] != 45 or data[at + 7] != 45 or data[at + 13] != 58 or data[at + 16] != 58:
+        if length < 19 or octet_at(base, at + 4) != 45 or octet_at(base, at + 7) != 45 or octet_at(base, at + 13) != 58 or octet_at(base, at + 16) != 58:
             continue
-        if data[at + 10] != 84 and data[at + 10] != 116 and data[at + 10] != 32:
+        if octet_at(base, at + 10) != 84 and octet_at(base, at + 10) != 116 and octet_at(base, at + 10) != 32:
             continue
         value = _instant(
-            _digits(data, at, 4), _digits(data, at + 5, 2), _digits(data, at + 8, 2),
-            _digits(data, at + 11, 2), _digits(data, at + 14, 2), _digits(data, at + 17, 2),
+            _digits(base, at, 4), _digits(base, at + 5, 2), _digits(base, at + 8, 2),
+            _digits(base, at + 11, 2), _digits(base, at + 14, 2), _digits(base, at + 17, 2),
         )  # fmt: skip
         if value == -(2**63):
             continue
         at += 19
-        if at < end and (data[at] == 46 or data[at] == 44):
+        if at < end and (octet_at(base, at) == 46 or octet_at(base, at) == 44):
             at += 1
             scale, begin = 100_000, at
-            while at < end and 48 <= data[at] <= 57:
-                value += (data[at] - 48) * scale
+            while at < end and 48 <= octet_at(base, at) <= 57:
+                value += (octet_at(base, at) - 48) * scale
                 scale //= 10
                 at += 1
             if at == begin:
                 continue
-        offset = _offset_us(data, at, end)
+        offset = _offset_us(base, at, end)
         if offset == _NO_OFFSET:
             continue
         if offset == _LOCAL:
@@ -194,20 +197,20 @@ _LOCAL = -(2**61)
 
 
 @nb.njit(inline="always")
-def _offset_us(data: Octets, at: int, end: int) -> int:
+def _offset_us(base: int, at: int, end: int) -> int:
     """The offset written at the end of a time: nothing, Z, +hh, +hhmm or +hh:mm."""
     if at == end:
         return _LOCAL
-    if data[at] == 90 or data[at] == 122:
+    if octet_at(base, at) == 90 or octet_at(base, at) == 122:
         return 0 if at + 1 == end else _NO_OFFSET
-    if data[at] != 43 and data[at] != 45:
+    if octet_at(base, at) != 43 and octet_at(base, at) != 45:
         return _NO_OFFSET
-    sign = 1 if data[at] == 43 else -1
+    sign = 1 if octet_at(base, at) == 43 else -1
     length = end - at
-    if length not in (3, 5, 6) or (length == 6 and data[at + 3] != 58):
+    if length not in (3, 5, 6) or (length == 6 and octet_at(base, at + 3) != 58):
         return _NO_OFFSET
-    hours = _digits(data, at + 1, 2)
-    minutes = _digits(data, end - 2, 2) if length > 3 else 0
+    hours = _digits(base, at + 1, 2)
+    minutes = _digits(base, end - 2, 2) if length > 3 else 0
     if hours < 0 or hours > 23 or minutes < 0 or minutes > 59:
         return _NO_OFFSET
     return sign * (hours * 60 + minutes) * 60_000_000
@@ -231,6 +234,7 @@ def pattern_times(
 ) -> int:
     """Times written after a pattern: %Y %y %m %d %e %b %H %M %S %f %z %Z, and literal octets."""
     locals_count = 0
+    base = data.ctypes.data
     for i in range(len(values)):
         values[i] = 0
         if lengths[i] <= 0:
@@ -246,46 +250,46 @@ def pattern_times(
             octet = pattern[p]
             p += 1
             if octet != 37:
-                good = at < end and data[at] == octet
+                good = at < end and octet_at(base, at) == octet
                 at += 1
                 continue
             octet = pattern[p]
             p += 1
             if octet == 89:
                 good = at + 4 <= end
-                year = _digits(data, at, 4) if good else -1
+                year = _digits(base, at, 4) if good else -1
                 at += 4
             elif octet == 98:
-                month = _month(data, at, end)
+                month = _month(base, at, end)
                 at += 3
             elif octet == 102:
                 scale, begin = 100_000, at
-                while at < end and 48 <= data[at] <= 57:
-                    fraction_us += (data[at] - 48) * scale
+                while at < end and 48 <= octet_at(base, at) <= 57:
+                    fraction_us += (octet_at(base, at) - 48) * scale
                     scale //= 10
                     at += 1
                 good = at > begin
             elif octet == 122:
                 stop = at
-                while stop < end and data[stop] != 32:
+                while stop < end and octet_at(base, stop) != 32:
                     stop += 1
-                offset = _offset_us(data, at, stop)
+                offset = _offset_us(base, at, stop)
                 good = stop > at and offset != _NO_OFFSET
                 at = stop
             elif octet == 90:
                 stop = at
-                while stop < end and data[stop] != 32:
+                while stop < end and octet_at(base, stop) != 32:
                     stop += 1
-                offset = _zone_us(data, at, stop, zones, zone_ends, zone_offsets)
+                offset = _zone_us(base, at, stop, zones, zone_ends, zone_offsets)
                 good = offset != _NO_OFFSET
                 at = stop
             else:
-                if octet == 101 and at < end and data[at] == 32:
+                if octet == 101 and at < end and octet_at(base, at) == 32:
                     at += 1
-                    number = _digits(data, at, 1) if at < end else -1
+                    number = _digits(base, at, 1) if at < end else -1
                     at += 1
                 else:
-                    number = _digits(data, at, 2) if at + 2 <= end else -1
+                    number = _digits(base, at, 2) if at + 2 <= end else -1
                     at += 2
                 good = number >= 0
                 if octet == 121:
@@ -314,30 +318,30 @@ def pattern_times(
     return locals_count
 
 
-@nb.njit(inline="always")
-def _month(data: Octets, at: int, end: int) -> int:
+@nb.njit(nogil=True, cache=True)
+def _month(base: int, at: int, end: int) -> int:
     """Number of an English month's first three letters, or 0."""
     if at + 3 > end:
         return 0
     for month in range(12):
         if (
-            data[at] | 32 == _MONTHS[3 * month]
-            and data[at + 1] | 32 == _MONTHS[3 * month + 1]
-            and data[at + 2] | 32 == _MONTHS[3 * month + 2]
+            octet_at(base, at) | 32 == _MONTHS[3 * month]
+            and octet_at(base, at + 1) | 32 == _MONTHS[3 * month + 1]
+            and octet_at(base, at + 2) | 32 == _MONTHS[3 * month + 2]
         ):
             return month + 1
     return 0
 
 
-@nb.njit(inline="always")
-def _zone_us(data: Octets, at: int, end: int, zones: Octets, zone_ends: Places, zone_offsets: Longs) -> int:
+@nb.njit(nogil=True, cache=True)
+def _zone_us(base: int, at: int, end: int, zones: Octets, zone_ends: Places, zone_offsets: Longs) -> int:
     """Offset of a zone's abbreviation out of the mapping's list."""
     start = 0
     for zone in range(len(zone_ends)):
         if zone_ends[zone] - start == end - at:
             same = True
             for k in range(end - at):
-                if zones[start + k] != data[at + k]:
+                if zones[start + k] != octet_at(base, at + k):
                     same = False
                     break
             if same:
@@ -365,22 +369,23 @@ def numbers(
     like an international number and is none is WRONG; a name is OTHER, for the mapping to decide.
     """
     others = 0
+    base = data.ctypes.data
     for i in range(len(values)):
         values[i] = 0
         if lengths[i] <= 0:
             statuses[i] = ABSENT
             continue
-        at, end = _inside_brackets(data, starts[i], starts[i] + lengths[i])
+        at, end = _inside_brackets(base, starts[i], starts[i] + lengths[i])
         colon = at
-        while colon < end and colon < at + 5 and data[colon] != 58:
+        while colon < end and colon < at + 5 and octet_at(base, colon) != 58:
             colon += 1
-        if colon < end and data[colon] == 58 and (data[at] | 32) >= 97:
+        if colon < end and octet_at(base, colon) == 58 and (octet_at(base, at) | 32) >= 97:
             at = colon + 1
             stop = at
-            while stop < end and data[stop] != 64 and data[stop] != 59:
+            while stop < end and octet_at(base, stop) != 64 and octet_at(base, stop) != 59:
                 stop += 1
             end = stop
-        plus = at < end and data[at] == 43
+        plus = at < end and octet_at(base, at) == 43
         global_form = plus
         if plus:
             at += 1
@@ -388,22 +393,22 @@ def numbers(
             begin = 0
             for prefix in range(len(international_ends)):
                 stop = international_ends[prefix]
-                if _begins(data, at, end, international, begin, stop):
+                if _begins(base, at, end, international, begin, stop):
                     at += stop - begin
                     global_form = True
                     break
                 begin = stop
         word, symbols, good = np.uint64(0), 0, True
-        if not global_form and len(national) > 0 and _begins(data, at, end, national, 0, len(national)):
+        if not global_form and len(national) > 0 and _begins(base, at, end, national, 0, len(national)):
             at += len(national)
             global_form = True
             for k in range(len(country)):
                 word = word << np.uint64(4) | np.uint64(code_of(country[k]))
             symbols = len(country)
         while at < end:
-            code = code_of(data[at])
+            code = code_of(octet_at(base, at))
             if code == 0:
-                if plus and (data[at] == 45 or data[at] == 46 or data[at] == 40 or data[at] == 41 or data[at] == 32):
+                if plus and (octet_at(base, at) == 45 or octet_at(base, at) == 46 or octet_at(base, at) == 40 or octet_at(base, at) == 41 or octet_at(base, at) == 32):
                     at += 1
                     continue
                 good = False
@@ -426,22 +431,22 @@ def numbers(
 
 
 @nb.njit(inline="always")
-def _inside_brackets(data: Octets, at: int, end: int) -> tuple[int, int]:
+def _inside_brackets(base: int, at: int, end: int) -> tuple[int, int]:
     """The address of a SIP header value such as `"Ann" <sip:+44...@host>`; else the whole text."""
-    if data[end - 1] == 62:
+    if octet_at(base, end - 1) == 62:
         for k in range(at, end):
-            if data[k] == 60:
+            if octet_at(base, k) == 60:
                 return k + 1, end - 1
     return at, end
 
 
-@nb.njit(inline="always")
-def _begins(data: Octets, at: int, end: int, text: Octets, begin: int, stop: int) -> bool:
+@nb.njit(nogil=True, cache=True)
+def _begins(base: int, at: int, end: int, text: Octets, begin: int, stop: int) -> bool:
     """Whether a text begins with a prefix, and goes on behind it."""
     if at + (stop - begin) >= end:
         return False
     for k in range(stop - begin):
-        if data[at + k] != text[begin + k]:
+        if octet_at(base, at + k) != text[begin + k]:
             return False
     return True
 
@@ -453,6 +458,7 @@ def words(
 ) -> None:  # fmt: skip
     """Words out of a closed list; a word that is not in it is WRONG."""
     last = 0
+    base = data.ctypes.data
     for i in range(len(values)):
         values[i] = 0
         if lengths[i] <= 0:
@@ -468,7 +474,7 @@ def words(
                 continue
             same = True
             for k in range(lengths[i]):
-                if known[start + k] != data[starts[i] + k]:
+                if known[start + k] != octet_at(base, starts[i] + k):
                     same = False
                     break
             if same:
@@ -481,6 +487,7 @@ def words(
 @nb.njit(nogil=True, cache=True)
 def slices(data: Octets, starts: Places, lengths: Places, values: Longs, statuses: Statuses) -> None:
     """S-NSSAI: `1`, `1-000001` or `01000001` as SST in the top 8 bits and SD in the low 24."""
+    base = data.ctypes.data
     for i in range(len(values)):
         values[i] = 0
         if lengths[i] <= 0:
@@ -489,13 +496,13 @@ def slices(data: Octets, starts: Places, lengths: Places, values: Longs, statuse
         statuses[i] = WRONG
         at, end = starts[i], starts[i] + lengths[i]
         dash = at
-        while dash < end and data[dash] != 45:
+        while dash < end and octet_at(base, dash) != 45:
             dash += 1
         if dash == end and lengths[i] == 8:
-            value = _hex(data, at, end)
+            value = _hex(base, at, end)
         elif dash == end or end - dash == 7:
-            sst = _digits(data, at, dash - at) if 0 < dash - at <= 3 else -1
-            sd = _hex(data, dash + 1, end) if dash < end else 0
+            sst = _digits(base, at, dash - at) if 0 < dash - at <= 3 else -1
+            sd = _hex(base, dash + 1, end) if dash < end else 0
             value = sst << 24 | sd if 0 <= sst <= 255 and sd >= 0 else -1
         else:
             continue
@@ -505,11 +512,11 @@ def slices(data: Octets, starts: Places, lengths: Places, values: Longs, statuse
 
 
 @nb.njit(inline="always")
-def _hex(data: Octets, at: int, end: int) -> int:
+def _hex(base: int, at: int, end: int) -> int:
     """A hexadecimal number, or -1."""
     value = 0
     while at < end:
-        octet = data[at]
+        octet = octet_at(base, at)
         if 48 <= octet <= 57:
             digit = octet - 48
         elif 65 <= octet <= 70 or 97 <= octet <= 102:

@@ -21,15 +21,21 @@ from trunkline.kernel.identity import (
     identities,
     session_keys,
 )
-from trunkline.kernel.outcomes import precedence
 from trunkline.kernel.texts import Texts, to_series
 from trunkline.mediation import convert
 from trunkline.mediation.columns import Columns, Marks
 from trunkline.mediation.mapping import Mapping
 from trunkline.mediation.records import Records, find_records
-from trunkline.records.usage import DAYS_REMEMBERED, DECODED, REASONS, REJECTED, Kind, Report
+from trunkline.records.usage import DAYS_REMEMBERED, DECODED, REJECTED, Kind, Report
 
-RANKS = precedence(REASONS)
+def _native(dtype: pl.DataType) -> type[np.generic] | None:
+    """The numpy type of a column of whole numbers."""
+    return getattr(np, str(dtype).lower(), None) if dtype.is_integer() else None
+
+
+SCHEMA = DECODED.record.schema
+NO_USAGE, NO_REJECTS = DECODED.record.empty(), REJECTED.record.empty()
+NATIVE = {name: _native(dtype) for name, dtype in SCHEMA.items()}
 DAY_US = 86_400_000_000
 EARLIEST_US = 0  # 1970: no record of any use is older, and a missing date often reads so
 
@@ -38,7 +44,7 @@ Bools = npt.NDArray[np.bool_]
 
 def decode(blocks: pl.DataFrame, mappings: Dict[str, Mapping]) -> Outcome:
     """Read blocks (`RAW`) by their mappings into `DECODED` and `REJECTED`, in the order of arrival."""
-    decoded, rejected = [DECODED.record.empty()], [REJECTED.record.empty()]
+    decoded, rejected = [NO_USAGE], [NO_REJECTS]
     for mapping, part in _runs(blocks, mappings):
         records = find_records(part, mapping)
         if records.count:
@@ -127,30 +133,45 @@ def _decode_records(records: Records, mapping: Mapping) -> tuple[pl.DataFrame, p
     }  # fmt: skip
     payload = _payload(records.count, whole, texts)
 
-    names = pl.repeat(source, records.count, eager=True) if isinstance(source, str) else to_series("source", source)
-    frame = pl.DataFrame(
+    outside = np.zeros(records.count, np.bool_) if in_session.all() else ~in_session
+    frame = _frame(
         {
             "file": records.file, "line": records.line, "offset": records.offset, "length": records.length,
-            "source": names, "record_id": to_series("record_id", record_id),
-            "identity": identity, "check": check, "payload": payload,
-            **{name: values for name, values in whole.items() if name != "session_start_us"},
-            **{name: to_series(name, text) for name, text in texts.items()},
-            "session_start_us": pl.Series(session_start_us),
-            "session_key": session_keys(source, session) if in_session.any() else np.zeros(records.count, np.uint64),
-        }
+            "source": source, "record_id": record_id, "identity": identity, "check": check, "payload": payload,
+            **whole, **texts, "session_start_us": _where(session_start_us, outside),
+            "session_key": columns.nothing if outside.all() else session_keys(source, session),
+        },
+        records.count,
     )  # fmt: skip
-    if in_session.all():
-        pass
-    elif not in_session.any():
-        frame = frame.with_columns(session_start_us=pl.lit(None, pl.Int64))
-    else:
-        outside = pl.Series(~in_session)
-        frame = frame.with_columns(session_start_us=pl.when(outside).then(None).otherwise(pl.col("session_start_us")))
-    frame = DECODED.record.conform(frame)
     if not marks.any():
-        return frame, REJECTED.record.empty()
+        return frame, NO_REJECTS
     good = marks.good()
     return frame.filter(good), marks.rejected(frame, records.notes)
+
+
+def _frame(columns: Dict[str, object], count: int) -> pl.DataFrame:
+    """Usage as a frame: texts handed over as they lie, numbers in the width that the record promises."""
+    series = []
+    for name, dtype in SCHEMA.items():
+        values = columns[name]
+        if isinstance(values, Texts):
+            series.append(to_series(name, values))
+        elif isinstance(values, str):
+            series.append(pl.Series(name, [values], dtype=dtype).new_from_index(0, count))
+        elif isinstance(values, pl.Series):
+            series.append(values.alias(name))
+        else:
+            assert isinstance(values, np.ndarray), name
+            series.append(pl.Series(name, values.astype(NATIVE[name], copy=False)))
+    return pl.DataFrame(series)
+
+
+def _where(values: convert.Longs, absent: Bools) -> pl.Series:
+    """A column that is null where it has no meaning."""
+    if absent.all():
+        return pl.Series([None], dtype=pl.Int64).new_from_index(0, len(values))
+    series = pl.Series(values)
+    return series.set(pl.Series(absent), None) if absent.any() else series
 
 
 def _judge_form(records: Records, mapping: Mapping, columns: Columns, marks: Marks) -> None:
@@ -214,7 +235,7 @@ def _payload(count: int, whole: dict[str, convert.Longs], texts: dict[str, Texts
     """Digest of what each record says, without its name and place."""
     payload = np.zeros(count, np.uint64)
     for number, (name, values) in enumerate(whole.items()):
-        assert name in DECODED.record.schema, name
+        assert name in SCHEMA, name
         if values.any():
             fold_words(payload, number, values)
     for number, text in enumerate(texts.values(), start=100):

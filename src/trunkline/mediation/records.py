@@ -46,7 +46,7 @@ class Records:
 
 def find_records(blocks: pl.DataFrame, mapping: Mapping) -> Records:
     """The records of a run of blocks, with their fields."""
-    data, begins, ends = _joined(blocks["bytes"].to_list(), mapping.format)
+    data, begins, ends = _joined(blocks["bytes"].to_list())
     header, headed = _header(blocks, mapping.format, data, begins, ends)
     places, lines, block = _places(blocks, mapping.format, data, begins, ends)
     if headed and len(block):
@@ -81,24 +81,28 @@ def find_records(blocks: pl.DataFrame, mapping: Mapping) -> Records:
     )
 
 
-def _joined(pieces: list[bytes], form: Format) -> tuple[Octets, list[int], list[int]]:
+def _joined(pieces: list[bytes]) -> tuple[Octets, list[int], list[int]]:
     """All blocks in one buffer, each followed by what ends a record; where each begins and ends."""
-    gap = b"\n\n" if form.kind == "blocks" else b"\n"
+    gap = b"\n\n"
     begins, ends, at = [], [], 0
     for piece in pieces:
         begins.append(at)
         ends.append(at + len(piece))
         at += len(piece) + len(gap)
-    data = pieces[0] if len(pieces) == 1 else gap.join(pieces)
-    assert len(data) < 2**31, "blocks of a batch are below 2 GiB"
-    return np.frombuffer(data, np.uint8), begins, ends
+    assert at < 2**31, "blocks of a batch are below 2 GiB"
+    data = np.zeros(at + scan.PADDING, np.uint8)
+    for begin, piece in zip(begins, pieces, strict=True):
+        data[begin : begin + len(piece)] = np.frombuffer(piece, np.uint8)
+        data[begin + len(piece) : begin + len(piece) + len(gap)] = 10
+    data.setflags(write=False)
+    return data, begins, ends
 
 
 def _places(
     blocks: pl.DataFrame, form: Format, data: Octets, begins: list[int], ends: list[int]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Begin and end of every record, the lines before it in its block, and its block."""
-    room = int(np.count_nonzero(data == 10)) + len(begins)
+    room = int(np.count_nonzero(data == 10))
     places, lines = np.empty(2 * room, np.int32), np.empty(room, np.int32)
     counts = []
     done = 0
@@ -171,7 +175,8 @@ def _scan(
     mark = np.frombuffer(form.mark, np.uint8)
     table = (keys.octets, keys.starts, keys.ends, keys.within, keys.targets, keys.slots)
     if form.kind == "ndjson":
-        scan.scan_objects(data, places, mark, *table, starts, lengths, statuses)
+        words = (keys.sizes, keys.patterns, keys.masks)
+        scan.scan_objects(data, places, mark, *table, *words, starts, lengths, statuses)
     elif form.kind == "pairs":
         between = np.frombuffer(form.between.encode(), np.uint8)
         scan.scan_pairs(data, places, mark, between, *table, starts, lengths, statuses)

@@ -65,7 +65,7 @@ def keep(state: dict[int, np.ndarray], new: Grouped | None) -> None:
 
 def given(state: dict[int, np.ndarray], keys: pl.Series, dtype: np.dtype) -> Grouped:
     """What an engine gives a step: the groups of a batch's keys."""
-    wanted = np.unique(keys.filter(keys != 0).to_numpy())
+    wanted = np.unique(keys.to_numpy())
     groups = [state.get(key, np.empty(0, dtype)) for key in wanted.tolist()]
     offsets = np.cumsum([0, *map(len, groups)]).astype(np.int64)
     return Grouped(wanted, offsets, np.concatenate([np.empty(0, dtype), *groups]))
@@ -86,7 +86,7 @@ class Mediation:
 
     def metered(self, usage: pl.DataFrame) -> pl.DataFrame:
         """Meter one batch of unique usage."""
-        outcome = meter(usage, given(self.sessions, usage["session_key"], SESSIONS.dtype))
+        outcome = meter(usage, given(self.sessions, usage["session_key"].filter(usage["session_key"] != 0), SESSIONS.dtype))
         keep(self.sessions, outcome.state)
         return outcome.rows[0]
 
