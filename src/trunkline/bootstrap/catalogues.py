@@ -41,9 +41,7 @@ def load_catalogue(
     `time_zones` are those that subscribers live in besides the operator's.
     """
     kept = data / FOLDER
-    if tariffs is None and not (kept / "tariff.json").exists():
-        raise Refused(f"{data} knows no tariff yet. Name its folder once with --tariffs.")
-    files = tariff_files(tariffs) if tariffs else json.loads((kept / "tariff.json").read_text(encoding="utf-8"))
+    files = tariff_files(tariffs) if tariffs else remembered_tariff(data)
     register = with_time_zones(known_register(data), time_zones)
     catalogue, grown = compile_catalogue(files, register)
     if disk is not None:
@@ -51,6 +49,15 @@ def load_catalogue(
         _replace(disk, kept / "register.json", json.dumps(asdict(grown), indent=1))
         _replace(disk, kept / "tariff.json", json.dumps(files))
     return catalogue
+
+
+def remembered_tariff(data: Path) -> dict[str, str]:
+    """The tariff that a data folder was last given, as texts by file name."""
+    path = data / FOLDER / "tariff.json"
+    if not path.exists():
+        raise Refused(f"{data} knows no tariff yet. Name its folder once with --tariffs.")
+    files: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return files
 
 
 def known_register(data: Path) -> Register:

@@ -43,6 +43,7 @@ from trunkline.charging.vector import (
     ZONES,
     vectors,
 )
+from trunkline.kernel.dial import DIGEST_MARK
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import locate, order_by_group
@@ -75,7 +76,9 @@ def node_of(t: Vector, ranges: Words, word: np.uint64) -> int:
         else:
             high = middle
     if low < t[RANGES] and ranges[2 * low] <= word <= ranges[2 * low + 1]:
-        return t[t[RANGE_NODE] + low]
+        whole = ranges[2 * low] == ranges[2 * low + 1]
+        if whole or word & np.uint64(15) != np.uint64(DIGEST_MARK):  # a name's digest has no prefix
+            return t[t[RANGE_NODE] + low]
     return np.int64(0)
 
 

@@ -11,7 +11,7 @@ import json
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,6 +65,14 @@ class EmbeddedReader:
             return runs.newest(parts[::-1], ACCOUNTS.dtype)
 
         return self._again(ask)
+
+    def rejected_places(self, reasons: Sequence[str]) -> pl.DataFrame:
+        """Where records stand that were rejected for these reasons, settled or not."""
+        return self._table(
+            "SELECT DISTINCT file, line FROM rejected WHERE reason IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(reasons)),),
+            {"file": pl.Int64, "line": pl.Int64},
+        )
 
     def charged_conflicts(self) -> pl.DataFrame:
         """Held records that a person let be charged: where they stand, and the number that became part of their name."""

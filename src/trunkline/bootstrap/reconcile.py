@@ -1,0 +1,245 @@
+"""Reconciliation: the raw records are read and charged once more, all at once, and compared with what the store holds.
+
+It shares the rules with the stream (a step has one meaning) but none of its state: identities, sessions and accounts
+begin empty, and one pass takes everything that is kept. What is taken from the store is only what happened outside the
+records: the order of arrival, what the clock refused, the contracts, the movements of money, and what people decided.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from trunkline.charging.balances import charge
+from trunkline.charging.movements import post
+from trunkline.charging.rate import rate
+from trunkline.charging.reconcile import KEY, SIDES, Differences, compare
+from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.engines.embedded.files import FileBlocks
+from trunkline.kernel.grouped import Grouped, Keys
+from trunkline.kernel.identity import identities
+from trunkline.mediation.decode import decode
+from trunkline.mediation.deduplicate import deduplicate
+from trunkline.mediation.mapping import Mapping
+from trunkline.mediation.meter import meter
+from trunkline.ports import SourceFile
+from trunkline.records import charging, usage
+from trunkline.records.charging import MOVEMENTS, NEVER_S, Cause, RowKind
+from trunkline.stores.embedded.reader import EmbeddedReader
+
+BLOCK_OCTETS = 32 << 20
+BEGINNING_US, END_US = -(2**62), 2**62
+JUDGED_BY_CLOCK = ("in_the_future", "too_old")  # verdicts that depended on the moment and stand as facts
+_COMPARED = ("seq", "source", "record_id", *KEY, *SIDES, "start_us")
+_TOLD = 100
+
+
+@dataclass(frozen=True)
+class Books:
+    """What one reconciliation found: records, and balances of accounts."""
+
+    usage: Differences
+    accounts: int
+    account_differences: int
+    account_micros: int
+
+    def as_dict(self, seconds: float) -> dict[str, Any]:
+        """The result as the command and the interface give it."""
+        return {
+            "records": self.usage.records,
+            "differences": self.usage.count + self.account_differences,
+            "difference_micros": self.usage.micros,
+            "by_cause": self.usage.by_cause(),
+            "accounts": self.accounts,
+            "account_differences": self.account_differences,
+            "account_difference_micros": self.account_micros,
+            "examples": [
+                {"source": row["source"], "record_id": row["record_id"], "cause": row["cause"],
+                 "difference_micros": row["difference_micros"]}
+                for row in self.usage.rows.head(_TOLD).iter_rows(named=True)
+            ],
+            "seconds": round(seconds, 3),
+        }  # fmt: skip
+
+
+def reconcile(
+    reader: EmbeddedReader,
+    catalogue: Catalogue,
+    mappings: dict[str, Mapping],
+    from_us: int = BEGINNING_US,
+    until_us: int = END_US,
+) -> dict[str, Any]:
+    """Compare the usage that began in a stretch of time; differences by cause, to the micro-unit."""
+    began = time.monotonic()
+    stored = _stored(reader)
+    raw = _ordered(_raw(reader, mappings), stored, reader)
+    recomputed, accounts = _charged_anew(raw, reader, catalogue)
+    within = (pl.col("start_us") >= from_us) & (pl.col("start_us") < until_us)
+    found = compare(stored.select(_COMPARED).filter(within), recomputed.select(_COMPARED).filter(within))
+    held = reader.accounts()
+    whole = from_us == BEGINNING_US and until_us == END_US
+    differing, micros = _balances_differ(held, accounts, catalogue) if whole else (0, 0)
+    return Books(found, len(held) if whole else 0, differing, micros).as_dict(time.monotonic() - began)
+
+
+def _stored(reader: EmbeddedReader) -> pl.DataFrame:
+    parts = list(reader.scan(charging.CHARGED, BEGINNING_US, END_US))
+    return pl.concat(parts) if parts else charging.CHARGED.record.empty()
+
+
+def _raw(reader: EmbeddedReader, mappings: dict[str, Mapping]) -> pl.DataFrame:
+    """Every readable record of the octets that are kept and were committed, decoded anew."""
+    parts = []
+    for file in reader.files().filter(pl.col("offset") > 0).iter_rows(named=True):
+        for frame in _blocks(reader.folder, file, mappings[file["mapping"]]):
+            parts.append(decode(usage.RAW.record.conform(frame), mappings).rows[0])
+    return pl.concat(parts) if parts else usage.DECODED.record.empty()
+
+
+def _blocks(folder: Path, file: dict[str, Any], mapping: Mapping) -> Iterator[pl.DataFrame]:
+    path = folder / file["raw"] if file["raw"] else Path(file["path"])
+    kind = "spool" if file["kind"] == "spool" else "ingest"
+    blocks = FileBlocks(SourceFile(file["file"], path, file["source"], file["mapping"], kind), mapping)
+    end = None if file["ended"] == "done" and kind != "spool" else file["offset"]
+    try:
+        while blocks.offset < file["offset"]:
+            block = blocks.next(BLOCK_OCTETS, end)
+            if block is None:
+                break
+            yield pl.DataFrame(
+                {
+                    "file": [block.file.file],
+                    "source": [block.file.source],
+                    "mapping": [block.file.mapping],
+                    "offset": [block.offset],
+                    "line": [block.line],
+                    "bytes": [block.octets],
+                    "header": pl.Series([block.header], dtype=pl.Binary),
+                }
+            )
+    finally:
+        blocks.close()
+
+
+def _ordered(raw: pl.DataFrame, stored: pl.DataFrame, reader: EmbeddedReader) -> pl.DataFrame:
+    """Raw records in the order of their arrival; what the store lacks stands behind its neighbour in the file."""
+    place = ("file", "line")
+    judged = reader.rejected_places(JUDGED_BY_CLOCK).with_columns(pl.col("file").cast(pl.Int32))
+    raw = raw.join(judged, on=place, how="anti")
+    known = stored.select(*place, pl.col("seq")).unique(place, keep="first")
+    named = _named_by_people(raw, reader)
+    return (
+        named.join(known, on=place, how="left")
+        .sort(place)
+        .with_columns(pl.col("seq").forward_fill().over("file"))
+        .with_columns(pl.col("seq").backward_fill().over("file"))
+        .with_columns(pl.col("seq").forward_fill().fill_null(-1))  # a file of nothing but copies came after the one before
+        .sort("seq", *place)
+    )
+
+
+def _named_by_people(raw: pl.DataFrame, reader: EmbeddedReader) -> pl.DataFrame:
+    """Conflicts that a person let be charged bear a name of their own, as they do in the store."""
+    decided = reader.charged_conflicts().with_columns(pl.col("file").cast(pl.Int32))
+    if not len(decided):
+        return raw
+    place = ("file", "line")
+    renamed = raw.join(decided, on=place, how="inner")
+    names = renamed["record_id"] + "~" + renamed["number"].cast(pl.String)
+    identity, check = identities(renamed["source"].cast(pl.String), names)
+    renamed = renamed.drop("number").with_columns(record_id=names, identity=pl.Series(identity), check=pl.Series(check))
+    return pl.concat([raw.join(decided, on=place, how="anti"), renamed.select(raw.columns)])
+
+
+def _keys(column: pl.Series) -> Keys:
+    return np.unique(column.to_numpy())
+
+
+def _charged_anew(raw: pl.DataFrame, reader: EmbeddedReader, catalogue: Catalogue) -> tuple[pl.DataFrame, Grouped]:
+    """Usage charged from nothing, and the accounts that result."""
+    unique = deduplicate(raw, Grouped.empty(usage.SEEN.dtype, _keys(raw["identity"]))).rows[0]
+    sessions = Grouped.empty(usage.SESSIONS.dtype, _keys(unique["session_key"]))
+    metered = meter(unique, sessions).rows[0]
+    orders = _movements(reader)
+    keys = np.union1d(_keys(metered["subscriber"]), _keys(orders["subscriber"]))
+    accounts = _contracts(reader.accounts(), keys)
+    metered, orders = _turns(metered, orders)
+    done = []
+    for turn in range(int(max(metered["turn"].max() or 0, orders["turn"].max() or 0)) + 1):
+        if turn:
+            accounts = _over(accounts, post(orders.filter(pl.col("turn") == turn), accounts, catalogue).state)
+        rated = rate(metered.filter(pl.col("turn") == turn), accounts, catalogue).rows[0]
+        outcome = charge(rated, accounts, catalogue)
+        accounts = _over(accounts, outcome.state)
+        done.append(outcome.rows[0])
+    return pl.concat(done), accounts
+
+
+def _turns(metered: pl.DataFrame, orders: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Usage and movements of each subscriber take turns: turn n begins with the subscriber's n-th movement."""
+    orders = orders.sort("seq").with_columns(turn=pl.int_range(1, pl.len() + 1).over("subscriber"))
+    at = metered.sort("seq").join_asof(
+        orders.select("subscriber", "seq", "turn").sort("seq"), on="seq", by="subscriber", check_sortedness=False
+    )
+    return at.with_columns(pl.col("turn").fill_null(0)), orders
+
+
+def _movements(reader: EmbeddedReader) -> pl.DataFrame:
+    """What was booked besides usage, and the opening amounts, as movements in their order."""
+    booked = reader.movements(None, 2**31).filter(pl.col("status") == "booked")
+    opening = [
+        part.filter((pl.col("cause") == int(Cause.TOPUP)) & ~pl.col("seq").is_in(booked["seq"].implode()))
+        for part in reader.scan(charging.ENTRIES, BEGINNING_US, END_US)
+    ]
+    rows = [MOVEMENTS.record.conform(booked)]
+    for part in opening:
+        given = pl.when(pl.col("credit").cast(pl.String) == "balance").then(pl.col("amount")).otherwise(-pl.col("amount"))
+        rows.append(
+            MOVEMENTS.record.conform(
+                part.with_columns(
+                    amount=given,
+                    cause=pl.lit(int(Cause.ADJUSTMENT)),
+                    movement_id=pl.lit("opening"),
+                    valid_until_s=pl.lit(NEVER_S),
+                )
+            )
+        )
+    return pl.concat(rows)
+
+
+def _contracts(accounts: Grouped, keys: Keys) -> Grouped:
+    """The subscriptions alone, for these subscribers: what they have as long as nothing was used."""
+    owner = np.repeat(accounts.keys, np.diff(accounts.offsets))
+    chosen = (accounts.rows["kind"] == int(RowKind.SUBSCRIPTION)) & np.isin(owner, keys)
+    rows, owner = accounts.rows[chosen], owner[chosen]
+    counts = np.bincount(np.searchsorted(keys, owner), minlength=len(keys))
+    return Grouped(keys, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), rows)
+
+
+def _over(accounts: Grouped, changed: Grouped | None) -> Grouped:
+    """The accounts after a step that was given all of them."""
+    assert changed is not None and len(changed) == len(accounts), "a step loses no account"
+    return changed
+
+
+def _balances_differ(held: Grouped, recomputed: Grouped, catalogue: Catalogue) -> tuple[int, int]:
+    """How many balances of accounts differ, and the money between both sides."""
+    both = _balances(held).join(
+        _balances(recomputed), on=("subscriber", "definition", "period", "valid_until_s"), how="full", coalesce=True, suffix="_anew"
+    )
+    between = both.with_columns(pl.col("value").fill_null(0) - pl.col("value_anew").fill_null(0)).filter(pl.col("value") != 0)
+    money = between.filter(pl.col("definition") == catalogue.main_balance)
+    return len(between), int(money["value"].sum())
+
+
+def _balances(accounts: Grouped) -> pl.DataFrame:
+    names = ("kind", "definition", "period", "valid_until_s", "value")
+    frame = pl.DataFrame({name: np.ascontiguousarray(accounts.rows[name]) for name in names})
+    owner = np.repeat(accounts.keys, np.diff(accounts.offsets))
+    return frame.with_columns(subscriber=pl.Series(owner)).filter(pl.col("kind") == int(RowKind.BALANCE)).drop("kind")

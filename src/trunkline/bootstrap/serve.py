@@ -1,0 +1,171 @@
+"""The running platform: the engine drives what comes live, and the API and the page are served beside it.
+
+One process, three kinds of threads: the engine's pipeline, the server's loop, and the demonstration when asked for. When one of
+them fails, all stop in order, so that nothing is accepted that would not be charged.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from trunkline import topology
+from trunkline.api.access import Role
+from trunkline.api.app import create_app
+from trunkline.api.options import ApiOptions
+from trunkline.api.sign_in import sign_in_link
+from trunkline.bootstrap.catalogues import remembered_tariff
+from trunkline.bootstrap.platform import Platform, chosen_mapping
+from trunkline.bootstrap.reconcile import reconcile
+from trunkline.bootstrap.tokens import known_tokens
+from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow
+from trunkline.engines.embedded.sources import LiveSources
+from trunkline.ports import Refused
+from trunkline.records import charging
+from trunkline.settings import Http, Keeping
+from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
+
+log = logging.getLogger("trunkline.serve")
+
+MONEY = MoneyFlow(topology.MONEY, charging.REFUSED)
+
+
+@dataclass
+class Serving:
+    """A platform that takes what comes: its ports, and the means to stop it."""
+
+    platform: Platform
+    http: Http
+    intake: EngineIntake
+    reader: EmbeddedReader
+    audit: EmbeddedAudit
+    sources: LiveSources
+    stop: threading.Event = field(default_factory=threading.Event)
+    trouble: BaseException | None = None
+
+    @property
+    def base_url(self) -> str:
+        """Where the page is."""
+        return self.http.public_url or f"http://{self.http.host}:{self.http.port}"
+
+
+def prepare(platform: Platform, http: Http, keeping: Keeping) -> Serving:
+    """Put the ports over an opened platform."""
+    _assert_safe(http)
+    watched = []
+    if platform.folders.watch:
+        folder = Path(platform.folders.watch)
+        name = chosen_mapping(platform, folder, platform.folders.watch_mapping)
+        watched.append((folder, name, platform.mappings[name].source))
+    sources = LiveSources(platform.store, platform.store.disk, watched, platform.mappings.__getitem__)
+    intake = EngineIntake(platform.engine, MONEY, sources, keeping.spool_mb << 20)
+    data = platform.folders.data
+    return Serving(platform, http, intake, EmbeddedReader(data), EmbeddedAudit(data, platform.store.disk), sources)
+
+
+def _assert_safe(http: Http) -> None:
+    """Listening beyond loopback is a decision: whoever makes it names the hosts to answer to."""
+    try:
+        loopback = http.host == "localhost" or ipaddress.ip_address(http.host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback and not http.hosts:
+        raise Refused(
+            f"{http.host} is not loopback. Put a proxy with TLS before it, and name the host names to answer to with --hosts."
+        )
+
+
+def run(serving: Serving, started: Callable[[str], None], others: tuple[Callable[[], None], ...] = ()) -> None:
+    """Drive and serve until asked to stop (Ctrl-C, SIGTERM) or until something fails, which is raised."""
+    listener = _listen(serving)
+    app = _application(serving)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5)
+    )
+    threads = [threading.Thread(target=_guarded(serving, server, lambda: _drive(serving)), name="engine")]
+    threads += [threading.Thread(target=_guarded(serving, server, other), name="demonstration") for other in others]
+    for thread in threads:
+        thread.start()
+    started(sign_in_link(app.state.desk.access, serving.base_url, "operator", Role.ADMIN))
+    try:
+        server.run(sockets=[listener])
+    finally:
+        serving.stop.set()
+        for thread in threads:
+            thread.join()
+        listener.close()
+    if serving.trouble is not None:
+        raise serving.trouble
+
+
+def _drive(serving: Serving) -> None:
+    serving.platform.engine.drive(serving.sources, serving.stop)
+
+
+def _listen(serving: Serving) -> socket.socket:
+    family = socket.AF_INET6 if ":" in serving.http.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((serving.http.host, serving.http.port))
+    except OSError as error:
+        listener.close()
+        raise Refused(
+            f"{serving.http.host}:{serving.http.port} is taken ({error.strerror}). Choose another with --port, or 0 for any."
+        ) from error
+    serving.http = Http(**{**vars(serving.http), "port": listener.getsockname()[1]})
+    return listener
+
+
+def _guarded(serving: Serving, server: uvicorn.Server, work: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 -- it is raised again once all have stopped
+            serving.trouble = serving.trouble or error
+            serving.stop.set()
+            server.should_exit = True
+
+    return run
+
+
+def _application(serving: Serving) -> Any:
+    http = serving.http
+    options = ApiOptions(
+        hosts=("127.0.0.1", "localhost", "::1", *filter(None, http.hosts.split(","))),
+        public_url=http.public_url,
+        notify_networks=tuple(filter(None, http.notify_networks.split(","))),
+        notices_path=str(serving.platform.folders.data / "notices.sqlite"),
+    )
+    return create_app(
+        serving.reader,
+        serving.intake,
+        serving.audit,
+        lambda: serving.platform.catalogue,
+        known_tokens(serving.platform.folders.data),
+        options,
+        lambda: live_facts(serving),
+        reconcile=lambda: kept_reconciliation(serving),
+        tariff_files=lambda: remembered_tariff(serving.platform.folders.data),
+    )
+
+
+def live_facts(serving: Serving) -> dict[str, Any]:
+    """What only this process knows, for the page."""
+    return {"unread_octets": serving.sources.unread_octets}
+
+
+def kept_reconciliation(serving: Serving) -> dict[str, Any]:
+    """Reconcile everything and keep the result."""
+    result = reconcile(serving.reader, serving.platform.catalogue, serving.platform.mappings)
+    serving.audit.add_reconciliation(time.time_ns() // 1000, result)
+    return result

@@ -1,0 +1,124 @@
+"""What people are shown on a terminal: accounts and usage in words and units, numbers masked unless asked for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.kernel import money
+from trunkline.kernel.dial import to_text
+from trunkline.kernel.grouped import Rows
+from trunkline.records.charging import NEVER_S, RowKind, Unit
+from trunkline.records.usage import Direction, Kind
+
+SHOWN_FIRST, SHOWN_LAST = 4, 3
+
+
+def masked(word: int) -> str:
+    """A number with its middle hidden."""
+    number = to_text(word)
+    if len(number) <= SHOWN_FIRST + SHOWN_LAST:
+        return "•" * len(number)
+    return number[:SHOWN_FIRST] + "•" * (len(number) - SHOWN_FIRST - SHOWN_LAST) + number[-SHOWN_LAST:]
+
+
+def moment(us: int) -> str:
+    """A time (us UTC) as ISO 8601 with milliseconds."""
+    return datetime.fromtimestamp(us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def amount(unit: int, value: int, currency: str) -> str:
+    """A value in its unit, as people read it."""
+    if unit == Unit.MONEY:
+        return f"{money.to_text(value)} {currency}"
+    if unit == Unit.TIME:
+        minutes, rest = divmod(abs(value), 60_000)
+        return f"{'-' if value < 0 else ''}{minutes}:{rest / 1000:04.1f} min"
+    if unit == Unit.OCTETS:
+        return f"{value / 1e6:,.3f} MB"
+    return f"{value:,}"
+
+
+def account_rows(rows: Rows, catalogue: Catalogue) -> list[dict[str, Any]]:
+    """An account's subscriptions, balances and counters as rows to show."""
+    shown = []
+    for row in np.sort(rows, order=["kind", "definition", "period"]):
+        kind, number = RowKind(int(row["kind"])), int(row["definition"])
+        until = int(row["valid_until_s"])
+        common = {
+            "kind": kind.name.lower(),
+            "valid_from": moment(int(row["valid_from_s"]) * 1_000_000) if row["valid_from_s"] else None,
+            "valid_until": moment(until * 1_000_000) if until != NEVER_S else None,
+        }
+        if kind is RowKind.SUBSCRIPTION:
+            shown.append(common | {"name": catalogue.plans[number], "unit": None, "value": None, "granted": None, "text": ""})
+            continue
+        balance = kind is RowKind.BALANCE
+        units = catalogue.tables.balance_unit if balance else catalogue.tables.counter_unit
+        unit, value = int(units[number]), int(row["value"])
+        shown.append(
+            common
+            | {
+                "name": (catalogue.balances if balance else catalogue.counters)[number],
+                "unit": Unit(unit).name.lower(),
+                "value": value,
+                "granted": int(row["granted"]) if balance else None,
+                "text": amount(unit, value, catalogue.currency),
+            }
+        )
+    return shown
+
+
+def usage_rows(usage: pl.DataFrame, currency: str, *, full: bool) -> list[dict[str, Any]]:
+    """Charged usage as rows to show."""
+    show = to_text if full else masked
+    units = {Kind.VOICE: Unit.TIME, Kind.DATA: Unit.OCTETS}
+    return [
+        {
+            "start": moment(row["start_us"]),
+            "kind": Kind(row["kind"]).name.lower(),
+            "direction": Direction(row["direction"]).name.lower(),
+            "other": show(row["called"] if row["direction"] == Direction.ORIGINATING else row["calling"]),
+            "destination": row["destination"],
+            "units": row["units"],
+            "used": amount(units.get(Kind(row["kind"]), Unit.EVENTS), row["units"], currency),
+            "list_micros": row["list_micros"],
+            "charged_micros": row["charged_micros"],
+            "charged": f"{money.to_text(row['charged_micros'])} {currency}",
+            "allowance_units": row["allowance_units"],
+            "plan": row["plan"],
+            "late": row["late"],
+            "source": row["source"],
+            "record_id": row["record_id"],
+        }
+        for row in usage.iter_rows(named=True)
+    ]
+
+
+def alert_rows(alerts: pl.DataFrame, catalogue: Catalogue, *, full: bool) -> list[dict[str, Any]]:
+    """Alerts as rows to show."""
+    show = to_text if full else masked
+    return [
+        {
+            "number": row["number"],
+            "time": moment(row["time_us"]),
+            "subscriber": show(row["subscriber"]),
+            "kind": row["kind"],
+            "balance": row["balance"],
+            "threshold": row["threshold"],
+            "value": row["value"],
+            "alert_id": row["alert_id"],
+            "text": _alert_text(row, catalogue),
+        }
+        for row in alerts.iter_rows(named=True)
+    ]
+
+
+def _alert_text(row: dict[str, Any], catalogue: Catalogue) -> str:
+    if row["kind"] == "low_balance":
+        return f"{money.to_text(row['value'])} {catalogue.currency} left, below {money.to_text(row['threshold'])}"
+    return f"{row['threshold']} % of {row['balance']} used"

@@ -1,0 +1,21 @@
+"""The command line: `trunkline --help` is a tour of what can be done.
+
+Every command takes `--json` and ends with one of the exit codes below; every error says what to do next.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from trunkline.cli.app import EXIT_CODES, app, failed
+from trunkline.cli import keeping, money, running, setting_aside, tariffs  # isort: skip -- they register their commands
+
+__all__ = ["EXIT_CODES", "app", "keeping", "main", "money", "running", "setting_aside", "tariffs"]
+
+
+def main() -> None:
+    """Run a command; trouble becomes a sentence and an exit code, never a trace."""
+    try:
+        app(standalone_mode=True)
+    except Exception as error:  # noqa: BLE001 -- the last place where trouble can be told in words
+        sys.exit(failed(error))

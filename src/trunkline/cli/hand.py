@@ -1,0 +1,132 @@
+"""A hand in the data folder for commands that change something: the folder itself, or the process that writes to it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import orjson
+import typer
+
+from trunkline.bootstrap import serve
+from trunkline.bootstrap.platform import opened
+from trunkline.kernel.dial import to_text
+from trunkline.ports import FolderInUse, Movement, Refused
+from trunkline.settings import Folders, Http, Keeping
+
+TOKEN = "TRUNKLINE_TOKEN"  # noqa: S105 -- the name of a variable, not what it holds
+PATIENCE_S = 60
+
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="TRUNKLINE_URL", help="Address of the running trunkline; its token is read from TRUNKLINE_TOKEN."),
+]
+
+
+class Hand(Protocol):
+    """What commands can change."""
+
+    def move(self, movement: Movement) -> dict[str, Any]:
+        """Book a movement."""
+
+    def correct(self, number: int, lines: bytes) -> None:
+        """Offer a rejected record again with corrected bytes."""
+
+    def close(self, number: int) -> None:
+        """Close a rejected record for good."""
+
+    def decide(self, number: int, decision: str) -> None:
+        """Decide a conflict."""
+
+
+@contextmanager
+def hand(data: Path, url: str | None) -> Iterator[Hand]:
+    """The way in: over HTTP when an address is given, else the data folder."""
+    if url:
+        yield _Remote(url.rstrip("/"))
+        return
+    try:
+        with opened(Folders(data=data)) as platform:
+            serving = serve.prepare(platform, Http(), Keeping())
+            yield _Local(serving)
+            _drain(serving)
+    except FolderInUse as error:
+        raise FolderInUse(
+            f"{error} Ask that one: give its address with --url, and a token in {TOKEN} (trunkline token add NAME --role billing)."
+        ) from error
+
+
+def _drain(serving: serve.Serving) -> None:
+    """Charge what was offered again before the folder is let go."""
+    stop = threading.Event()
+
+    def look(*_: Any) -> None:
+        if serving.sources.unread_octets == 0:
+            stop.set()
+
+    look()
+    if not stop.is_set():
+        serving.platform.engine.drive(serving.sources, stop, look)
+
+
+class _Local:
+    def __init__(self, serving: serve.Serving) -> None:
+        self._intake = serving.intake
+
+    def move(self, movement: Movement) -> dict[str, Any]:
+        return self._intake.move([movement])[0]
+
+    def correct(self, number: int, lines: bytes) -> None:
+        self._intake.settle_reject(number, lines, "operator")
+
+    def close(self, number: int) -> None:
+        self._intake.settle_reject(number, None, "operator")
+
+    def decide(self, number: int, decision: str) -> None:
+        self._intake.settle_held(number, decision, "operator")
+
+
+class _Remote:
+    def __init__(self, url: str) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise Refused(f"{url} is no address. It begins with http:// or https://.")
+        self._url = url
+
+    def move(self, movement: Movement) -> dict[str, Any]:
+        found = self._post("/api/v1/subscribers/find", {"number": to_text(movement.subscriber)})
+        body = {"balance": movement.balance, "amount": movement.amount}
+        return self._post(f"/api/v1/subscribers/{found['ref']}/topups", body)
+
+    def correct(self, number: int, lines: bytes) -> None:
+        self._post(f"/api/v1/rejects/{number}/correct", {"text": lines.decode()})
+
+    def close(self, number: int) -> None:
+        self._post(f"/api/v1/rejects/{number}/close", {})
+
+    def decide(self, number: int, decision: str) -> None:
+        self._post(f"/api/v1/held/{number}/decide", {"decision": decision})
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ.get(TOKEN, '')}"}
+        request = urllib.request.Request(self._url + path, orjson.dumps(body), headers, method="POST")  # noqa: S310 -- checked above
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:  # noqa: S310 -- checked above
+                answer: dict[str, Any] = orjson.loads(response.read() or b"{}")
+                return answer
+        except urllib.error.HTTPError as error:
+            raise Refused(f"{self._url} refused it ({error.code}): {_told(error.read())}") from error
+        except (urllib.error.URLError, TimeoutError) as error:
+            raise Refused(f"{self._url} does not answer: {error}. Is it the right address?") from error
+
+
+def _told(body: bytes) -> str:
+    try:
+        return str(orjson.loads(body).get("message") or orjson.loads(body).get("reason"))
+    except (orjson.JSONDecodeError, AttributeError):
+        return "no reason given"

@@ -1,0 +1,119 @@
+"""Keeping the house: `status`, `reconcile`, `backup`, `restore`, `retain`, `token`."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trunkline.bootstrap import tokens
+from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
+from trunkline.bootstrap.reconcile import BEGINNING_US, END_US
+from trunkline.bootstrap.reconcile import reconcile as reconcile_books
+from trunkline.cli.app import DATA, AsJson, Data, answer_json, app, out, table
+from trunkline.cli.money import since
+from trunkline.kernel import money
+from trunkline.ports import Refused
+from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
+
+token = typer.Typer(no_args_is_help=True, help="Who may use the API: tokens by name and role.")
+app.add_typer(token, name="token")
+
+
+@app.command()
+def status(data: Data = DATA, as_json: AsJson = False) -> None:
+    """What was received and what became of it, files, sizes, and what waits for people."""
+    reader = EmbeddedReader(data)
+    told = reader.status()
+    if as_json:
+        answer_json(told)
+        return
+    currency = load_catalogue(data, None).currency
+    rows = [each | {"charged": f"{money.to_text(each['charged_micros'])} {currency}"} for each in told["accounting"]]
+    names = ("source", "received", "rated", "duplicate", "rejected", "held", "charged")
+    table(rows, {name: name for name in names}, "Nothing was received yet.")
+    out.print(
+        f"\n{told['commits']:,} commits, the last {since(told['committed_us'])}; {told['alerts']:,} alerts;"
+        f" waiting for people: {told['rejected_open']:,} rejects, {told['held_open']:,} conflicts;"
+        f" {told['spool_octets']:,} octets in the spool",
+        highlight=False,
+    )
+    sizes = [{"name": name, **each} for part in ("streams", "states", "files") for name, each in told[part].items()]
+    table(sizes, {"name": "kept", "rows": "rows", "keys": "keys", "records": "records", "octets": "octets"}, "")
+
+
+@app.command()
+def reconcile(
+    data: Data = DATA,
+    from_: Annotated[str | None, typer.Option("--from", help="First moment of the period, such as 2026-11-01.")] = None,
+    until: Annotated[str | None, typer.Option(help="First moment after the period.")] = None,
+    mappings: Annotated[Path | None, typer.Option(help="Folder of mapping files of your own.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Charge the raw records once more and compare, to the micro-unit; differences by cause."""
+    result = reconcile_books(
+        EmbeddedReader(data), load_catalogue(data, None), load_mappings(mappings), _moment(from_, BEGINNING_US), _moment(until, END_US)
+    )
+    audit = EmbeddedAudit(data)
+    audit.add_reconciliation(time.time_ns() // 1000, result)
+    audit.close()
+    if as_json:
+        answer_json(result)
+    else:
+        _tell(result)
+    if result["differences"]:
+        raise typer.Exit(7)
+
+
+def _tell(result: dict[str, Any]) -> None:
+    out.print(
+        f"{result['records']:,} records compared: {result['differences']:,} differences,"
+        f" {money.to_text(result['difference_micros'])} in money; {result['accounts']:,} accounts compared:"
+        f" {result['account_differences']:,} balances differ",
+        highlight=False,
+    )
+    rows = [{"cause": cause, **each} for cause, each in result["by_cause"].items() if each["count"]]
+    if rows:
+        table(rows, {"cause": "cause", "count": "records", "difference_micros": "micro-units"}, "")
+        columns = {"source": "source", "record_id": "id", "cause": "cause", "difference_micros": "micro-units"}
+        table(result["examples"][:20], columns, "")
+
+
+def _moment(text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Refused(f"{text} is not a moment such as 2026-11-01 or 2026-11-01T12:00:00Z.") from error
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+
+
+@token.command("add")
+def add_token(
+    name: Annotated[str, typer.Argument(help="Whose it is.")],
+    role: Annotated[str, typer.Option(help="viewer, care, billing or admin.")] = "viewer",
+    data: Data = DATA,
+) -> None:
+    """Make a token; it is shown once. A running platform knows it after its next start."""
+    out.print(tokens.add_token(data, name, role), highlight=False, soft_wrap=True)
+
+
+@token.command("list")
+def list_tokens(data: Data = DATA, as_json: AsJson = False) -> None:
+    """Names and roles of the tokens."""
+    rows = [{"name": each.name, "role": each.role.name.lower()} for each in tokens.known_tokens(data)]
+    if as_json:
+        answer_json(rows)
+    else:
+        table(rows, {"name": "name", "role": "role"}, "There is no token yet. Make one: trunkline token add NAME --role care")
+
+
+@token.command("remove")
+def remove_token(name: Annotated[str, typer.Argument(help="Whose it was.")], data: Data = DATA) -> None:
+    """Take a token away. A running platform forgets it at its next start."""
+    tokens.remove_token(data, name)
+    out.print(f"The token of {name} is gone.", highlight=False)

@@ -1,0 +1,159 @@
+"""Looking at money and moving it: `balance`, `usage`, `topup`, `alerts`."""
+
+from __future__ import annotations
+
+import getpass
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trunkline.api.people import number_word
+from trunkline.bootstrap import views
+from trunkline.bootstrap.catalogues import load_catalogue
+from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.cli.app import DATA, AsJson, Data, Full, answer_json, app, out, table
+from trunkline.cli.hand import Url, hand
+from trunkline.kernel.money import to_micros
+from trunkline.ports import AuditEvent, Movement, Refused
+from trunkline.records.charging import NEVER_S, Cause, Unit
+from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
+
+Number = Annotated[str, typer.Argument(help="The subscriber's number in international form.")]
+FOREVER_US = 2**62
+LOOK_EVERY_S = 1.0
+
+
+def _word(number: str) -> int:
+    word = number_word(number)
+    if word is None:
+        raise Refused(f"{number} is not a number in international form, such as 447700900001.")
+    return word
+
+
+def _saw(data: Path, word: int, action: str) -> None:
+    """Write down who looked at whose data."""
+    audit = EmbeddedAudit(data)
+    audit.record(AuditEvent(time.time_ns() // 1000, getpass.getuser(), "command line", action, word, ""))
+    audit.close()
+
+
+@app.command()
+def balance(number: Number, data: Data = DATA, as_json: AsJson = False) -> None:
+    """What a subscriber has: plan, balances, allowances, counters."""
+    word = _word(number)
+    catalogue = load_catalogue(data, None)
+    rows = EmbeddedReader(data).account(word)
+    _saw(data, word, "read_balances")
+    if not len(rows):
+        raise Refused("There is no such subscriber. Is the number whole, with its country code?")
+    shown = views.account_rows(rows, catalogue)
+    if as_json:
+        answer_json(shown)
+        return
+    columns = {"kind": "what", "name": "name", "text": "has", "valid_from": "from", "valid_until": "until"}
+    table(shown, columns, "")
+
+
+@app.command()
+def usage(
+    number: Annotated[str | None, typer.Argument(help="The subscriber's number; left out: everybody's newest.")] = None,
+    data: Data = DATA,
+    limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20,
+    full: Full = False,
+    as_json: AsJson = False,
+) -> None:
+    """What was used and what it cost, newest first."""
+    word = _word(number) if number else None
+    catalogue = load_catalogue(data, None)
+    found = EmbeddedReader(data).usage(word, -FOREVER_US, FOREVER_US, limit)
+    if word is not None or full:
+        _saw(data, word or 0, "read_usage")
+    rows = views.usage_rows(found, catalogue.currency, full=full)
+    if as_json:
+        answer_json(rows)
+        return
+    columns = {"start": "start", "kind": "kind", "other": "with", "destination": "to", "used": "used", "charged": "charged"}
+    table(rows, columns, "Nothing was used yet.")
+
+
+@app.command()
+def topup(
+    number: Number,
+    amount: Annotated[str, typer.Argument(help="How much: money such as 10.00, or whole units (ms, octets, events).")],
+    data: Data = DATA,
+    balance_name: Annotated[str | None, typer.Option("--balance", help="Balance to add to; left out: the main one.")] = None,
+    movement_id: Annotated[
+        str | None, typer.Option("--id", help="Name of this top-up: the same name is booked once. Left out: a new name.")
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add money or units to a balance."""
+    catalogue = load_catalogue(data, None)
+    name = balance_name or catalogue.balances[catalogue.main_balance]
+    movement = Movement(
+        movement_id or str(uuid.uuid1()), int(Cause.TOPUP), _word(number), name, _units(amount, name, catalogue),
+        time.time_ns() // 1000, NEVER_S,
+    )  # fmt: skip
+    with hand(data, url) as writer:
+        answer = writer.move(movement)
+    if as_json:
+        answer_json(answer)
+    if answer.get("status") == "refused":
+        raise Refused(f"The top-up was refused: {answer['reason']}.")
+    if not as_json:
+        out.print(f"{answer.get('status', 'booked')}: {amount} to {name}", highlight=False)
+
+
+def _units(amount: str, name: str, catalogue: Catalogue) -> int:
+    known = name in catalogue.balances
+    try:
+        if known and catalogue.tables.balance_unit[catalogue.balances.index(name)] != Unit.MONEY:
+            return int(amount)
+        return to_micros(amount)
+    except ValueError as error:
+        raise Refused(f"{amount} cannot be added to {name}: {error}.") from error
+
+
+@app.command()
+def alerts(
+    data: Data = DATA,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on, telling each alert as it comes.")] = False,
+    limit: Annotated[int, typer.Option(help="How many of the newest.")] = 20,
+    full: Full = False,
+    as_json: AsJson = False,
+) -> None:
+    """What customers are told: allowances nearly used, balances low, spend caps."""
+    reader, catalogue = EmbeddedReader(data), load_catalogue(data, None)
+    after = max(0, reader.status()["alerts"] - limit)
+    if full:
+        _saw(data, 0, "read_alerts")
+    found = reader.alerts(after, limit)
+    columns = {"time": "time", "subscriber": "subscriber", "text": "alert"}
+    rows = views.alert_rows(found, catalogue, full=full)
+    if not as_json and not follow:
+        table(rows, columns, "No threshold was crossed yet.")
+        return
+    if not follow:
+        answer_json(rows)
+        return
+    while True:
+        for row in rows:
+            if as_json:
+                answer_json(row)
+            else:
+                out.print(f"{row['time']}  {row['subscriber']}  {row['text']}", highlight=False)
+        after = max([after, *(row["number"] for row in rows)])
+        if not rows:
+            time.sleep(LOOK_EVERY_S)
+        rows = views.alert_rows(reader.alerts(after, 1000), catalogue, full=full)
+
+
+def since(moment_us: int) -> str:
+    """How long ago a moment was, for people."""
+    seconds = max(0, int(datetime.now(UTC).timestamp() - moment_us / 1e6))
+    return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60:,} min ago"

@@ -1,0 +1,124 @@
+"""What was set aside: `rejects` to list, export, correct and close; `held` conflicts to decide."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trunkline.api.people import mask_text
+from trunkline.cli.app import DATA, AsJson, Data, answer_json, app, out, table
+from trunkline.cli.hand import Url, hand
+from trunkline.ports import Refused
+from trunkline.records.usage import REASONS
+from trunkline.stores.embedded.reader import EmbeddedReader
+
+rejects = typer.Typer(no_args_is_help=True, help="Records that could not be charged: list, export, correct, close.")
+held = typer.Typer(no_args_is_help=True, help="Conflicts: a record came again under the same id but says something else.")
+app.add_typer(rejects, name="rejects")
+app.add_typer(held, name="held")
+
+TEXTS = {reason.name: reason.text for reason in REASONS}
+AT_ONCE = 1000
+
+Reason = Annotated[str | None, typer.Option(help="Only those with this reason.")]
+RecordNumber = Annotated[int, typer.Argument(help="The record's number in the list.")]
+
+
+def _known(reason: str | None) -> None:
+    if reason is not None and reason not in TEXTS:
+        raise Refused(f'There is no reason "{reason}". Known are: {", ".join(TEXTS)}.')
+
+
+@rejects.command("list")
+def list_rejects(
+    data: Data = DATA,
+    reason: Reason = None,
+    limit: Annotated[int, typer.Option(help="How many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Open rejects with their place and reason; telephone numbers in the bytes are masked."""
+    _known(reason)
+    rows = [_shown(row) for row in EmbeddedReader(data).rejects(reason, limit).iter_rows(named=True)]
+    if as_json:
+        answer_json(rows)
+        return
+    columns = {"number": "number", "path": "file", "line": "line", "reason": "reason", "detail": "what was wrong"}
+    table(rows, columns, "Nothing is rejected.")
+    for name in dict.fromkeys(row["reason"] for row in rows):
+        out.print(f"{name}: {TEXTS.get(name, '')}", highlight=False)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    raw = row.pop("raw") or b""
+    path = Path(row["path"]).name if row["path"] else ""
+    return row | {"path": path, "raw": mask_text(raw.decode(errors="replace"))}
+
+
+@rejects.command("export")
+def export(
+    data: Data = DATA,
+    reason: Reason = None,
+    to: Annotated[Path | None, typer.Option("--out", help="File to write; left out: standard output.")] = None,
+) -> None:
+    """The original bytes of open rejects, one after the other, to correct in an editor and ingest again."""
+    _known(reason)
+    reader, offset = EmbeddedReader(data), 0
+    with to.open("xb") if to else sys.stdout.buffer as target:
+        while True:
+            found = reader.rejects(reason, AT_ONCE, offset)
+            for raw in found["raw"]:
+                target.write(raw if raw.endswith(b"\n") else raw + b"\n")
+            offset += len(found)
+            if len(found) < AT_ONCE:
+                break
+
+
+@rejects.command("correct")
+def correct(
+    number: RecordNumber,
+    line: Annotated[str | None, typer.Argument(help="The corrected record; left out: read from standard input.")] = None,
+    data: Data = DATA,
+    url: Url = None,
+) -> None:
+    """Offer a rejected record again with corrected bytes."""
+    content = (line if line is not None else sys.stdin.read()).encode()
+    with hand(data, url) as writer:
+        writer.correct(number, content if content.endswith(b"\n") else content + b"\n")
+    out.print(f"Record {number} was offered again. See what became of it: trunkline usage, trunkline rejects list")
+
+
+@rejects.command("close")
+def close(number: RecordNumber, data: Data = DATA, url: Url = None) -> None:
+    """Close a rejected record for good: it will not be charged."""
+    with hand(data, url) as writer:
+        writer.close(number)
+    out.print(f"Record {number} is closed.")
+
+
+@held.command("list")
+def list_held(
+    data: Data = DATA, limit: Annotated[int, typer.Option(help="How many.")] = 20, as_json: AsJson = False
+) -> None:
+    """Records that wait for a decision."""
+    rows = [_shown(row) for row in EmbeddedReader(data).held(limit).iter_rows(named=True)]
+    if as_json:
+        answer_json(rows)
+        return
+    columns = {"number": "number", "path": "file", "line": "line", "source": "source", "record_id": "id", "reason": "reason"}
+    table(rows, columns, "Nothing is held.")
+
+
+@held.command("decide")
+def decide(
+    number: RecordNumber,
+    decision: Annotated[str, typer.Argument(help="discard: the first record stands; charge: both are usage.")],
+    data: Data = DATA,
+    url: Url = None,
+) -> None:
+    """Decide a conflict."""
+    with hand(data, url) as writer:
+        writer.decide(number, decision)
+    out.print(f"Record {number}: {decision}.")
