@@ -235,7 +235,7 @@ class Windowed(Memory):
     def __post_init__(self) -> None:
         """Begin empty."""
         super().__post_init__()
-        self._young = Table(self.state.dtype)
+        self._young = self._new_table()
         self._frozen: Table | None = None
         self.frozen_until = 0  # the commit whose durability lets the frozen table be written out
         self._last_put = 0
@@ -324,8 +324,11 @@ class Windowed(Memory):
 
     def _freeze(self, until: int) -> None:
         with self._lock:
-            self._frozen, self._young = self._young, Table(self.state.dtype)
+            self._frozen, self._young = self._young, self._new_table()
             self.frozen_until = until
+
+    def _new_table(self) -> Table:
+        return Table(self.state.dtype, YOUNG_KEYS, YOUNG_KEYS)
 
     def _is_full(self, more_keys: int) -> bool:
         """It holds enough, or (a slow stream) stands on so many small runs that a start would be slow."""
