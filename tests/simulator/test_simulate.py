@@ -198,6 +198,16 @@ def test_the_stream_brings_the_lines_of_the_files(bad_day: Simulated) -> None:
     assert len(chunks) > 250
 
 
+def test_the_stream_can_begin_in_the_morning() -> None:
+    """A demonstration need not begin with the night; the clock of the replay begins with it."""
+    day = Settings(subscribers=200, hours=9)
+    chunks = list(stream(day, speed=3600, first_hour=7))
+    assert 0 < chunks[0].due_s <= 0.5
+    assert chunks[-1].due_s == 2
+    lines = [json.loads(line) for chunk in chunks for line in chunk.text.splitlines()]
+    assert min(line.get("session_start", line["start"]) for line in lines) >= "2026-11-02T06"
+
+
 def test_progress_is_told_every_hour(tmp_path: Path) -> None:
     """A progress bar can be drawn from what is told."""
     told: list[tuple[int, int, int]] = []

@@ -39,11 +39,12 @@ class Born:
     rows: pl.DataFrame
 
 
-def arrivals(world: World) -> Iterator[tuple[Born | None, Arrivals]]:
+def arrivals(world: World, first_hour: int = 0) -> Iterator[tuple[Born | None, Arrivals]]:
     """Hour by hour what is made and what arrives; last, what was still on its way."""
     hours = world.settings.hours
+    assert 0 <= first_hour < hours, "the first hour is one of the simulation's"
     on_the_way: list[pl.DataFrame] = []
-    for number in range(hours):
+    for number in range(first_hour, hours):
         hour = world.hour(number)
         born = Born(number, afflict(usage_of(world, hour), world.settings, number))
         here, later = _split(pl.concat([*on_the_way, born.rows]), hour.start_us + HOUR_US)

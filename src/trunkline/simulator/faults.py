@@ -38,7 +38,6 @@ class Fault(IntEnum):
 
 
 FAULT_NAMES = ("", "duplicate", "late", "corrupt", "conflict", "out_of_order")
-FAULT_COLUMNS = ("due_us", "fault", "copy", "damage")
 
 
 def afflict(rows: pl.DataFrame, settings: Settings, hour: int) -> pl.DataFrame:

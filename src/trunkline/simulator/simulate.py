@@ -69,18 +69,22 @@ class Chunk:
     text: bytes
 
 
-def stream(settings: Settings, speed: float = 1.0, world: World | None = None) -> Iterator[Chunk]:
+def stream(
+    settings: Settings, speed: float = 1.0, world: World | None = None, first_hour: int = 0
+) -> Iterator[Chunk]:
     """The same lines as `simulate` writes, cut into stretches of half a second of the replay.
 
     It never looks at a clock: whoever hands the chunks on waits until `due_s`. What is still on its way when the
-    last hour ends comes as the last chunk. Give the `world` to share it with `write_operator`.
+    last hour ends comes as the last chunk. Give the `world` to share it with `write_operator`, and a `first_hour`
+    to begin in the morning: what began before it is left out.
     """
     if speed <= 0:
         raise ValueError("speed must be above 0: how many simulated seconds pass in one")
     world = make_world(settings) if world is None else world
     step_us = max(1_000_000, int(CHUNK_WALL_S * speed * 1_000_000))
-    for _, arrived in arrivals(world):
-        yield from _cut(arrived, world.start_us, step_us, speed)
+    origin_us = world.hour(first_hour).start_us
+    for _, arrived in arrivals(world, first_hour):
+        yield from _cut(arrived, origin_us, step_us, speed)
 
 
 def _cut(arrived: Arrivals, origin_us: int, step_us: int, speed: float) -> Iterator[Chunk]:
