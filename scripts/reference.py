@@ -6,6 +6,7 @@ only lays them out. `make docs` writes the pages; tests/test_docs.py fails while
 
 import dataclasses
 import importlib
+import json
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -26,10 +27,12 @@ def pages() -> dict[str, str]:
         "reasons.md": ("src/trunkline/records", reasons_page),
         "records.md": ("src/trunkline/records", records_page),
         "flows.md": ("src/trunkline/topology.py", flows_page),
+        "api.md": ("src/trunkline/api", api_page),
     }
-    return {
+    written = {
         name: HEAD.format(source=source) + make().rstrip() + "\n" for name, (source, make) in makers.items()
     }
+    return written | {"openapi.json": json.dumps(openapi(), indent=2, ensure_ascii=False) + "\n"}
 
 
 # -- commands ---
@@ -161,11 +164,14 @@ def records_page() -> str:
         "unless the role may see them, and an erasure finds them by this list.",
         "",
     ]
-    for module in record_modules():
-        family = module.__name__.rpartition(".")[2]
-        for thing in vars(module).values():
-            if isinstance(thing, flow.Stream) and thing.name.startswith(f"{family}."):
-                lines += _stream(thing)
+    streams = {
+        thing.name: thing
+        for module in record_modules()
+        for thing in vars(module).values()
+        if isinstance(thing, flow.Stream)
+    }
+    for stream in streams.values():
+        lines += _stream(stream)
     return "\n".join(lines)
 
 
@@ -222,6 +228,35 @@ def _picture(flow: Any) -> list[str]:
 
 def _node(stream: str) -> str:
     return f"{stream.replace('.', '_')}[{stream}]"
+
+
+# -- the HTTP API ---
+
+
+def api_page() -> str:
+    """Every route with the role it asks for; the whole of it is in openapi.json."""
+    lines = [
+        "# HTTP API",
+        "",
+        "Each route and the lowest role that may call it: viewer < care < billing < admin. Bodies, parameters and",
+        "answers are described in [openapi.json](openapi.json) (OpenAPI 3), for API catalogues and code generators.",
+        "",
+    ]
+    rows = [
+        (f"`{method.upper()} {path}`", operation.get("x-role", ""), _cell(operation.get("summary", "")))
+        for path, operations in openapi()["paths"].items()
+        for method, operation in operations.items()
+    ]
+    return "\n".join(lines + _table(("route", "role", "what it does"), rows))
+
+
+def openapi() -> dict[str, Any]:
+    """The OpenAPI description that a running platform serves."""
+    app = importlib.import_module("trunkline.api.app")
+    document: dict[str, Any] = importlib.import_module("trunkline.api.describe").document(
+        app.ROUTERS, app.PUBLIC
+    )
+    return document
 
 
 # -- layout ---
