@@ -187,7 +187,7 @@ def for_each_mix(words: Words) -> None:
 
 
 @nb.njit(inline="always")
-def code_of(octet: np.uint8) -> int:
+def code_of(octet: int) -> int:
     """The four-bit code of a dialled symbol (see `kernel.dial`); 0 when it is none."""
     if 48 <= octet <= 57:
         return octet - 47
@@ -212,7 +212,7 @@ def dial(data: Octets, starts: Places, lengths: Places, words: Words, others: np
         fits = length <= 16
         if fits:
             for k in range(length):
-                code = code_of(data[starts[i] + k])
+                code = code_of(int(data[starts[i] + k]))
                 if code == 0:
                     fits = False
                     break

@@ -6,18 +6,18 @@ interface, a published and stable border (https://arrow.apache.org/docs/format/C
 memory handed over is given back by compiled code, which any thread may call without Python's lock.
 """
 
+# ruff: noqa: ANN001, ANN201, ANN202 -- the insides of numba's intrinsics have no types; their stubs stand above them
 from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba as nb
 import numpy as np
-from llvmlite import ir
-from numba.extending import intrinsic
 import numpy.typing as npt
 import polars as pl
+from numba.extending import intrinsic
 
 Octets = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int32]
@@ -104,44 +104,52 @@ def gather(data: Octets, starts: Places, lengths: Places, into: Octets) -> None:
 # -- octets eight at a time ----------------------------------------------------------------------------------
 
 
-@intrinsic
-def word_at(_typing: Any, _address: Any, _at: Any) -> Any:  # noqa: ANN401 -- numba's own shape of an intrinsic
-    """Eight octets behind an address as one little-endian word; the caller sees to it that they are there.
+if TYPE_CHECKING:
 
-    Taking an address and not the array keeps numba from counting references in the innermost loops, where
-    that took most of the time.
-    """
+    def word_at(address: int, at: int) -> np.uint64: ...
 
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
-        place = builder.add(arguments[0], arguments[1])
-        word = builder.load(builder.inttoptr(place, ir.IntType(64).as_pointer()))
-        word.align = 1
-        return word
+    def octet_at(address: int, at: int) -> int: ...
 
-    return nb.types.uint64(nb.types.uintp, nb.types.int64), generate
+    def lowest_octet(word: np.uint64) -> int: ...
 
+else:
 
-@intrinsic
-def octet_at(_typing: Any, _address: Any, _at: Any) -> Any:  # noqa: ANN401
-    """One octet behind an address."""
+    @intrinsic
+    def word_at(_typing, _address, _at):
+        """Eight octets behind an address as one little-endian word; the caller sees to it that they are there.
 
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
-        place = builder.add(arguments[0], arguments[1])
-        octet = builder.load(builder.inttoptr(place, ir.IntType(8).as_pointer()))
-        return builder.zext(octet, ir.IntType(64))
+        Taking an address and not the array keeps numba from counting references in the innermost loops,
+        where that took most of the time.
+        """
 
-    return nb.types.int64(nb.types.uintp, nb.types.int64), generate
+        def generate(context, builder, _signature, arguments):
+            place = builder.add(arguments[0], arguments[1])
+            word = builder.load(builder.inttoptr(place, context.get_value_type(nb.types.uint64).as_pointer()))
+            word.align = 1
+            return word
 
+        return nb.types.uint64(nb.types.uintp, nb.types.int64), generate
 
-@intrinsic
-def lowest_octet(_typing: Any, _word: Any) -> Any:  # noqa: ANN401
-    """Number of the first octet with a bit set in a word that is not 0."""
+    @intrinsic
+    def octet_at(_typing, _address, _at):
+        """One octet behind an address."""
 
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
-        zeros = builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-        return builder.lshr(zeros, ir.Constant(ir.IntType(64), 3))
+        def generate(context, builder, _signature, arguments):
+            place = builder.add(arguments[0], arguments[1])
+            octet = builder.load(builder.inttoptr(place, context.get_value_type(nb.types.uint8).as_pointer()))
+            return builder.zext(octet, context.get_value_type(nb.types.int64))
 
-    return nb.types.int64(nb.types.uint64), generate
+        return nb.types.int64(nb.types.uintp, nb.types.int64), generate
+
+    @intrinsic
+    def lowest_octet(_typing, _word):
+        """Number of the first octet with a bit set in a word that is not 0."""
+
+        def generate(context, builder, _signature, arguments):
+            zeros = builder.cttz(arguments[0], context.get_constant(nb.types.boolean, 1))
+            return builder.lshr(zeros, context.get_constant(nb.types.int64, 3))
+
+        return nb.types.int64(nb.types.uint64), generate
 
 
 # -- the border to Polars ---------------------------------------------------------------------------------
@@ -158,13 +166,13 @@ _WORDS = nb.types.CPointer(nb.types.uintp)
 _SCHEMA_RELEASE, _ARRAY_RELEASE, _ARRAY_PRIVATE = 7, 8, 9
 
 
-@nb.cfunc(nb.types.void(_WORDS))
-def _release_schema(schema):  # type: ignore[no-untyped-def]
+@nb.cfunc(nb.types.void(_WORDS))  # type: ignore[untyped-decorator]
+def _release_schema(schema: Any) -> None:  # noqa: ANN401 -- a pointer to words
     schema[_SCHEMA_RELEASE] = 0
 
 
-@nb.cfunc(nb.types.void(_WORDS))
-def _release_array(array):  # type: ignore[no-untyped-def]
+@nb.cfunc(nb.types.void(_WORDS))  # type: ignore[untyped-decorator]
+def _release_array(array: Any) -> None:  # noqa: ANN401
     _free(array[_ARRAY_PRIVATE])
     array[_ARRAY_RELEASE] = 0
 
@@ -183,7 +191,7 @@ class _Handover:
         self.address: int = _LIBC.malloc(size)
         if not self.address:
             raise MemoryError
-        memory = np.frombuffer((ctypes.c_uint8 * size).from_address(self.address), np.uint8)
+        memory = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self.address))
         addresses = memory[:head].view(np.uint64)
         addresses[0] = 0 if validity is None else self.address + head
         addresses[1] = self.address + head + valid
@@ -200,7 +208,15 @@ class _Handover:
         """The column as two capsules; the receiver takes over the memory."""
         nullable = 2
         self.schema = (ctypes.c_uint64 * 9)(
-            ctypes.addressof(self.format), ctypes.addressof(self.name), 0, nullable, 0, 0, 0, _release_schema.address, 0
+            ctypes.addressof(self.format),
+            ctypes.addressof(self.name),
+            0,
+            nullable,
+            0,
+            0,
+            0,
+            _release_schema.address,
+            0,
         )
         unknown = 2**64 - 1
         nulls = unknown if ctypes.c_uint64.from_address(self.address).value else 0

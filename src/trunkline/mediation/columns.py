@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -17,6 +19,7 @@ from trunkline.records.usage import REASONS, REJECTED
 Bools = npt.NDArray[np.bool_]
 Longs = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
+Read = Callable[[Rule, Texts, Longs, npt.NDArray[np.uint8]], None]
 
 RANKS = precedence(REASONS)
 FINE = 255
@@ -165,7 +168,13 @@ class Columns:
                 less, less_statuses = np.zeros_like(values), np.zeros_like(statuses)
                 field = self.field(rule.moment.minus)
                 convert.decimals(
-                    field.data, field.starts, field.lengths, rule.moment.minus_factor, convert.DOWN, less, less_statuses
+                    field.data,
+                    field.starts,
+                    field.lengths,
+                    rule.moment.minus_factor,
+                    convert.DOWN,
+                    less,
+                    less_statuses,
                 )
                 values -= less
                 statuses[(less_statuses == convert.WRONG) & (statuses == convert.THERE)] = convert.WRONG
@@ -228,11 +237,13 @@ class Columns:
 
     def safe(self, texts: Texts) -> Texts:
         """The texts without those of records that could not be read, which may hold anything."""
-        return Texts(texts.data, texts.starts, np.where(self.records.unreadable, 0, texts.lengths).astype(np.int32))
+        return Texts(
+            texts.data, texts.starts, np.where(self.records.unreadable, 0, texts.lengths).astype(np.int32)
+        )
 
     # -- what they are made of -----------------------------------------------------------------------------
 
-    def whole(self, target: str, reason: str, read) -> tuple[Longs, Bools]:  # type: ignore[no-untyped-def]
+    def whole(self, target: str, reason: str, read: Read) -> tuple[Longs, Bools]:
         """Values by the first rule that finds something, and which records have one; faults are marked."""
         values, there = self.nothing, self.never
         for rule in self.mapping.columns.get(target, ()):
@@ -242,7 +253,11 @@ class Columns:
                 statuses = np.zeros(self.records.count, np.uint8)
                 read(rule, texts, found, statuses)
                 if not statuses.any():  # the usual case: all records have it, and it is right
-                    values, there = (found, self.always) if there is self.never else (np.where(there, values, found), self.always)
+                    values, there = (
+                        (found, self.always)
+                        if there is self.never
+                        else (np.where(there, values, found), self.always)
+                    )
                     continue
                 wrong = statuses == convert.WRONG
                 found[wrong] = 0
@@ -254,7 +269,12 @@ class Columns:
             if rule.default is not None and there is not self.always:
                 one = Texts(*constant_text(rule.default, 1))
                 value, status = np.zeros(1, np.int64), np.zeros(1, np.uint8)
-                read(Rule(values=rule.values, factor=rule.factor, identity=True, moment=rule.moment), one, value, status)
+                read(
+                    Rule(values=rule.values, factor=rule.factor, identity=True, moment=rule.moment),
+                    one,
+                    value,
+                    status,
+                )
                 values = np.where(there, values, value[0])
                 there = self.always
         return values, there
@@ -296,7 +316,9 @@ class Columns:
                 for row in range(len(fields)):
                     convert.blank_out(records.data, starts[row], lengths[row], known, ends)
             into_starts, into_lengths = np.empty(records.count, np.int32), np.empty(records.count, np.int32)
-            convert.first_there(starts, lengths, np.arange(len(fields), dtype=np.int32), into_starts, into_lengths)
+            convert.first_there(
+                starts, lengths, np.arange(len(fields), dtype=np.int32), into_starts, into_lengths
+            )
             texts = Texts(records.data, into_starts, into_lengths)
         if rule.extract is not None:
             texts = of_series(to_series("", self.safe(texts)).str.extract(rule.extract, 1))
@@ -390,5 +412,3 @@ def printed(values: Longs) -> Texts:
     starts, lengths = np.empty(len(values), np.int32), np.empty(len(values), np.int32)
     convert.print_numbers(values, data, starts, lengths)
     return Texts(data, starts, lengths)
-
-

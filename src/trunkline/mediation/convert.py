@@ -27,10 +27,17 @@ _MOST_DECIMALS = 9
 
 @nb.njit(nogil=True, cache=True)
 def decimals(
-    data: Octets, starts: Places, lengths: Places, factor: int, rounding: int, values: Longs, statuses: Statuses
+    data: Octets,
+    starts: Places,
+    lengths: Places,
+    factor: int,
+    rounding: int,
+    values: Longs,
+    statuses: Statuses,
 ) -> None:
     """Decimal numbers times a whole factor; what is finer than one is rounded by name, or WRONG when EXACT."""
     base = data.ctypes.data
+    most = (_HIGHEST - factor) // factor
     for i in range(len(values)):
         values[i] = 0
         if lengths[i] <= 0:
@@ -57,11 +64,14 @@ def decimals(
                     rest = True
                 places += 1
                 at += 1
-        if digits == 0 or at < end or whole > (_HIGHEST - factor) // factor:
+        if digits == 0 or at < end or whole > most:
             statuses[i] = WRONG
             continue
-        value = whole * factor + part * factor // scale
-        left = part * factor % scale
+        value = whole * factor
+        left = 0
+        if part != 0:
+            value += part * factor // scale
+            left = part * factor % scale
         if left != 0 or rest:
             if rounding == EXACT:
                 statuses[i] = WRONG
@@ -73,9 +83,7 @@ def decimals(
 
 
 @nb.njit(nogil=True, cache=True)
-def julian_days(
-    data: Octets, starts: Places, lengths: Places, values: Longs, statuses: Statuses
-) -> None:
+def julian_days(data: Octets, starts: Places, lengths: Places, values: Longs, statuses: Statuses) -> None:
     """Julian days (SQLite's real dates) as microseconds since 1970; eight decimals are 0.9 ms."""
     epoch_half_days = 4881175
     base = data.ctypes.data
@@ -100,7 +108,9 @@ def julian_days(
         if at < end or digits == 0:
             statuses[i] = WRONG
             continue
-        values[i] = (2 * days - epoch_half_days) * 43_200_000_000 + (part * 86_400_000_000 + scale // 2) // scale
+        values[i] = (2 * days - epoch_half_days) * 43_200_000_000 + (
+            part * 86_400_000_000 + scale // 2
+        ) // scale
         statuses[i] = THERE
 
 
@@ -147,7 +157,12 @@ def _instant(year: int, month: int, day: int, hour: int, minute: int, second: in
 
 @nb.njit(nogil=True, cache=True)
 def iso_times(
-    data: Octets, starts: Places, lengths: Places, values: Longs, statuses: Statuses, local: npt.NDArray[np.bool_]
+    data: Octets,
+    starts: Places,
+    lengths: Places,
+    values: Longs,
+    statuses: Statuses,
+    local: npt.NDArray[np.bool_],
 ) -> int:
     """ISO 8601 dates and times; `local` marks those without a zone. Returns how many they are."""
     locals_count = 0
@@ -160,7 +175,13 @@ def iso_times(
             continue
         statuses[i] = WRONG
         at, end = starts[i], starts[i] + length
-        if length < 19 or octet_at(base, at + 4) != 45 or octet_at(base, at + 7) != 45 or octet_at(base, at + 13) != 58 or octet_at(base, at + 16) != 58:
+        if (
+            length < 19
+            or octet_at(base, at + 4) != 45
+            or octet_at(base, at + 7) != 45
+            or octet_at(base, at + 13) != 58
+            or octet_at(base, at + 16) != 58
+        ):
             continue
         if octet_at(base, at + 10) != 84 and octet_at(base, at + 10) != 116 and octet_at(base, at + 10) != 32:
             continue
@@ -403,12 +424,18 @@ def numbers(
             at += len(national)
             global_form = True
             for k in range(len(country)):
-                word = word << np.uint64(4) | np.uint64(code_of(country[k]))
+                word = word << np.uint64(4) | np.uint64(code_of(int(country[k])))
             symbols = len(country)
         while at < end:
             code = code_of(octet_at(base, at))
             if code == 0:
-                if plus and (octet_at(base, at) == 45 or octet_at(base, at) == 46 or octet_at(base, at) == 40 or octet_at(base, at) == 41 or octet_at(base, at) == 32):
+                if plus and (
+                    octet_at(base, at) == 45
+                    or octet_at(base, at) == 46
+                    or octet_at(base, at) == 40
+                    or octet_at(base, at) == 41
+                    or octet_at(base, at) == 32
+                ):
                     at += 1
                     continue
                 good = False

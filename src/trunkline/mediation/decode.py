@@ -8,6 +8,7 @@ the written order why it cannot be charged.
 from __future__ import annotations
 
 from collections.abc import Mapping as Dict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from trunkline.mediation.mapping import Mapping
 from trunkline.mediation.records import Records, find_records
 from trunkline.records.usage import DAYS_REMEMBERED, DECODED, REJECTED, Kind, Report
 
+
 def _native(dtype: pl.DataType) -> type[np.generic] | None:
     """The numpy type of a column of whole numbers."""
     return getattr(np, str(dtype).lower(), None) if dtype.is_integer() else None
@@ -36,6 +38,12 @@ def _native(dtype: pl.DataType) -> type[np.generic] | None:
 SCHEMA = DECODED.record.schema
 NO_USAGE, NO_REJECTS = DECODED.record.empty(), REJECTED.record.empty()
 NATIVE = {name: _native(dtype) for name, dtype in SCHEMA.items()}
+WORKED_OUT = {  # what a template may name, and where it is found
+    "kind": "kind", "report": "report", "direction": "direction", "start": "start_us", "duration": "duration_ms",
+    "session_start": "session_start_us", "octets_up": "octets_up", "octets_down": "octets_down",
+    "events": "events", "amount": "amount_micros", "visited_plmn": "visited_plmn", "slice": "slice",
+    "five_qi": "five_qi",
+}  # fmt: skip
 DAY_US = 86_400_000_000
 EARLIEST_US = 0  # 1970: no record of any use is older, and a missing date often reads so
 
@@ -78,75 +86,64 @@ def _decode_records(records: Records, mapping: Mapping) -> tuple[pl.DataFrame, p
     marks = Marks(records.count)
     columns = Columns(records, mapping, marks)
     _judge_form(records, mapping, columns, marks)
+    whole = _whole_numbers(records, columns, marks)
+    columns.worked_out = {short: whole[name] for short, name in WORKED_OUT.items()}
 
+    record_id, source = columns.texts("record_id"), columns.sources()
+    marks.note(record_id.lengths <= 0, "missing_id", "record_id")
+    identity, check = identities(source, record_id)
+    outside = whole["report"] == Report.NONE
+    session = columns.texts("session")
+    marks.note(~outside & (session.lengths <= 0), "missing_id", "session")
+    session = Texts(session.data, session.starts, np.where(outside, 0, session.lengths).astype(np.int32))
+    texts = {
+        "currency": columns.texts("currency"), "cell": columns.texts("cell"),
+        "service": columns.texts("service"), "session": session, "cause": columns.texts("cause"),
+    }  # fmt: skip
+
+    session_start_us = _where(whole["session_start_us"], outside)
+    whole["session_start_us"] = np.where(outside, 0, whole["session_start_us"])
+    values = {
+        "file": records.file, "line": records.line, "offset": records.offset, "length": records.length,
+        "source": source, "record_id": record_id, "identity": identity, "check": check,
+        "payload": _payload(records.count, whole, texts), **whole, **texts, "session_start_us": session_start_us,
+        "session_key": columns.nothing if outside.all() else session_keys(source, session),
+    }  # fmt: skip
+    frame = _frame(values, records.count)
+    if not marks.any():
+        return frame, NO_REJECTS
+    return frame.filter(marks.good()), marks.rejected(frame, records.notes)
+
+
+def _whole_numbers(records: Records, columns: Columns, marks: Marks) -> dict[str, npt.NDArray[Any]]:
+    """All columns that are whole numbers, judged; outside sessions the session's beginning means nothing."""
     kind, report = columns.words("kind", "unknown_kind"), columns.words("report", "unknown_kind")
     direction = columns.words("direction", "unknown_kind")
     marks.note(kind == 0, "unknown_kind", "kind")
     subscriber, has_subscriber = columns.number("subscriber")
     marks.note(~has_subscriber, "missing_subscriber", "subscriber")
-    calling, called = columns.number("calling")[0], columns.number("called")[0]
 
-    in_session = report != Report.NONE
     duration_ms, has_duration = columns.quantity("duration")
     start_us, has_start = columns.time("start")
     session_start_us, has_session_start = columns.time("session_start")
     _judge_times(records, marks, start_us, has_start)
     session_start_us = _session_starts(
-        marks, in_session, report, start_us, session_start_us, has_session_start, duration_ms, has_duration
+        marks, report, start_us, session_start_us, has_session_start, duration_ms, has_duration
     )
 
     up, has_up = columns.quantity("octets_up")
     down, has_down = columns.quantity("octets_down")
     events, has_events = columns.quantity("events")
-    events = _judge_quantities(marks, kind, report, has_duration, has_up | has_down, events, has_events)
     amount, has_amount = columns.quantity("amount", "bad_amount")
     marks.note((kind == Kind.CONTENT) & ~has_amount, "bad_amount", "amount")
-
-    plmn, slices, five_qi = columns.plmn(), columns.slices(), columns.quantity("five_qi", highest=255)[0]
-
-    # Templates may name any column above.
-    columns.worked_out = {
-        "kind": kind, "report": report, "direction": direction, "start": start_us, "duration": duration_ms,
-        "session_start": session_start_us, "octets_up": up, "octets_down": down, "events": events,
-        "amount": amount, "visited_plmn": plmn, "slice": slices, "five_qi": five_qi,
+    return {
+        "kind": kind, "direction": direction, "report": report, "subscriber": subscriber,
+        "calling": columns.number("calling")[0], "called": columns.number("called")[0], "start_us": start_us,
+        "duration_ms": duration_ms, "octets_up": up, "octets_down": down,
+        "events": _judge_quantities(marks, kind, report, has_duration, has_up | has_down, events, has_events),
+        "amount_micros": amount, "visited_plmn": columns.plmn(), "slice": columns.slices(),
+        "five_qi": columns.quantity("five_qi", highest=255)[0], "session_start_us": session_start_us,
     }  # fmt: skip
-    record_id = columns.texts("record_id")
-    marks.note(record_id.lengths <= 0, "missing_id", "record_id")
-    source = columns.sources()
-    session = columns.texts("session")
-    marks.note(in_session & (session.lengths <= 0), "missing_id", "session")
-    if not in_session.any():
-        session = Texts(session.data, session.starts, np.zeros_like(session.lengths))
-    elif not in_session.all():
-        session = Texts(session.data, session.starts, np.where(in_session, session.lengths, 0).astype(np.int32))
-
-    identity, check = identities(source, record_id)
-    whole = {
-        "kind": kind, "direction": direction, "report": report, "subscriber": subscriber, "calling": calling,
-        "called": called, "start_us": start_us, "duration_ms": duration_ms, "octets_up": up,
-        "octets_down": down, "events": events, "amount_micros": amount, "visited_plmn": plmn, "slice": slices,
-        "five_qi": five_qi, "session_start_us": np.where(in_session, session_start_us, 0),
-    }  # fmt: skip
-    texts = {
-        "currency": columns.texts("currency"), "cell": columns.texts("cell"),
-        "service": columns.texts("service"), "session": session, "cause": columns.texts("cause"),
-    }  # fmt: skip
-    payload = _payload(records.count, whole, texts)
-
-    outside = np.zeros(records.count, np.bool_) if in_session.all() else ~in_session
-    frame = _frame(
-        {
-            "file": records.file, "line": records.line, "offset": records.offset, "length": records.length,
-            "source": source, "record_id": record_id, "identity": identity, "check": check, "payload": payload,
-            **whole, **texts, "session_start_us": _where(session_start_us, outside),
-            "session_key": columns.nothing if outside.all() else session_keys(source, session),
-        },
-        records.count,
-    )  # fmt: skip
-    if not marks.any():
-        return frame, NO_REJECTS
-    good = marks.good()
-    return frame.filter(good), marks.rejected(frame, records.notes)
 
 
 def _frame(columns: Dict[str, object], count: int) -> pl.DataFrame:
@@ -195,7 +192,6 @@ def _judge_times(records: Records, marks: Marks, start_us: convert.Longs, has_st
 
 def _session_starts(
     marks: Marks,
-    in_session: Bools,
     report: convert.Longs,
     start_us: convert.Longs,
     session_start_us: convert.Longs,
@@ -204,6 +200,7 @@ def _session_starts(
     has_duration: Bools,
 ) -> convert.Longs:
     """When each session began: as written, or the time of its start report, or report time less duration."""
+    in_session = report != Report.NONE
     if not in_session.any():
         return session_start_us
     first = ~has_session_start & (report == Report.START)
@@ -231,7 +228,9 @@ def _judge_quantities(
     return np.where(one & ~has_events, 1, events)
 
 
-def _payload(count: int, whole: dict[str, convert.Longs], texts: dict[str, Texts]) -> npt.NDArray[np.uint64]:
+def _payload(
+    count: int, whole: dict[str, npt.NDArray[Any]], texts: dict[str, Texts]
+) -> npt.NDArray[np.uint64]:
     """Digest of what each record says, without its name and place."""
     payload = np.zeros(count, np.uint64)
     for number, (name, values) in enumerate(whole.items()):

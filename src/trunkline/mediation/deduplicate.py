@@ -103,7 +103,7 @@ def fill(keys: Words, slots: npt.NDArray[np.int32]) -> None:
         room >>= 1
         shift -= np.uint64(1)
     for at in range(len(keys)):
-        slot = np.int64(keys[at] >> shift)
+        slot: int = np.int64(keys[at] >> shift)  # type: ignore[assignment]
         while slots[slot] >= 0:
             slot = slot + 1 if slot + 1 < len(slots) else 0
         slots[slot] = at
@@ -117,7 +117,7 @@ def place(key: np.uint64, keys: Words, slots: npt.NDArray[np.int32]) -> int:
     while room > 1:
         room >>= 1
         shift -= np.uint64(1)
-    slot = np.int64(key >> shift)
+    slot: int = np.int64(key >> shift)  # type: ignore[assignment]
     while slots[slot] >= 0:
         if keys[slots[slot]] == key:
             return int(slots[slot])
@@ -163,7 +163,12 @@ def _judge(
 
 
 def _added(
-    seen: Grouped, first_row: Longs, next_row: Longs, check: Words, payload: Words, days: npt.NDArray[np.int32]
+    seen: Grouped,
+    first_row: Longs,
+    next_row: Longs,
+    check: Words,
+    payload: Words,
+    days: npt.NDArray[np.int32],
 ) -> Grouped:
     """The groups of the keys that got a record, old rows first."""
     changed = np.flatnonzero(first_row >= 0)
@@ -188,8 +193,14 @@ def _regrouped(
     """The same where keys held rows before, or where two identities share their first half."""
     offsets = np.zeros(len(changed) + 1, np.int64)
     take_old = np.empty(len(seen.rows), np.int64)
-    put_old, take_new, put_new = np.empty_like(take_old), np.empty(len(check), np.int64), np.empty(len(check), np.int64)
-    old, new = _lay_out(seen.offsets, changed, first_row, next_row, offsets, take_old, put_old, take_new, put_new)
+    put_old, take_new, put_new = (
+        np.empty_like(take_old),
+        np.empty(len(check), np.int64),
+        np.empty(len(check), np.int64),
+    )
+    old, new = _lay_out(
+        seen.offsets, changed, first_row, next_row, offsets, take_old, put_old, take_new, put_new
+    )
     rows = np.empty(int(offsets[-1]), SEEN.dtype)
     rows[put_old[:old]] = seen.rows[take_old[:old]]
     take = take_new[:new]

@@ -7,7 +7,8 @@ business. `docs/reference/mappings.md` tells people what may stand in it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping as Dict, Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -261,7 +262,9 @@ class _Reader:
         }
         kind = section.get("kind")
         if kind not in allowed:
-            self.problem(self.line(tree, "format"), f"format.kind is one of {', '.join(allowed)}, not {kind!r}")
+            self.problem(
+                self.line(tree, "format"), f"format.kind is one of {', '.join(allowed)}, not {kind!r}"
+            )
             return Format("ndjson")
         self.known_only(section, allowed[kind], f"format {kind}")
         columns = self.texts(section, "columns")
@@ -316,7 +319,8 @@ class _Reader:
         for target, spec in section.items():
             if target not in TARGETS:
                 self.problem(
-                    self.line(section, target), f"columns: no such column {target!r}; there are {', '.join(TARGETS)}"
+                    self.line(section, target),
+                    f"columns: no such column {target!r}; there are {', '.join(TARGETS)}",
                 )
                 continue
             line = self.line(section, target)
@@ -357,7 +361,9 @@ class _Reader:
         """A constant or a default of a closed vocabulary must be in it."""
         for fixed in (rule.constant, rule.default):
             if fixed is not None and target in VOCABULARIES and fixed not in VOCABULARIES[target]:
-                self.problem(line, f"columns.{target}: {fixed!r} is none of {', '.join(VOCABULARIES[target])}")
+                self.problem(
+                    line, f"columns.{target}: {fixed!r} is none of {', '.join(VOCABULARIES[target])}"
+                )
 
     def units(self, target: str, spec: Any) -> dict[str, int]:  # noqa: ANN401
         """Factor, divisor and rounding of a quantity."""
@@ -365,16 +371,22 @@ class _Reader:
         if target in TIMES:
             return {}
         if rounding not in ROUNDINGS:
-            self.problem(self.line(spec, "round"), f"round is one of {', '.join(ROUNDINGS)}, not {rounding!r}")
+            self.problem(
+                self.line(spec, "round"), f"round is one of {', '.join(ROUNDINGS)}, not {rounding!r}"
+            )
         found = {"rounding": ROUNDINGS.get(rounding, 0)}
         unit = self.text(spec, "unit", "")
         if target in DURATIONS and "from" in spec:
             if unit not in DURATION_UNITS:
-                self.problem(self.line(spec, "unit"), f"columns.{target} needs a unit: {', '.join(DURATION_UNITS)}")
+                self.problem(
+                    self.line(spec, "unit"), f"columns.{target} needs a unit: {', '.join(DURATION_UNITS)}"
+                )
             found["factor"], found["divisor"] = DURATION_UNITS.get(unit, (1, 1))
         elif target in VOLUMES:
             if unit and unit not in VOLUME_UNITS:
-                self.problem(self.line(spec, "unit"), f"unit is one of {', '.join(VOLUME_UNITS)}, not {unit!r}")
+                self.problem(
+                    self.line(spec, "unit"), f"unit is one of {', '.join(VOLUME_UNITS)}, not {unit!r}"
+                )
             found["factor"] = VOLUME_UNITS.get(unit, 1)
         elif target == "amount":
             found["factor"] = 1_000_000
@@ -403,7 +415,11 @@ class _Reader:
         minus = spec.get("minus")
         minus_field, factor = None, 0
         if minus is not None:
-            if not isinstance(minus, dict) or self.text(minus, "unit", "") not in DURATION_UNITS or "from" not in minus:
+            if (
+                not isinstance(minus, dict)
+                or self.text(minus, "unit", "") not in DURATION_UNITS
+                or "from" not in minus
+            ):
                 self.problem(self.line(spec, "minus"), "minus is {from: field, unit: s}")
             else:
                 minus_field = self.field(minus, "from", minus["from"])
@@ -423,7 +439,7 @@ class _Reader:
         for name, offset in self.section(spec, "zone_names").items():
             match = re.fullmatch(r"([+-])(\d\d):(\d\d)", str(offset))
             if match is None:
-                self.problem(self.line(spec, "zone_names"), f"zone_names: {offset!r} is not like \"+01:00\"")
+                self.problem(self.line(spec, "zone_names"), f'zone_names: {offset!r} is not like "+01:00"')
                 continue
             minutes = int(match[2]) * 60 + int(match[3])
             names[str(name)] = (minutes if match[1] == "+" else -minutes) * 60_000_000
@@ -454,7 +470,9 @@ class _Reader:
             elif piece.startswith("{="):
                 column = piece[2:-1]
                 if column not in TARGETS or column in TEXTS or column in NUMBERS:
-                    self.problem(self.line(spec, "template"), f"template: {{={column}}} is no column of whole numbers")
+                    self.problem(
+                        self.line(spec, "template"), f"template: {{={column}}} is no column of whole numbers"
+                    )
                 parts.append(Part(column=column))
             else:
                 parts.append(Part(field=self.field(spec, "template", piece[1:-1])))
@@ -477,7 +495,9 @@ class _Reader:
     def conditions(self, tree: Any, key: str) -> tuple[Condition, ...]:  # noqa: ANN401
         """Fields, each with the values that make the condition true."""
         section = self.section(tree, key)
-        return tuple(Condition(self.field(section, name, name), self.texts(section, name)) for name in section)
+        return tuple(
+            Condition(self.field(section, name, name), self.texts(section, name)) for name in section
+        )
 
     def plmn(self, tree: Any, code: str) -> int:  # noqa: ANN401
         """A network code such as 26201."""

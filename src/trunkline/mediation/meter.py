@@ -60,7 +60,10 @@ def _meter_reports(batch: pl.DataFrame, sessions: Grouped) -> tuple[Longs, Longs
     wanted = np.unique(keys)
     units, starts = np.empty(len(batch), np.int64), np.empty(len(batch), np.int64)
     old = sessions.rows
-    columns = {name: np.concatenate([old[name], np.zeros(len(batch), old.dtype[name])]) for name in old.dtype.names or ()}
+    columns = {
+        name: np.concatenate([old[name], np.zeros(len(batch), old.dtype[name])])
+        for name in old.dtype.names or ()
+    }
     head, following = np.full(len(wanted), -1, np.int64), np.full(len(old) + len(batch), -1, np.int64)
     _chain(sessions.keys, sessions.offsets, wanted, head, following)
     used = _add_up(

@@ -16,18 +16,17 @@ import io
 import json
 from typing import NoReturn
 
-
 LONGEST_OCTETS = 1 << 20
 
 Fields = list[str | None]
 Paths = tuple[tuple[str, ...], ...]
 
 
-class Unreadable(ValueError):  # noqa: N818 -- it names the reason, not a fault of ours
+class Unreadable(ValueError):
     """The octets are not a record of the format; never offer them again unchanged."""
 
 
-class NoMark(ValueError):  # noqa: N818 -- likewise
+class NoMark(ValueError):
     """The line does not hold the mapping's mark, so it is another kind of line of the same log."""
 
 
@@ -86,7 +85,9 @@ def _check(text: str) -> None:
         raise Unreadable("holds half a surrogate pair") from error
 
 
-def read_row(record: bytes, columns: tuple[int, ...], delimiter: str, quote: str, fewest: int, count: int) -> Fields:
+def read_row(
+    record: bytes, columns: tuple[int, ...], delimiter: str, quote: str, fewest: int, count: int
+) -> Fields:
     """The wanted fields of a delimited row; `columns[i]` is the wanted field in column i, or -1."""
     text = text_of(record)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quote, strict=True)
@@ -156,7 +157,11 @@ def _unquoted(value: str, number: int) -> str:
         elif at + 1 < len(raw) and raw[at + 1] in simple:
             octets.append(simple[raw[at + 1]])
             at += 2
-        elif raw[at + 1 : at + 4].isdigit() and len(raw[at + 1 : at + 4]) == 3 and max(raw[at + 1 : at + 4]) < ord("8"):
+        elif (
+            raw[at + 1 : at + 4].isdigit()
+            and len(raw[at + 1 : at + 4]) == 3
+            and max(raw[at + 1 : at + 4]) < ord("8")
+        ):
             octets.append(int(raw[at + 1 : at + 4], 8) & 0xFF)
             at += 4
         else:

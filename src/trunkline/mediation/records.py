@@ -68,7 +68,7 @@ def find_records(blocks: pl.DataFrame, mapping: Mapping) -> Records:
         starts=starts,
         lengths=lengths,
         file=blocks["file"].cast(pl.Int32).to_numpy()[block],
-        line=blocks["line"].cast(pl.Int64).to_numpy()[block] + lines,
+        line=np.asarray(blocks["line"].cast(pl.Int64).to_numpy()[block] + lines, np.int64),
         offset=(blocks["offset"].cast(pl.Int64).to_numpy() - at)[block] + places[0::2],
         length=length,
         block=block,
@@ -129,7 +129,9 @@ def _header(
     if not form.header:
         return None, False
     if blocks["line"][0] == 1:
-        return data[begins[0] : ends[0]].tobytes().removeprefix(BYTE_ORDER_MARK).lstrip().split(b"\n")[0], True
+        return data[begins[0] : ends[0]].tobytes().removeprefix(BYTE_ORDER_MARK).lstrip().split(b"\n")[
+            0
+        ], True
     if "header" in blocks.columns and blocks["header"][0] is not None:
         return bytes(blocks["header"][0]).removeprefix(BYTE_ORDER_MARK).strip().split(b"\n")[0], False
     return None, False

@@ -20,7 +20,17 @@ Statuses = npt.NDArray[np.uint8]
 
 PLAIN, ODD, NO_MARK = 0, 1, 2
 
-_NEWLINE, _RETURN, _TAB, _SPACE, _QUOTE, _BACKSLASH, _COMMA, _COLON, _EQUALS = 10, 13, 9, 32, 34, 92, 44, 58, 61
+_NEWLINE, _RETURN, _TAB, _SPACE, _QUOTE, _BACKSLASH, _COMMA, _COLON, _EQUALS = (
+    10,
+    13,
+    9,
+    32,
+    34,
+    92,
+    44,
+    58,
+    61,
+)
 _OPEN, _CLOSE, _MINUS, _POINT, _ZERO, _NINE = 123, 125, 45, 46, 48, 57
 
 DEEPEST = 8
@@ -64,7 +74,8 @@ class Keys:
             [[int.from_bytes(p[at : at + 8], "little") for at in (0, 8)] for p in patterns], np.uint64
         )
         self.masks = np.array(
-            [[int.from_bytes(b"\xff" * len(p[at : at + 8]), "little") for at in (0, 8)] for p in patterns], np.uint64
+            [[int.from_bytes(b"\xff" * len(p[at : at + 8]), "little") for at in (0, 8)] for p in patterns],
+            np.uint64,
         )
         self.slots = np.full(_slots(len(entries)), -1, np.int32)
         for entry, name in enumerate(names):
@@ -88,7 +99,8 @@ def key_hash(data: Octets, start: int, end: int, within: int) -> int:
     word = np.uint64(14695981039346656037) + np.uint64(within)
     for at in range(start, end):
         word = (word ^ np.uint64(data[at])) * np.uint64(1099511628211)
-    return np.int64((word ^ (word >> np.uint64(29))) & np.uint64(0x7FFFFFFF))
+    slot: int = np.int64((word ^ (word >> np.uint64(29))) & np.uint64(0x7FFFFFFF))  # type: ignore[assignment]
+    return slot
 
 
 @nb.njit(nogil=True, cache=True)
@@ -164,9 +176,7 @@ def _blank(data: Octets, start: int, end: int) -> bool:
 
 
 @nb.njit(nogil=True, cache=True)
-def split_quoted(
-    data: Octets, begin: int, end: int, quote: int, places: Places, lines: Places
-) -> int:
+def split_quoted(data: Octets, begin: int, end: int, quote: int, places: Places, lines: Places) -> int:
     """Records of a table whose quoted fields may hold line breaks."""
     count = 0
     line = 0
@@ -300,7 +310,7 @@ def scan_objects(
     stack = np.zeros(DEEPEST, np.int32)
     likely = np.zeros((len(targets) + 1, 2), np.int32)
     for record in range(len(statuses)):
-        begin, end = np.int64(places[2 * record]), np.int64(places[2 * record + 1])
+        begin, end = int(places[2 * record]), int(places[2 * record + 1])
         statuses[record] = ODD
         if len(mark) > 0:
             begin = find_mark(data, begin, end, mark)
@@ -325,13 +335,13 @@ def scan_objects(
         while at < end and octet_at(base, at) == _QUOTE:
             # A key.
             at += 1
-            entry = np.int64(likely[last, 0])
+            entry = int(likely[last, 0])
             known = _is_key(
                 base, at, within, objects[entry], sizes[entry], masks[entry, 0], patterns[entry, 0],
                 masks[entry, 1], patterns[entry, 1],
             )  # fmt: skip
             if not known:
-                entry = np.int64(likely[last, 1])
+                entry = int(likely[last, 1])
                 known = _is_key(
                     base, at, within, objects[entry], sizes[entry], masks[entry, 0], patterns[entry, 0],
                     masks[entry, 1], patterns[entry, 1],
@@ -359,7 +369,7 @@ def scan_objects(
             last = len(targets)
             if entry >= 0:
                 last = entry
-                target = np.int64(targets[entry])
+                target = int(targets[entry])
                 if target >= 0:
                     if lengths[target, record] != MISSING:
                         break
@@ -409,7 +419,7 @@ def scan_objects(
             at = _skip(base, at, end)
             while at < end and depth > 0 and octet_at(base, at) == _CLOSE:
                 depth -= 1
-                within = np.int64(stack[depth])
+                within = int(stack[depth])
                 at = _skip(base, at + 1, end)
             if at >= end:
                 break
@@ -672,7 +682,12 @@ def scan_blocks(
             at += 1
             if not indented:
                 continue
-            if equals < start + 1 or data[equals - 1] != _SPACE or equals + 1 >= stop or data[equals + 1] != _SPACE:
+            if (
+                equals < start + 1
+                or data[equals - 1] != _SPACE
+                or equals + 1 >= stop
+                or data[equals + 1] != _SPACE
+            ):
                 status = ODD
                 continue
             entry = look_up(data, start, equals - 1, 0, octets, key_starts, key_ends, objects, slots)

@@ -32,10 +32,16 @@ def shipped() -> dict[str, Mapping]:
 def capture(name: str) -> bytes:
     """A capture, unpacked."""
     path = SOURCES / name
-    return path.read_bytes() if path.exists() else gzip.decompress(path.with_name(path.name + ".gz").read_bytes())
+    return (
+        path.read_bytes()
+        if path.exists()
+        else gzip.decompress(path.with_name(path.name + ".gz").read_bytes())
+    )
 
 
-def blocks(mapping: str, *pieces: bytes, received_us: int | None = NOW_US, newest_us: int | None = None) -> pl.DataFrame:
+def blocks(
+    mapping: str, *pieces: bytes, received_us: int | None = NOW_US, newest_us: int | None = None
+) -> pl.DataFrame:
     """Blocks of one file, as an engine would cut them."""
     rows = []
     offset, line = 0, 1
@@ -86,7 +92,10 @@ class Mediation:
 
     def metered(self, usage: pl.DataFrame) -> pl.DataFrame:
         """Meter one batch of unique usage."""
-        outcome = meter(usage, given(self.sessions, usage["session_key"].filter(usage["session_key"] != 0), SESSIONS.dtype))
+        outcome = meter(
+            usage,
+            given(self.sessions, usage["session_key"].filter(usage["session_key"] != 0), SESSIONS.dtype),
+        )
         keep(self.sessions, outcome.state)
         return outcome.rows[0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import polars as pl
 import pytest
@@ -13,18 +14,28 @@ from trunkline.mediation.decode import decode
 from trunkline.records.usage import DECODED, REASONS, REJECTED, Direction, Kind, Report
 
 CALL = {
-    "id": "d0-000001", "type": "voice", "subscriber": "447700900001", "direction": "originating",
-    "calling": "447700900001", "called": "493012345678", "start": "2026-11-21T08:15:30.250Z", "duration_ms": 61000,
-    "cell": "C0012", "cause": "normal",
-}  # fmt: skip
+    "id": "d0-000001",
+    "type": "voice",
+    "subscriber": "447700900001",
+    "direction": "originating",
+    "calling": "447700900001",
+    "called": "493012345678",
+    "start": "2026-11-21T08:15:30.250Z",
+    "duration_ms": 61000,
+    "cell": "C0012",
+    "cause": "normal",
+}
 
 
 def one(**changes: object) -> bytes:
     """The call as a line, with some fields changed; None leaves a field out."""
-    return json.dumps({key: value for key, value in (CALL | changes).items() if value is not None}).encode() + b"\n"
+    return (
+        json.dumps({key: value for key, value in (CALL | changes).items() if value is not None}).encode()
+        + b"\n"
+    )
 
 
-def usage_of(line: bytes) -> dict[str, object]:
+def usage_of(line: bytes) -> dict[str, Any]:
     usage, rejected = read("trunkline", line)
     assert rejected["detail"].to_list() == []
     return usage.row(0, named=True)
@@ -37,6 +48,7 @@ def reason_of(line: bytes, **clocks: int | None) -> str:
 
 
 def test_a_call() -> None:
+    """Every column of a plain call."""
     row = usage_of(one())
     assert row["kind"] == Kind.VOICE
     assert row["direction"] == Direction.ORIGINATING
@@ -45,16 +57,30 @@ def test_a_call() -> None:
     assert to_text(row["called"]) == "493012345678"
     assert row["start_us"] == 1_795_248_930_250_000
     assert row["duration_ms"] == 61_000
-    assert (row["source"], row["record_id"], row["cell"], row["cause"]) == ("trunkline", "d0-000001", "C0012", "normal")
+    assert (row["source"], row["record_id"], row["cell"], row["cause"]) == (
+        "trunkline",
+        "d0-000001",
+        "C0012",
+        "normal",
+    )
     assert row["session"] is None
     assert row["session_start_us"] is None
     assert row["session_key"] == 0
 
 
 def test_data_in_a_slice_abroad() -> None:
+    """Volumes, slice, 5QI, network and service of a data record."""
     row = usage_of(
-        one(type="data", duration_ms=None, octets_up=10, octets_down=5_000_000_000, snssai="1-00000a", five_qi=9,
-            visited_plmn="26201", service="internet")  # fmt: skip
+        one(
+            type="data",
+            duration_ms=None,
+            octets_up=10,
+            octets_down=5_000_000_000,
+            snssai="1-00000a",
+            five_qi=9,
+            visited_plmn="26201",
+            service="internet",
+        )
     )
     assert row["kind"] == Kind.DATA
     assert (row["octets_up"], row["octets_down"]) == (10, 5_000_000_000)
@@ -64,37 +90,57 @@ def test_data_in_a_slice_abroad() -> None:
     assert row["service"] == "internet"
 
 
-@pytest.mark.parametrize(("written", "number"), [("1", 1 << 24), ("01000001", 1 << 24 | 1), ("128-FFFFFF", 128 << 24 | 0xFFFFFF)])
+@pytest.mark.parametrize(
+    ("written", "number"), [("1", 1 << 24), ("01000001", 1 << 24 | 1), ("128-FFFFFF", 128 << 24 | 0xFFFFFF)]
+)
 def test_slices(written: str, number: int) -> None:
+    """The three ways of writing an S-NSSAI."""
     assert usage_of(one(snssai=written))["slice"] == number
 
 
 def test_content_brings_its_price() -> None:
+    """A purchase's price becomes micro-units."""
     row = usage_of(one(type="content", amount="1.99", currency="EUR", duration_ms=None))
     assert (row["amount_micros"], row["currency"], row["events"]) == (1_990_000, "EUR", 1)
 
 
 def test_events_count_one_unless_said() -> None:
+    """A message is one event; a call is none."""
     assert usage_of(one(type="sms", duration_ms=None))["events"] == 1
     assert usage_of(one(type="iot", duration_ms=None, events=7))["events"] == 7
     assert usage_of(one())["events"] == 0
 
 
 def test_numbers_and_text_are_read_alike() -> None:
-    assert usage_of(one(duration_ms="61000", subscriber=447700900001))["payload"] == usage_of(one())["payload"]
+    """A number may be written as a JSON number or as text."""
+    assert (
+        usage_of(one(duration_ms="61000", subscriber=447700900001))["payload"] == usage_of(one())["payload"]
+    )
 
 
-@pytest.mark.parametrize("written", ["+447700900001", "00447700900001", "447700900001", "sip:+447700900001@x.example;user=phone", "tel:+44-7700-900001"])  # fmt: skip
+@pytest.mark.parametrize(
+    "written",
+    [
+        "+447700900001",
+        "00447700900001",
+        "447700900001",
+        "sip:+447700900001@x.example;user=phone",
+        "tel:+44-7700-900001",
+    ],
+)
 def test_forms_of_a_number(written: str) -> None:
+    """Every written form of one number is the same subscriber."""
     assert to_text(usage_of(one(subscriber=written))["subscriber"]) == "447700900001"
 
 
 @pytest.mark.parametrize("written", ["112", "*100#", "999"])
 def test_short_numbers_stay(written: str) -> None:
+    """Emergency and service numbers are not taken for anything else."""
     assert to_text(usage_of(one(called=written))["called"]) == written
 
 
 def test_a_sender_may_be_a_name() -> None:
+    """An alphanumeric sender is kept as a digest."""
     assert usage_of(one(calling="InfoSMS"))["calling"] == to_key("InfoSMS")
 
 
@@ -108,15 +154,25 @@ def test_a_sender_may_be_a_name() -> None:
     ],
 )
 def test_times(written: str, start_us: int) -> None:
+    """Separators, fractions and offsets of ISO 8601."""
     assert usage_of(one(start=written))["start_us"] == start_us
 
 
 def test_a_start_may_be_a_whole_number() -> None:
+    """Microseconds say the same as text."""
     assert usage_of(one(start=None, start_us=1_795_248_930_250_000))["payload"] == usage_of(one())["payload"]
 
 
 def test_session_reports() -> None:
-    report = one(type="data", duration_ms=None, octets_up=1, session="s-1", report="interim", session_start="2026-11-21T08:00:00Z")
+    """A report keeps its session, its beginning and its kind."""
+    report = one(
+        type="data",
+        duration_ms=None,
+        octets_up=1,
+        session="s-1",
+        report="interim",
+        session_start="2026-11-21T08:00:00Z",
+    )
     row = usage_of(report)
     assert row["report"] == Report.INTERIM
     assert row["session"] == "s-1"
@@ -125,11 +181,14 @@ def test_session_reports() -> None:
 
 
 def test_a_session_start_is_worked_out_where_it_can_be() -> None:
+    """From a start report or from the duration; never from nothing."""
     first = usage_of(one(type="data", duration_ms=None, session="s-1", report="start"))
     assert first["session_start_us"] == first["start_us"]
     later = usage_of(one(type="data", octets_up=1, session="s-1", report="interim"))
     assert later["session_start_us"] == later["start_us"] - 61_000_000
-    assert reason_of(one(type="data", duration_ms=None, octets_up=1, session="s-1", report="stop")) == "bad_time"
+    assert (
+        reason_of(one(type="data", duration_ms=None, octets_up=1, session="s-1", report="stop")) == "bad_time"
+    )
 
 
 @pytest.mark.parametrize(
@@ -168,20 +227,29 @@ def test_a_session_start_is_worked_out_where_it_can_be() -> None:
     ],
 )
 def test_reasons(changes: dict[str, object], reason: str) -> None:
+    """Each fault has its reason."""
     assert reason_of(one(**changes)) == reason
 
 
 def test_what_is_older_than_the_memory_is_not_taken() -> None:
+    """Beyond the window of remembered identities a copy could not be told."""
     line = one()
     assert reason_of(line, newest_us=NOW_US + 40 * 86_400_000_000) == "too_old"
     assert len(read("trunkline", line, received_us=None, newest_us=NOW_US)[0]) == 1
 
 
 def test_the_first_reason_in_the_written_order_wins() -> None:
+    """Of several faults the one that stands first is told."""
     order = [reason.name for reason in REASONS]
     faults: list[tuple[str, object]] = [
-        ("amount", "x"), ("duration_ms", "x"), ("start", "x"), ("type", "x"), ("called", "x"), ("subscriber", ""), ("id", ""),
-    ]  # fmt: skip
+        ("amount", "x"),
+        ("duration_ms", "x"),
+        ("start", "x"),
+        ("type", "x"),
+        ("called", "x"),
+        ("subscriber", ""),
+        ("id", ""),
+    ]
     changes: dict[str, object] = {}
     ranks = []
     for field, value in faults:
@@ -209,6 +277,7 @@ def test_the_first_reason_in_the_written_order_wins() -> None:
     ],
 )
 def test_a_bad_line_never_harms_its_neighbours(line: bytes, detail: str) -> None:
+    """Whatever is in a line, the lines around it are read, and its place is kept."""
     data = one(id="a") + line + b"\r\n\r\n  \n" + one(id="b")
     usage, rejected = read("trunkline", data)
     assert usage["record_id"].to_list() == ["a", "b"]
@@ -220,18 +289,23 @@ def test_a_bad_line_never_harms_its_neighbours(line: bytes, detail: str) -> None
 
 
 def test_of_two_equal_names_the_last_counts() -> None:
+    """As in other JSON readers; null counts, too."""
     line = one()[:-2] + b',"duration_ms":5,"cell":null,"cause":"\\u0041"}\n'
     row = usage_of(line)
     assert (row["duration_ms"], row["cell"], row["cause"]) == (5, None, "A")
 
 
 def test_unknown_and_nested_fields_are_left_alone() -> None:
-    row = usage_of(b' { "extra" : {"a":[1,{"b":null}]} ,' + one(cell="Zürich")[1:-2] + b', "more" : [1, 2e5] } ')
+    """Fields that nobody asked for may hold anything."""
+    row = usage_of(
+        b' { "extra" : {"a":[1,{"b":null}]} ,' + one(cell="Zürich")[1:-2] + b', "more" : [1, 2e5] } '
+    )
     assert row["duration_ms"] == 61000
     assert row["cell"] == "Zürich"
 
 
 def test_places_are_those_of_the_file() -> None:
+    """Offset, length and line find the record in its file again, wherever blocks are cut."""
     first, second = one(id="a") + b"\n" + one(id="b"), one(id="c")
     usage, _ = read("trunkline", first, second)
     data = first + second
@@ -242,22 +316,33 @@ def test_places_are_those_of_the_file() -> None:
 
 
 def test_blocks_of_several_mappings_keep_their_order() -> None:
+    """Rows come out in the order of arrival."""
     event = {"specversion": "1.0", "id": "e1", "source": "/pgw", "type": "usage", "data": CALL}
     mixed = pl.concat(
-        [blocks("trunkline", one(id="a")), blocks("cloudevents", json.dumps(event).encode()), blocks("trunkline", one(id="b"))]
+        [
+            blocks("trunkline", one(id="a")),
+            blocks("cloudevents", json.dumps(event).encode()),
+            blocks("trunkline", one(id="b")),
+        ]
     )
     usage, rejected = decode(mixed, shipped()).rows
     assert rejected["detail"].to_list() == []
-    assert usage.select("source", "record_id").rows() == [("trunkline", "a"), ("/pgw", "e1"), ("trunkline", "b")]
+    assert usage.select("source", "record_id").rows() == [
+        ("trunkline", "a"),
+        ("/pgw", "e1"),
+        ("trunkline", "b"),
+    ]
     assert usage["payload"].n_unique() == 1, "the same use under three names"
 
 
 def test_the_engine_may_name_the_source_and_the_record_knows_better() -> None:
+    """The record's own source wins over the engine's."""
     named = blocks("trunkline", one() + one(source="mine")).with_columns(source=pl.lit("theirs"))
     assert decode(named, shipped()).rows[0]["source"].to_list() == ["theirs", "mine"]
 
 
 def test_nothing_gives_empty_frames() -> None:
+    """No records are two empty frames with the right columns."""
     for data in (b"", b"\n", b" \r\n\n"):
         usage, rejected = read("trunkline", data)
         assert usage.schema == DECODED.record.schema
@@ -269,7 +354,11 @@ HEADING = b"cause,id,type,subscriber,called,start,duration_ms\n"
 
 
 def test_a_table_with_a_heading_in_any_order() -> None:
-    rows = [b'normal,a,voice,+447700900001,112,2026-11-21T08:15:30Z,5\n', b'"say ""hi"", all",b,voice,447700900001,112,2026-11-21T08:15:30Z,5\r\n']  # fmt: skip
+    """The heading names the columns, also for blocks that do not hold it."""
+    rows = [
+        b"normal,a,voice,+447700900001,112,2026-11-21T08:15:30Z,5\n",
+        b'"say ""hi"", all",b,voice,447700900001,112,2026-11-21T08:15:30Z,5\r\n',
+    ]
     whole, none = read("trunkline_csv", b"\xef\xbb\xbf" + HEADING + rows[0] + rows[1])
     assert len(none) == 0
     assert whole["cause"].to_list() == ["normal", 'say "hi", all']
@@ -279,16 +368,26 @@ def test_a_table_with_a_heading_in_any_order() -> None:
 
 
 def test_a_broken_row_of_a_table_harms_nobody() -> None:
+    """An open quote or a missing column stays within its line."""
     good = b"normal,%s,voice,447700900001,112,2026-11-21T08:15:30Z,5\n"
     data = HEADING + good % b"a" + b'"open,b,voice\n' + b"too,few\n" + good % b"c" + b"x," + good % b"d"
     usage, rejected = read("trunkline_csv", data)
     assert usage["record_id"].to_list() == ["a", "c"]
-    assert rejected.select("line", "reason").rows() == [(3, "unreadable"), (4, "unreadable"), (6, "unreadable")]
+    assert rejected.select("line", "reason").rows() == [
+        (3, "unreadable"),
+        (4, "unreadable"),
+        (6, "unreadable"),
+    ]
 
 
 def test_asterisk() -> None:
-    answered = b'"","447700900001","0303","ctx","""Ann"" <447700900001>","SIP/1-01","SIP/2-02","Dial","SIP/2,30","2026-11-21 08:15:28","2026-11-21 08:15:30","2026-11-21 08:16:31",63,61,"ANSWERED","DOCUMENTATION","1795248928.7",""\n'  # fmt: skip
-    busy = answered.replace(b'"2026-11-21 08:15:30"', b"").replace(b"63,61", b"3,3").replace(b"ANSWERED", b"BUSY")
+    """Billed seconds from the answer on; nothing when nobody answered."""
+    answered = b'"","447700900001","0303","ctx","""Ann"" <447700900001>","SIP/1-01","SIP/2-02","Dial","SIP/2,30","2026-11-21 08:15:28","2026-11-21 08:15:30","2026-11-21 08:16:31",63,61,"ANSWERED","DOCUMENTATION","1795248928.7",""\n'  # noqa: E501 -- as it is written
+    busy = (
+        answered.replace(b'"2026-11-21 08:15:30"', b"")
+        .replace(b"63,61", b"3,3")
+        .replace(b"ANSWERED", b"BUSY")
+    )
     usage, rejected = read("asterisk_csv", answered + busy)
     assert rejected["detail"].to_list() == []
     assert usage["duration_ms"].to_list() == [61_000, 0]
@@ -297,7 +396,8 @@ def test_asterisk() -> None:
 
 
 def test_freeswitch() -> None:
-    line = b'"Ann","447700900001","0049301234567","default","2026-11-21 08:15:28","2026-11-21 08:15:30","2026-11-21 08:16:31","63","61","NORMAL_CLEARING","a-uuid","","","PCMA","PCMA"\n'  # fmt: skip
+    """The template that FreeSWITCH comes with."""
+    line = b'"Ann","447700900001","0049301234567","default","2026-11-21 08:15:28","2026-11-21 08:15:30","2026-11-21 08:16:31","63","61","NORMAL_CLEARING","a-uuid","","","PCMA","PCMA"\n'  # noqa: E501 -- as it is written
     usage, rejected = read("freeswitch_csv", line)
     assert rejected["detail"].to_list() == []
     row = usage.row(0, named=True)

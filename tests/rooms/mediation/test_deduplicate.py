@@ -42,6 +42,7 @@ def expected(records: list[tuple[int, int, int]]) -> tuple[list[int], list[int],
 
 @given(RECORDS, st.integers(1, 40))
 def test_as_a_dictionary_does_it_wherever_batches_end(records: list[tuple[int, int, int]], size: int) -> None:
+    """Verdicts are those of a dictionary, for any borders of batches."""
     mediation = Mediation()
     found: tuple[list[int], list[int], list[int]] = ([], [], [])
     batch = usage(records)
@@ -54,11 +55,13 @@ def test_as_a_dictionary_does_it_wherever_batches_end(records: list[tuple[int, i
 
 @given(RECORDS)
 def test_everything_comes_out_once(records: list[tuple[int, int, int]]) -> None:
+    """Rows in are rows out."""
     outcome = Mediation().unique(usage(records))
     assert sum(len(rows) for rows in outcome.rows) == len(records)
 
 
 def test_only_changed_keys_are_returned_with_their_day() -> None:
+    """State comes back for keys that got a record, and only those."""
     mediation = Mediation()
     first = mediation.unique(usage([(1, 1, 1), (2, 1, 1)])).state
     assert first is not None
@@ -71,10 +74,12 @@ def test_only_changed_keys_are_returned_with_their_day() -> None:
 
 
 def test_an_engine_may_leave_out_keys_it_holds_nothing_of() -> None:
+    """Keys without rows need not be given."""
     outcome = deduplicate(usage([(3, 1, 1), (3, 1, 1)]), Grouped.empty(SEEN.dtype))
     assert [len(rows) for rows in outcome.rows] == [1, 1, 0]
 
 
 def test_a_conflict_says_so() -> None:
+    """What is held says why."""
     held = Mediation().unique(usage([(1, 1, 1), (1, 1, 2)])).rows[2]
     assert held["reason"].to_list() == ["conflict"]

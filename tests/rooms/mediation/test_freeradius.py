@@ -25,7 +25,9 @@ def packets(data: bytes) -> list[Packet]:
 
 def session_of(packet: Packet) -> tuple[str, int]:
     happened = datetime.strptime(packet["Event-Timestamp"], "%b %d %Y %H:%M:%S UTC").replace(tzinfo=UTC)
-    return packet["Acct-Unique-Session-Id"], int(happened.timestamp()) - int(packet.get("Acct-Session-Time", 0))
+    return packet["Acct-Unique-Session-Id"], int(happened.timestamp()) - int(
+        packet.get("Acct-Session-Time", 0)
+    )
 
 
 def octets_of(packet: Packet, way: str) -> int:
@@ -58,6 +60,7 @@ def detail() -> pl.DataFrame:
 
 
 def test_every_session_is_charged_its_highest_counters(detail: pl.DataFrame) -> None:
+    """The sum of metered units is the highest cumulative counter of each session."""
     outcome = Mediation().unique(detail)
     assert [len(frame) for frame in outcome.rows] == [3108, 100, 0]
     assert charged(Mediation().run(detail)) == highest(capture("freeradius/detail"))
@@ -65,17 +68,20 @@ def test_every_session_is_charged_its_highest_counters(detail: pl.DataFrame) -> 
 
 @pytest.mark.parametrize("size", [1, 17, 1000])
 def test_batch_borders_change_nothing(detail: pl.DataFrame, size: int) -> None:
+    """Any cut into batches gives the same rows."""
     mediation, whole = Mediation(), Mediation()
     pieces = [mediation.run(detail[at : at + size]) for at in range(0, len(detail), size)]
     assert pl.concat(pieces).equals(whole.run(detail))
 
 
 def test_arrival_in_any_order_adds_up_to_the_same(detail: pl.DataFrame) -> None:
+    """Shuffled packets meter the same totals."""
     shuffled = detail.sample(fraction=1.0, shuffle=True, seed=5)
     assert charged(Mediation().run(shuffled)) == highest(capture("freeradius/detail"))
 
 
 def test_the_file_of_the_crash_gives_what_one_without_it_gives() -> None:
+    """Records written twice because an answer was lost change nothing."""
     data = capture("freeradius/detail-crash")
     once: dict[str, str] = {}
     for record in data.decode().strip().split("\n\n"):
@@ -92,6 +98,7 @@ def test_the_file_of_the_crash_gives_what_one_without_it_gives() -> None:
 
 
 def test_the_json_log_tells_the_same(detail: pl.DataFrame) -> None:
+    """The JSON of linelog and the detail file are the same usage, but for the network that only one tells."""
     usage, rejected = read("freeradius_json", capture("freeradius/acct.jsonl"))
     assert len(rejected) == 0
     # Two writers of one server do not keep quite the same order.
@@ -103,6 +110,7 @@ def test_the_json_log_tells_the_same(detail: pl.DataFrame) -> None:
 
 
 def test_roaming_is_told_by_the_visited_network(detail: pl.DataFrame) -> None:
+    """The visited network is kept, and the home network becomes 0."""
     told = [
         int(packet["3GPP-SGSN-MCC-MNC"])
         for packet in packets(capture("freeradius/detail"))
@@ -112,6 +120,7 @@ def test_roaming_is_told_by_the_visited_network(detail: pl.DataFrame) -> None:
 
 
 def test_a_record_that_was_cut_short_is_not_guessed() -> None:
+    """A block without its last line is set aside, and the next one is read."""
     data = capture("freeradius/detail")
     first, second = data.split(b"\n\n")[:2]
     cut = first[: first.index(b"\tTimestamp")]

@@ -46,11 +46,13 @@ def murmur(data: bytes, h1: int, h2: int) -> tuple[int, int]:
 
 
 def test_published_value() -> None:
+    """The digest is the published one, by a value that its users know."""
     assert digest_of("hello", (0, 0)) == (0xCBD8A7B341BD9B02, 0x5B1E906A48AE1D19)
 
 
 def test_seed_is_fixed_for_ever() -> None:
-    assert SEED == int.from_bytes(b"trunklin", "big")
+    """A changed seed would make every stored identity strange."""
+    assert int.from_bytes(b"trunklin", "big") == SEED
     assert digest_of("d0-000001", digest_of("trunkline")) == IDENTITY_OF_THE_FIRST_RECORD
 
 
@@ -59,6 +61,7 @@ IDENTITY_OF_THE_FIRST_RECORD = murmur(b"d0-000001", *murmur(b"trunkline", SEED, 
 
 @given(st.lists(st.tuples(st.text(max_size=40), st.text(max_size=40)), max_size=8))
 def test_identities_equal_the_plain_twin(names: list[tuple[str, str]]) -> None:
+    """Compiled and plain digests agree for any text."""
     source = pl.Series([source for source, _ in names], dtype=pl.String)
     record_id = pl.Series([record for _, record in names], dtype=pl.String)
     first, second = identities(source, record_id)
@@ -69,13 +72,17 @@ def test_identities_equal_the_plain_twin(names: list[tuple[str, str]]) -> None:
         assert (int(alone[0][0]), int(alone[1][0])) == expected[at]
 
 
-@given(st.lists(st.one_of(st.none(), st.text("0123456789*#AB", max_size=17), st.text(max_size=20)), max_size=8))
+@given(
+    st.lists(st.one_of(st.none(), st.text("0123456789*#AB", max_size=17), st.text(max_size=20)), max_size=8)
+)
 def test_dial_words_equal_the_plain_ones(numbers: list[str | None]) -> None:
+    """Compiled and plain dial words agree for any text."""
     words = dial_words(pl.Series(numbers, dtype=pl.String))
     assert words.tolist() == [to_key(number or "") for number in numbers]
 
 
 def test_sessions_have_keys_and_the_rest_has_none() -> None:
+    """The key is 0 exactly where there is no session."""
     keys = session_keys("pgw", of_series(pl.Series(["s1", None, "", "s2", "s1"])))
     assert keys[1] == keys[2] == 0
     assert keys[0] == keys[4] != keys[3]

@@ -31,6 +31,7 @@ def lines() -> dict[str, dict[str, str]]:
 
 
 def test_durations_agree_with_the_callers_own_clock(log: pl.DataFrame) -> None:
+    """Each call lasts what SIPp measured, within 5 ms, and an unanswered one lasts nothing."""
     measured = {}
     for row in csv.reader(io.StringIO(capture("kamailio/caller.csv").decode())):
         answered = row[5] != ""
@@ -46,6 +47,7 @@ def test_durations_agree_with_the_callers_own_clock(log: pl.DataFrame) -> None:
 def test_the_asserted_identity_pays_for_a_withheld_number(
     log: pl.DataFrame, lines: dict[str, dict[str, str]]
 ) -> None:
+    """Whoever the network asserts pays, and stands in for a caller who withheld the number."""
     withheld = 0
     for call, subscriber, calling in log.select("record_id", "subscriber", "calling").iter_rows():
         line = lines[call]
@@ -57,7 +59,10 @@ def test_the_asserted_identity_pays_for_a_withheld_number(
     assert withheld == 111
 
 
-def test_every_way_of_dialling_becomes_international(log: pl.DataFrame, lines: dict[str, dict[str, str]]) -> None:
+def test_every_way_of_dialling_becomes_international(
+    log: pl.DataFrame, lines: dict[str, dict[str, str]]
+) -> None:
+    """`+`, `00` and the national `0` all end as E.164 digits."""
     forms = {"+": 0, "00": 0, "0": 0}
     for call, called in log.select("record_id", "called").iter_rows():
         dialled = lines[call]["callee"]
@@ -69,12 +74,14 @@ def test_every_way_of_dialling_becomes_international(log: pl.DataFrame, lines: d
 
 
 def test_times_are_those_of_the_answer(log: pl.DataFrame, lines: dict[str, dict[str, str]]) -> None:
+    """Milliseconds of the log's Unix seconds are kept exactly."""
     for call, start_us in log.select("record_id", "start_us").iter_rows():
         seconds, millis = lines[call]["start_time"].split(".")
         assert start_us == int(seconds) * 1_000_000 + int(millis) * 1000
 
 
 def test_json_lines_are_the_same_records(log: pl.DataFrame) -> None:
+    """The two logs of one proxy give the same identities and payloads, so nobody pays twice."""
     usage, rejected = read("kamailio_json", capture("kamailio/cdr_json.log"))
     assert len(rejected) == 0
     same = usage.join(log, on=["identity", "check", "payload"], how="inner")
@@ -85,6 +92,7 @@ def test_json_lines_are_the_same_records(log: pl.DataFrame) -> None:
 
 
 def test_the_table_agrees_but_for_the_milliseconds_of_its_clock(log: pl.DataFrame) -> None:
+    """Julian days give back the whole second, and all else is equal."""
     usage, rejected = read("kamailio_db_csv", capture("kamailio/acc_cdrs.csv"))
     assert len(rejected) == 0
     both = usage.join(log, on=["identity", "check"], how="inner")
@@ -95,6 +103,7 @@ def test_the_table_agrees_but_for_the_milliseconds_of_its_clock(log: pl.DataFram
 
 
 def test_other_lines_of_the_same_log_are_not_usage() -> None:
+    """A line without the mark is set aside as another kind of line, a cut one as unreadable."""
     line = capture("kamailio/cdr.log").splitlines(keepends=True)[0]
     cut = line[: line.index(b"; setup_time")] + b"\n"
     usage, rejected = read("kamailio_log", b"Nov 22 vm sshd[1]: hello\n" + line + cut)
@@ -103,6 +112,7 @@ def test_other_lines_of_the_same_log_are_not_usage() -> None:
 
 
 def test_a_reason_phrase_cannot_pretend_to_be_another_field() -> None:
+    """What the far end writes into one field does not become another."""
     line = capture("kamailio/cdr.log").splitlines(keepends=True)[0]
     evil = line.replace(b"Service Unavailable", b"Busy; duration=0.001")
     usage, rejected = read("kamailio_log", evil + line)

@@ -30,6 +30,7 @@ columns:
 
 
 def test_every_mistake_at_once() -> None:
+    """Each mistake is told with its line, in the order of lines."""
     with pytest.raises(MappingError) as caught:
         parse_mapping("bad", BAD)
     lines = [problem.line for problem in caught.value.problems]
@@ -43,11 +44,13 @@ def test_every_mistake_at_once() -> None:
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "a: *nothing", "format: ndjson\ncolumns: {}\n"])
 def test_what_is_no_mapping(text: str) -> None:
+    """Text that is no mapping is refused, not half understood."""
     with pytest.raises(MappingError):
         parse_mapping("none", text)
 
 
 def test_shipped_mappings_say_what_they_read() -> None:
+    """Every shipped mapping compiles and has its sentence."""
     assert set(shipped()) == set(SHIPPED)
     assert all(mapping.text.endswith(".") for mapping in shipped().values())
 
@@ -63,10 +66,12 @@ def test_shipped_mappings_say_what_they_read() -> None:
     ],
 )
 def test_where_whole_records_end(mapping: str, data: bytes, whole: int) -> None:
+    """The engine learns how much of its buffer is whole records."""
     assert shipped()[mapping].record_end(data) == whole
 
 
 def test_quoted_line_breaks_hold_a_record_together() -> None:
+    """A line break inside quotes ends no record where the mapping says so."""
     mapping = parse_mapping(
         "t",
         "format: {kind: csv, columns: [i, s, t], multiline: true}\n"
