@@ -21,10 +21,19 @@ from tests.api.small_catalogue import CATALOGUE, MAIN, MINUTES, PAYG
 from trunkline import ports
 from trunkline.kernel import dial
 from trunkline.kernel.grouped import Rows
-from trunkline.records.charging import ACCOUNT_ROW, ALERTS, CHARGED, ENTRIES, NEVER_S, Cause, RowKind, Unit
+from trunkline.records.charging import (
+    ACCOUNT_ROW,
+    ALERTS,
+    CHARGED,
+    ENTRIES,
+    MOVEMENTS,
+    NEVER_S,
+    Cause,
+    RowKind,
+    Unit,
+)
 from trunkline.records.usage import Direction, Kind
 
-DAY_US = 86_400_000_000
 LOW_MICROS = 1_000_000
 
 REJECT_SCHEMA = {
@@ -35,10 +44,7 @@ HELD_SCHEMA = {
     "number": pl.Int64, "file": pl.Int32, "path": pl.String, "line": pl.Int64, "source": pl.String,
     "record_id": pl.String, "reason": pl.String, "raw": pl.Binary,
 }  # fmt: skip
-MOVEMENT_SCHEMA = {
-    "seq": pl.Int64, "movement_id": pl.String, "cause": pl.UInt8, "subscriber": pl.UInt64, "time_us": pl.Int64,
-    "balance": pl.String, "amount": pl.Int64, "valid_until_s": pl.Int32, "status": pl.String, "reason": pl.String,
-}  # fmt: skip
+MOVEMENT_SCHEMA = {**MOVEMENTS.record.schema, "status": pl.String, "reason": pl.String}
 AUDIT_SCHEMA = {
     "time_us": pl.Int64, "actor": pl.String, "role": pl.String, "action": pl.String, "subscriber": pl.UInt64,
     "detail": pl.String,
@@ -91,7 +97,7 @@ class MemoryStore:
             return self._take(*given, **named)
         return self._read_usage(*given, **named)
 
-    def _take(self, mapping: str, lines: bytes) -> ports.Receipt:
+    def _take(self, mapping: str, lines: bytes, source: str | None = None) -> ports.Receipt:  # noqa: ARG002 - the port's
         if self.busy:
             raise ports.Busy(3)
         if mapping != "trunkline":
@@ -219,8 +225,14 @@ class MemoryStore:
     def status(self) -> dict[str, Any]:
         """What a page shows."""
         with self.lock:
-            newest = max((row["start_us"] for row in self.charged), default=None)
-            return {"newest_event_us": newest, "files": 1, "usage_rows": len(self.charged)}
+            return {
+                "commits": self.lines_taken,
+                "committed_us": self.now_us(),
+                "newest_us": max((row["start_us"] for row in self.charged), default=0),
+                "rejected_open": len(self.rejected),
+                "held_open": len(self.waiting),
+                "alerts": len(self.told),
+            }
 
     def movements(self, subscriber: int | None, limit: int, offset: int = 0) -> pl.DataFrame:
         """Newest first."""

@@ -75,7 +75,7 @@ def create_app(
 
     `app.state.desk.access.issue_code(name, role)` makes a sign-in code; `sign_in.sign_in_link` a whole link.
     """
-    metrics = Metrics(reader)
+    metrics = Metrics(reader, now_us)
     desk = Desk(
         reader=reader,
         intake=intake_port,
@@ -122,6 +122,7 @@ def _assert_guarded(routes: Sequence[Any]) -> None:
 @asynccontextmanager
 async def _life(app: FastAPI) -> AsyncIterator[None]:
     """Sampling and notifying go on while the application runs."""
+    app.state.notices.open()
     tasks = [
         asyncio.create_task(app.state.live.run()),
         asyncio.create_task(app.state.notices.run(app.state.desk.reader)),

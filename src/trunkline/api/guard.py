@@ -63,12 +63,12 @@ class Guard:
         await answer(_BAD_HOST)(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began_s, status = time.perf_counter(), 500
+        began_s, status, begun = time.perf_counter(), 500, False
 
         async def send_on(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                begun, status = True, message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
@@ -77,11 +77,16 @@ class Guard:
 
         try:
             await self.app(scope, receive, send_on)
+        except Exception:
+            log.exception("a request failed", extra={"route": _route(scope)})
+            if begun:
+                raise
+            await answer(_OUR_MISTAKE)(scope, receive, send_on)
         finally:
             self._write_down(scope, status, time.perf_counter() - began_s)
 
     def _write_down(self, scope: Scope, status: int, took_s: float) -> None:
-        route = getattr(scope.get("route"), "path", "") or "(none)"
+        route = _route(scope)
         method = scope["method"] if scope["method"] in _METHODS else "(other)"
         self.metrics.requests.labels(method, route, str(status)).inc()
         self.metrics.seconds.labels(route).observe(took_s)
@@ -100,7 +105,15 @@ class Guard:
         )
 
 
+_OUR_MISTAKE = Problem(
+    500, "our_mistake", "This is our mistake, not yours; the log holds the details. Trying again may help."
+)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _route(scope: Scope) -> str:
+    """The pattern of the address, which holds nobody's number."""
+    return getattr(scope.get("route"), "path", "") or "(none)"
 
 
 def host_name(header: str) -> str:

@@ -94,7 +94,7 @@ class Live:
             accounting=accounting,
             status=status,
             usage=usage,
-            alerts=self._newest_alerts(),
+            alerts=self._newest_alerts(int(status.get("alerts", 0))),
         )
 
     def _rates(self, accounting: tuple[ports.Accounting, ...], now_us: int) -> tuple[float, float]:
@@ -109,8 +109,10 @@ class Live:
         )
         return records / took_s, money / took_s
 
-    def _newest_alerts(self) -> pl.DataFrame:
+    def _newest_alerts(self, told: int) -> pl.DataFrame:
+        """The last alerts; of those told before we began, only the last are read."""
         if self._alerts is None:
+            self._last_alert = max(0, told - ALERTS_KEPT)
             self._alerts = ALERTS.record.empty().with_columns(number=pl.lit(None, dtype=pl.Int64))
         found = self.reader.alerts(self._last_alert, ALERTS_A_TURN)
         if len(found):

@@ -6,12 +6,12 @@ the page cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from trunkline import ports
@@ -107,9 +107,10 @@ METRICS = (
 class _Platform(Collector):
     """Reads the platform's accounting at the moment of asking."""
 
-    def __init__(self, reader: ports.Reader) -> None:
+    def __init__(self, reader: ports.Reader, now_us: Callable[[], int]) -> None:
         """Remember whom to ask."""
         self.reader = reader
+        self.now_us = now_us
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is known until somebody asks."""
@@ -120,18 +121,21 @@ class _Platform(Collector):
         received = CounterMetricFamily(RECEIVED.name, RECEIVED.text, labels=RECEIVED.labels)
         records = CounterMetricFamily(RECORDS.name, RECORDS.text, labels=RECORDS.labels)
         charged = CounterMetricFamily(CHARGED.name, CHARGED.text, labels=CHARGED.labels)
+        newest_us = int(self.reader.status().get("newest_us", 0))
+        age = GaugeMetricFamily(DATA_AGE.name, DATA_AGE.text)
+        age.add_metric([], (self.now_us() - newest_us) / 1e6 if newest_us else -1)
         for row in self.reader.accounting():
             received.add_metric([row.source], row.received)
             for outcome in ("rated", "duplicate", "rejected", "held"):
                 records.add_metric([row.source, outcome], getattr(row, outcome))
             charged.add_metric([row.source], row.charged_micros / MICROS)
-        return [received, records, charged]
+        return [received, records, charged, age]
 
 
 class Metrics:
     """The registry of one application; several may live in one process without meeting."""
 
-    def __init__(self, reader: ports.Reader) -> None:
+    def __init__(self, reader: ports.Reader, now_us: Callable[[], int]) -> None:
         """Make every metric of `METRICS` once."""
         self.registry = CollectorRegistry(auto_describe=False)
         self.requests = Counter(REQUESTS.name, REQUESTS.text, REQUESTS.labels, registry=self.registry)
@@ -141,9 +145,7 @@ class Metrics:
         self.sockets = Gauge(SOCKETS.name, SOCKETS.text, SOCKETS.labels, registry=self.registry)
         self.notices = Counter(NOTICES.name, NOTICES.text, NOTICES.labels, registry=self.registry)
         self.waiting = Gauge(WAITING.name, WAITING.text, registry=self.registry)
-        self.age_s = Gauge(DATA_AGE.name, DATA_AGE.text, registry=self.registry)
-        self.age_s.set(-1)
-        self.registry.register(_Platform(reader))
+        self.registry.register(_Platform(reader, now_us))
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

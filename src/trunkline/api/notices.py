@@ -75,9 +75,17 @@ class Notices:
         self.networks = [ipaddress.ip_network(each) for each in options.notify_networks]
         self.metrics = metrics
         self.now_us = now_us
-        self._store = sqlite3.connect(options.notices_path or ":memory:", check_same_thread=False)
-        self._store.executescript(_TABLES)
+        self._path = options.notices_path or ":memory:"
         self._lock = threading.Lock()
+        self._open = False
+        self.open()
+
+    def open(self) -> None:
+        """Open the file, unless it is open."""
+        if not self._open:
+            self._store = sqlite3.connect(self._path, check_same_thread=False)
+            self._store.executescript(_TABLES)
+            self._open = True
 
     def register(self, api: str, callback: str, query: str, types: tuple[str, ...]) -> Subscription:
         """Remember an address, after checking where it leads."""
@@ -172,7 +180,9 @@ class Notices:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._store.close()
+        with self._lock:
+            self._store.close()
+            self._open = False
 
     def _due(self) -> list[_Notice]:
         with self._lock:

@@ -65,7 +65,6 @@ async function enter() {
   show(document.getElementById("nav"), VIEWS.filter((view) => session.may(view[2])).map(([name, title]) =>
     h("a", { href: `#/${name}`, "data-view": name }, title, h("span", { class: "badge", id: `badge-${name}`, hidden: true }))));
   start();
-  countWork();
   return true;
 }
 
@@ -85,24 +84,17 @@ async function signOut() {
 }
 
 // How much work waits for people, beside the names of the views.
-async function countWork() {
-  if (!session.name) return;
-  try {
-    const [reasons, held] = await Promise.all([get("/api/v1/rejects/reasons"), get("/api/v1/held?limit=100")]);
-    badge("rejects", reasons.items.reduce((sum, each) => sum + each.count, 0), !reasons.complete);
-    badge("conflicts", held.items.length, held.more);
-  } catch {
-    // The views themselves say what is wrong.
-  }
+function countWork(status) {
+  badge("rejects", status.rejected_open || 0);
+  badge("conflicts", status.held_open || 0);
 }
-setInterval(countWork, 10000);
-window.addEventListener("settled", countWork);
 
-function badge(name, number, more) {
+function badge(name, number) {
   const place = document.getElementById(`badge-${name}`);
-  if (!place) return;
+  if (!place || place.dataset.number === String(number)) return;
+  place.dataset.number = number;
   place.hidden = number === 0;
-  show(place, count(number) + (more ? "+" : ""), h("span", { class: "unseen" }, " waiting"));
+  show(place, count(number), h("span", { class: "unseen" }, " waiting"));
 }
 
 const STATES = { off: "Not connected", connecting: "Connecting…", lost: "Connection lost. Figures are old; trying again…" };
@@ -114,9 +106,10 @@ function pulse() {
   if (place.textContent !== text) place.textContent = text;
   document.body.classList.toggle("stale", live.state === "lost");
 }
-listen((what) => {
+listen((what, value) => {
   if (what === "signed-out") location.hash = "#/signin";
   if (what === "state" || what === "sample") pulse();
+  if (what === "sample") countWork(value.status);
 });
 setInterval(pulse, 1000);
 

@@ -44,6 +44,7 @@ from trunkline.api.tmf.paging import (
 )
 from trunkline.api.tmf.prepay import LIST_QUERY, ONE_QUERY
 from trunkline.api.tmf.quantity import money
+from trunkline.kernel import dial
 from trunkline.records.usage import UNIT_OF_KIND, Direction, Kind
 
 API = "/tmf-api/usageManagement/v4"
@@ -145,7 +146,7 @@ def create_usage(
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
     """Durable when answered; `rated` when it was charged at once, else `received` until it is."""
-    record = _record(order, idempotency_key)
+    record = _record(desk, order, idempotency_key)
     source, record_id = record["source"], record["id"]
     item = _received(source, record_id, record["start"], record["type"], base_url(request) + API)
     notices: Notices = request.app.state.notices
@@ -353,7 +354,7 @@ def _id_in(raw: bytes | None) -> str:
 # -- handing in ----------------------------------------------------------------------------------------------
 
 
-def _record(order: shapes.UsageCreate, key: str | None) -> dict[str, Any]:
+def _record(desk: Desk, order: shapes.UsageCreate, key: str | None) -> dict[str, Any]:
     """The usage as a record of our own schema; answers 400 where it cannot be one."""
     kind = order.usage_type.lower()
     if kind.upper() not in Kind.__members__:
@@ -364,7 +365,7 @@ def _record(order: shapes.UsageCreate, key: str | None) -> dict[str, Any]:
     moment_us(moment)
     if datetime.fromisoformat(moment).tzinfo is None:
         moment += "Z"
-    record: dict[str, Any] = {"type": kind, "subscriber": _payer(order), "start": moment}
+    record: dict[str, Any] = {"type": kind, "subscriber": _payer(desk, order), "start": moment}
     for each in order.usage_characteristic:
         if each.name not in CHARACTERISTICS:
             raise Problem(
@@ -380,14 +381,16 @@ def _record(order: shapes.UsageCreate, key: str | None) -> dict[str, Any]:
     return record
 
 
-def _payer(order: shapes.UsageCreate) -> str:
-    """The number that pays: the party with the role `subscriber`, or the only one."""
+def _payer(desk: Desk, order: shapes.UsageCreate) -> str:
+    """The number that pays: of the party with the role `subscriber`, or of the only one; a reference will do."""
     parties = [each for each in order.related_party if each.role == "subscriber"] or order.related_party
     if len(parties) != 1:
         raise Problem(
             400, "missing_subscriber", "relatedParty names the paying number, with the role subscriber."
         )
-    return parties[0].id
+    said = parties[0].id
+    word = desk.people.word(said) if said.startswith("~") else None
+    return dial.to_text(word) or said if word is not None else said
 
 
 def _awaited(desk: Desk, source: str, record_id: str, root: str) -> dict[str, Any] | None:

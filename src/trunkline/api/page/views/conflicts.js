@@ -25,7 +25,6 @@ export function conflicts(main, session) {
       try {
         await post(`/api/v1/held/${row.number}/decide`, { decision });
         say(told);
-        window.dispatchEvent(new Event("settled"));
         await load();
         main.querySelector("h1").focus();
       } catch (error) {

@@ -44,7 +44,7 @@ export function overview(main, session) {
 }
 
 function now(sample, currency) {
-  const newest = sample.status.newest_event_us;
+  const newest = sample.status.newest_us;
   const seconds = newest ? (sample.time_us - newest) / 1e6 : null;
   return [
     figure("Records", rate(sample.records_per_s), "/ s"),

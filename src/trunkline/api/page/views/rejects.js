@@ -79,7 +79,6 @@ export function rejects(main, session) {
         say(told);
         open = null;
         show(detail);
-        window.dispatchEvent(new Event("settled"));
         await load();
         main.querySelector("h1").focus();
       } catch (error) {
