@@ -35,7 +35,9 @@ class DiskFull(Exception):
 
     def __init__(self, folder: Path, detail: str) -> None:
         """Say where and how much."""
-        super().__init__(f"No room on the disk of {folder}: {detail}. Make room and start again; nothing was lost.")
+        super().__init__(
+            f"No room on the disk of {folder}: {detail}. Make room and start again; nothing was lost."
+        )
         self.folder = folder
 
 
@@ -115,7 +117,9 @@ class Reader(Protocol):
     def usage_record(self, source: str, record_id: str) -> pl.DataFrame:
         """The charged usage of one record identity; no row when there is none."""
 
-    def entries(self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0) -> pl.DataFrame:
+    def entries(
+        self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+    ) -> pl.DataFrame:
         """Ledger entries (`records.charging.ENTRIES`), newest first."""
 
     def alerts(self, after: int, limit: int, subscriber: int | None = None) -> pl.DataFrame:
