@@ -10,9 +10,10 @@ import json
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 HEAD = "<!-- Written by `make docs` from {source}; change it there. -->\n\n"
@@ -44,7 +45,9 @@ def cli_page() -> str:
     for name, command in commands():
         lines += [f"## {name}", "", *_paragraphs(command.help or ""), ""]
         rows = [(_usage(parameter), _cell(_meaning(parameter))) for parameter in visible(command)]
-        lines += _table(("option", "meaning"), rows)
+        lines += _table(("argument or option", "meaning"), rows)
+    codes = importlib.import_module("trunkline.cli").EXIT_CODES
+    lines += ["## Exit codes", "", *_table(("code", "meaning"), [(f"`{c}`", _cell(codes[c])) for c in codes])]
     return "\n".join(lines)
 
 
@@ -79,7 +82,17 @@ def _usage(parameter: Any) -> str:
     spellings = ", ".join(f"`{spelling}`" for spelling in (*parameter.opts, *parameter.secondary_opts))
     if parameter.is_flag or parameter.count:
         return spellings
-    return f"{spellings} {parameter.metavar or parameter.type.name.upper()}"
+    return f"{spellings} {parameter.metavar or _kind(parameter)}"
+
+
+def _kind(parameter: Any) -> str:
+    """What an option takes, in capitals: the choices, or the name of its type."""
+    annotation: Any = parameter.type_descriptor.annotation
+    kind: Any = next((inner for inner in get_args(annotation) if isinstance(inner, type)), annotation)
+    if issubclass(kind, Enum):
+        return "\\|".join(str(choice.value) for choice in kind)
+    names: dict[Any, str] = {str: "TEXT", int: "NUMBER", float: "NUMBER", Path: "PATH"}
+    return names.get(kind) or str(kind.__name__).upper()
 
 
 def _meaning(parameter: Any) -> str:
