@@ -29,8 +29,11 @@ class World:
     store: MemoryStore
     now_us: int = NOW_US
 
-    def client(self, role: Role | None = Role.ADMIN, **headers: str) -> httpx.AsyncClient:
+    def client(
+        self, role: Role | None = Role.ADMIN, headers: dict[str, str] | None = None
+    ) -> httpx.AsyncClient:
         """A client with this role's token; without one for None."""
+        headers = dict(headers or {})
         if role is not None:
             headers["Authorization"] = f"Bearer {TOKENS[role]}"
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)

@@ -44,7 +44,7 @@ HELD_SCHEMA = {
     "number": pl.Int64, "file": pl.Int32, "path": pl.String, "line": pl.Int64, "source": pl.String,
     "record_id": pl.String, "reason": pl.String, "raw": pl.Binary,
 }  # fmt: skip
-MOVEMENT_SCHEMA = {**MOVEMENTS.record.schema, "status": pl.String, "reason": pl.String}
+MOVEMENT_SCHEMA: dict[str, Any] = {**MOVEMENTS.record.schema, "status": pl.String, "reason": pl.String}
 AUDIT_SCHEMA = {
     "time_us": pl.Int64, "actor": pl.String, "role": pl.String, "action": pl.String, "subscriber": pl.UInt64,
     "detail": pl.String,

@@ -60,7 +60,7 @@ CHECKS = [no_mistake_of_ours, status_code_conformance, content_type_conformance,
 
 @schema.parametrize()
 @bounded(10, Phase.explicit, Phase.generate)
-def test_nothing_breaks(case: schemathesis.Case, world: Served) -> None:
+def test_nothing_breaks(case: schemathesis.Case[Any], world: Served) -> None:
     """Good and bad requests get past the door and get the answers that the description promises."""
     headers = {"Authorization": f"Bearer {world.tokens[Role.ADMIN]}"}
     case.call_and_validate(base_url=world.url, headers=headers, checks=CHECKS)
@@ -69,7 +69,7 @@ def test_nothing_breaks(case: schemathesis.Case, world: Served) -> None:
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.CARE, Role.BILLING])
 @schema.parametrize()
 @bounded(3, Phase.generate)
-def test_nothing_breaks_for_lower_roles(case: schemathesis.Case, role: Role, world: Served) -> None:
+def test_nothing_breaks_for_lower_roles(case: schemathesis.Case[Any], role: Role, world: Served) -> None:
     """The same in every other role."""
     headers = {"Authorization": f"Bearer {world.tokens[role]}"}
     case.call_and_validate(base_url=world.url, headers=headers, checks=CHECKS)

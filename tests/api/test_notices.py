@@ -124,7 +124,7 @@ async def test_a_deaf_listener_is_told_again_for_a_while(world: World) -> None:
 async def test_what_did_not_happen_is_not_told(world: World) -> None:
     """Neither refused nor repeated orders."""
     with listening() as listener:
-        async with world.client(**{"Idempotency-Key": "k"}) as client:
+        async with world.client(headers={"Idempotency-Key": "k"}) as client:
             await client.post(f"{PREPAY}/hub", json={"callback": listener.url})
             refused = {**TOPUP, "amount": {"amount": -5, "units": "GB"}, "bucket": {"id": "data_1gb"}}
             assert (await client.post(f"{PREPAY}/adjustBalance", json=refused)).status_code == 409
@@ -197,6 +197,7 @@ async def test_notices_survive_a_restart(world: World, tmp_path: Path) -> None:
 
     with listening() as listener:
         before = opened()
+        key = before.reference_key()
         before.register("prepayBalanceManagement", listener.url, "", ("TopupBalanceCreateEvent",))
         async with world.client() as client:
             await client.post(f"{PREPAY}/topupBalance", json=TOPUP)
@@ -209,6 +210,7 @@ async def test_notices_survive_a_restart(world: World, tmp_path: Path) -> None:
                 before.release(numbers)
         before.close()
         after = opened()
+        assert after.reference_key() == key
         await after.deliver_due()
         assert len(listener.heard) == 1
         world.now_us += 100_000_000
@@ -218,7 +220,8 @@ async def test_notices_survive_a_restart(world: World, tmp_path: Path) -> None:
         world.now_us += 4000 * 1_000_000
         after.settle_prepared(world.store)
         await after.deliver_due()
-        assert after._due() == [] and len(listener.heard) == 2
+        assert after._due() == []
+        assert len(listener.heard) == 2
         (left,) = after._store.execute("SELECT count(*) FROM notices").fetchone()
         assert left == 0
 

@@ -78,13 +78,15 @@ async def test_numbers_are_masked_unless_asked_for_and_allowed(world: World) -> 
         for path in paths:
             masked, full = await client.get(path), await client.get(path + "?numbers=full")
             assert masked.status_code == 200
-            assert NUMBER not in masked.text and other not in masked.text, path
+            assert NUMBER not in masked.text, path
+            assert other not in masked.text, path
             assert NUMBER in full.text, path
         assert (await client.get(paths[0] + "?numbers=please")).status_code == 400
     async with world.client(Role.VIEWER) as client:
         assert (await client.get("/api/v1/alerts?numbers=full")).status_code == 403
         alerts = await client.get("/api/v1/alerts")
-        assert alerts.status_code == 200 and NUMBER not in alerts.text
+        assert alerts.status_code == 200
+        assert NUMBER not in alerts.text
 
 
 @pytest.mark.anyio
@@ -123,7 +125,7 @@ async def test_what_cannot_be_audited_does_not_happen(world: World) -> None:
     def fail(_: object) -> None:
         raise OSError("no room")
 
-    world.store.record = fail  # type: ignore[method-assign]
+    world.store.record = fail  # type: ignore[assignment,method-assign]
     async with world.client() as client:
         assert (await client.get(f"/api/v1/subscribers/{NUMBER}/balances")).status_code == 500
         answer = await client.post(
@@ -161,13 +163,14 @@ async def test_logs_name_the_route_and_never_the_number(world: World) -> None:
             await client.get(f"/{NUMBER}")
         logging.getLogger("x").warning("trouble with %s", NUMBER, extra={"also": f"+{NUMBER}"})
         try:
-            raise ValueError(NUMBER)
+            int(f"number {NUMBER}")
         except ValueError:
             logging.getLogger("x").exception("it broke")
     finally:
         logging.getLogger().handlers[:], logging.getLogger().level = before
     text = stream.getvalue()
-    assert NUMBER not in text and TOKENS[Role.CARE] not in text
+    assert NUMBER not in text
+    assert TOKENS[Role.CARE] not in text
     lines = [orjson.loads(line) for line in text.splitlines()]
     mine = [line for line in lines if line["logger"] == "trunkline.http"]
     assert mine[0]["route"] == "/api/v1/subscribers/{subscriber}/balances"

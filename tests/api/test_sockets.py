@@ -55,11 +55,11 @@ def heard(socket: ClientConnection, kind: str, patience_s: float = 10) -> dict[s
 
 def closing_code(socket: ClientConnection) -> int:
     """The code with which the server closes, whatever it says before."""
-    with pytest.raises(ConnectionClosed) as closed:
+    try:
         while True:
             socket.recv(timeout=10)
-    assert closed.value.rcvd is not None
-    return closed.value.rcvd.code
+    except ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd else 1006
 
 
 def call(number: str, name: str) -> bytes:
@@ -108,13 +108,9 @@ def test_samples_tell_what_happens(world: Served) -> None:
         assert heard(socket, "history")["samples"]
         before = heard(socket, "sample")
         world.store.usage("trunkline", b"".join(call(NUMBERS[1], f"live-{at}") for at in range(50)))
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
+        sample = heard(socket, "sample")
+        while sample["records_per_s"] == 0:
             sample = heard(socket, "sample")
-            if sample["records_per_s"] > 0:
-                break
-        else:
-            pytest.fail("no sample told of the new records")
         assert sample["accounting"]["total"]["received"] == before["accounting"]["total"]["received"] + 50
         assert any(row["record_id"].startswith("live-") for row in heard(socket, "sample")["usage"])
         assert not any(number in orjson.dumps(sample).decode() for number in NUMBERS)

@@ -24,7 +24,7 @@ SPECIFICATION = {
     PREPAY: orjson.loads((DATA / "TMF654-PrepayBalance-v4.0.0.swagger.json").read_bytes()),
     USAGE: orjson.loads((DATA / "TMF635-UsageManagement-v4.0.0.swagger.json").read_bytes()),
 }
-TOPUP = {
+TOPUP: dict[str, Any] = {
     "amount": {"amount": 10.25, "units": "EUR"},
     "usageType": "monetary",
     "bucket": {"id": "main"},
@@ -81,7 +81,11 @@ async def test_all_resources_fit_their_definitions(world: World) -> None:
     async with world.client() as client:
         await handed_in(client)
         until = {"validFor": {"endDateTime": "2027-01-31T23:00:00Z"}}
-        data = {"amount": {"amount": 1.5, "units": "GB"}, "usageType": "data", "bucket": {"id": "data_1gb"}}
+        data: dict[str, Any] = {
+            "amount": {"amount": 1.5, "units": "GB"},
+            "usageType": "data",
+            "bucket": {"id": "data_1gb"},
+        }
         for create, body in [
             ("topupBalance", TOPUP),
             ("topupBalance", {**TOPUP, **data, **until}),
@@ -144,7 +148,8 @@ async def test_units_are_converted_or_refused(world: World) -> None:
     cases = [
         ("minutes_100", 90, "s", 90_000), ("minutes_100", 1.5, "min", 90_000), ("minutes_100", 2, "h", 7_200_000),
         ("data_1gb", 1.5, "MiB", 1_572_864), ("data_1gb", 2, "GB", 2 * 10**9),
-        ("main", 5, "USD", None), ("data_1gb", 0.5, "B", None), ("minutes_100", 1, "MB", None), ("none", 1, "EUR", None),
+        ("main", 5, "USD", None), ("data_1gb", 0.5, "B", None), ("minutes_100", 1, "MB", None),
+        ("none", 1, "EUR", None),
     ]  # fmt: skip
     async with world.client() as client:
         for balance, amount, units, moved in cases:
@@ -157,7 +162,7 @@ async def test_units_are_converted_or_refused(world: World) -> None:
 @pytest.mark.anyio
 async def test_the_same_key_moves_money_once(world: World) -> None:
     """A repeated request gets the same answer; the key with another order is refused."""
-    async with world.client(Role.BILLING, **{"Idempotency-Key": "order-7"}) as client:
+    async with world.client(Role.BILLING, {"Idempotency-Key": "order-7"}) as client:
         first, second = [await client.post(f"{PREPAY}/topupBalance", json=TOPUP) for _ in range(2)]
         assert first.status_code == second.status_code == 201
         assert first.json() == second.json()
@@ -168,7 +173,7 @@ async def test_the_same_key_moves_money_once(world: World) -> None:
         path = f"/api/v1/subscribers/{NUMBER}/topups"
         again = await client.post(path, json={"balance": "main", "amount": 10_250_000})
         assert again.json()["status"] == "repeated"
-    async with world.client(Role.ADMIN, **{"Idempotency-Key": "order-7"}) as client:
+    async with world.client(Role.ADMIN, {"Idempotency-Key": "order-7"}) as client:
         assert (await client.post(f"{PREPAY}/topupBalance", json=TOPUP)).status_code == 201
     assert [row["amount"] for row in world.store.moved] == [10_250_000] * 2
 
@@ -178,12 +183,12 @@ async def test_whose_bucket_is_never_guessed(world: World) -> None:
     """All references in one order must mean one known subscriber; refused orders are told as such."""
     people = world.app.state.desk.people
     mine, other = (people.reference(dial.to_key(number)) for number in (NUMBER, "447700900002"))
-    good = [
+    good: list[dict[str, Any]] = [
         {"bucket": {"id": f"{mine}.main"}},
         {"logicalResource": [{"id": NUMBER}]},
         {"partyAccount": {"id": mine}},
     ]
-    bad = [
+    bad: list[dict[str, Any]] = [
         {"bucket": {"id": f"{other}.main"}},
         {"logicalResource": [{"id": other}]},
         {"partyAccount": {"id": "447700999999"}},
@@ -275,7 +280,7 @@ async def test_filters_and_fields(world: World) -> None:
 @pytest.mark.anyio
 async def test_usage_is_handed_in_and_found_again(world: World) -> None:
     """The id is known at once: rated when it was charged, rejected with its reason when it was not."""
-    order = {
+    order: dict[str, Any] = {
         "usageType": "voice",
         "usageDate": "2026-11-18T08:15:30Z",
         "relatedParty": [{"id": NUMBER, "role": "subscriber", "@referredType": "Individual"}],
@@ -300,10 +305,10 @@ async def test_usage_is_handed_in_and_found_again(world: World) -> None:
         changed = order["usageCharacteristic"][:1] + [
             {"name": "duration_ms", "value": 5},
             {"name": "id", "value": "tmf-1"},
-        ]  # type: ignore[index]
+        ]
         await client.post(f"{USAGE}/usage", json={**order, "usageCharacteristic": changed})
         assert len(world.store.waiting) == 1
-        for change in [
+        wrong: list[dict[str, Any]] = [
             {"usageType": "fax"},
             {"usageDate": "yesterday"},
             {"usageDate": "2026-13-01T00:00:00Z"},
@@ -311,7 +316,8 @@ async def test_usage_is_handed_in_and_found_again(world: World) -> None:
             {"usageCharacteristic": [{"name": "subscriber", "value": "1"}]},
             {"usageCharacteristic": [{"name": "called", "value": {"a": 1}}]},
             {"usageCharacteristic": [{"name": "id", "value": "a\u0000b"}]},
-        ]:
+        ]
+        for change in wrong:
             assert (await client.post(f"{USAGE}/usage", json={**order, **change})).status_code == 400, change
         world.store.busy = True
         assert (await client.post(f"{USAGE}/usage", json=order)).status_code == 429

@@ -58,9 +58,7 @@ def fill(store: MemoryStore, records: int = 400, seed: int = 7) -> None:
             1_200_000 if at % 9 == 0 else chance.randrange(2, 40) * 500_000,
             minutes=100 if at % 2 else 0,
         )
-    lines = []
-    for at in range(records):
-        lines.append(record(chance, at, now_us() - (records - at) * 2_000_000))
+    lines = [record(chance, at, now_us() - (records - at) * 2_000_000) for at in range(records)]
     lines += lines[:6]
     lines.append({**lines[3], "cause": "another story"})
     lines += [

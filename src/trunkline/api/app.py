@@ -7,7 +7,6 @@ or stands in `PUBLIC` with the reason; anything else stops the start.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -76,13 +75,14 @@ def create_app(
     `app.state.desk.access.issue_code(name, role)` makes a sign-in code; `sign_in.sign_in_link` a whole link.
     """
     metrics = Metrics(reader, now_us)
+    notices = Notices(settings, metrics, now_us)
     desk = Desk(
         reader=reader,
         intake=intake_port,
         audit=audit,
         catalogue=catalogue_source,
         access=Access(tuple(tokens), lambda: now_us() / 1e6),
-        people=People(settings.reference_key or secrets.token_bytes(32)),
+        people=People(settings.reference_key or notices.reference_key()),
         options=settings,
         metrics=metrics,
         now_us=now_us,
@@ -99,7 +99,7 @@ def create_app(
     )
     app.state.desk = desk
     app.state.live = Live(reader, now_us, settings.live_period_s, live)
-    app.state.notices = Notices(settings, metrics, now_us)
+    app.state.notices = notices
     app.state.runs = overview.Runs()
     problems.install(app)
     for router in ROUTERS:

@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,6 +47,7 @@ CREATE TABLE IF NOT EXISTS notices (
     number INTEGER PRIMARY KEY, subscription TEXT NOT NULL, thing TEXT NOT NULL, subscriber TEXT NOT NULL,
     body BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, due_s REAL NOT NULL, prepared INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 """
 
 
@@ -83,9 +85,20 @@ class Notices:
     def open(self) -> None:
         """Open the file, unless it is open."""
         if not self._open:
+            if self._path != ":memory:":
+                Path(self._path).touch(mode=0o600)
             self._store = sqlite3.connect(self._path, check_same_thread=False)
             self._store.executescript(_TABLES)
             self._open = True
+
+    def reference_key(self) -> bytes:
+        """The secret behind references, made once and kept in the same file, so that ids outlive a restart."""
+        with self._lock, self._store:
+            self._store.execute(
+                "INSERT OR IGNORE INTO keys VALUES ('references', ?)", (secrets.token_bytes(32),)
+            )
+            (key,) = self._store.execute("SELECT value FROM keys WHERE name = 'references'").fetchone()
+        return bytes(key)
 
     def register(self, api: str, callback: str, query: str, types: tuple[str, ...]) -> Subscription:
         """Remember an address, after checking where it leads."""

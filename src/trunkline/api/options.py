@@ -17,9 +17,10 @@ class ApiOptions:
     body_octets_max: int = 16 * 1024 * 1024
     # Networks that notifications may be sent to besides loopback, such as 10.1.0.0/16.
     notify_networks: tuple[str, ...] = ()
-    # File that keeps registered addresses and notifications not yet delivered; empty keeps them in memory.
+    # File that keeps registered addresses, notifications not yet delivered, and the key of references; empty
+    # keeps them in memory, and then ids that other systems remember die with the process.
     notices_path: str = ""
-    # Secret behind the references that stand for subscribers in addresses; empty makes one that dies with us.
+    # Secret behind the references that stand for subscribers in addresses; empty takes the kept one.
     reference_key: bytes = b""
     # How often the page is told what happens.
     live_period_s: float = 1.0
