@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from trunkline.kernel.dial import to_key
-from trunkline.kernel.texts import Octets, Places, Texts, octet_at, of_series, word_at
+from trunkline.kernel.texts import Octets, Places, Texts, of_series, padded, word_at
 
 Words = npt.NDArray[np.uint64]
 
@@ -24,13 +24,15 @@ SEED = 0x7472756E6B6C696E  # "trunklin"; never to be changed
 _C1, _C2 = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
 _ADD1, _ADD2 = np.uint64(0x52DCE729), np.uint64(0x38495AB5)
 _F1, _F2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
+_ALL = np.uint64(2**64 - 1)
 _FIVE, _GOLDEN = np.uint64(5), np.uint64(0x9E3779B97F4A7C15)
 
 
 def digest_of(text: str, seed: tuple[int, int] = (SEED, SEED)) -> tuple[int, int]:
     """The 128-bit digest of one text."""
-    data = np.frombuffer(text.encode(), np.uint8)
-    first, second = digest(data.ctypes.data, 0, len(data), np.uint64(seed[0]), np.uint64(seed[1]))
+    octets = text.encode()
+    data = padded(octets)
+    first, second = digest(data.ctypes.data, 0, len(octets), np.uint64(seed[0]), np.uint64(seed[1]))
     return int(first), int(second)
 
 
@@ -115,6 +117,12 @@ def turn(word: np.uint64, bits: int) -> np.uint64:
     return (word << np.uint64(bits)) | (word >> np.uint64(64 - bits))
 
 
+@nb.njit(inline="always")
+def head_of(word: np.uint64, octets: int) -> np.uint64:
+    """The first octets of a word, 1 to 8 of them, the rest 0."""
+    return word & (_ALL >> np.uint64(64 - 8 * octets))
+
+
 @nb.njit(nogil=True, cache=True)
 def digest(
     base: int, start: int, length: int, seed1: np.uint64, seed2: np.uint64
@@ -127,15 +135,10 @@ def digest(
         h2 = (turn(h2 ^ turn(word_at(base, at + 8) * _C2, 33) * _C1, 31) + h1) * _FIVE + _ADD2
         at += 16
     rest = length & 15
-    k1, k2 = np.uint64(0), np.uint64(0)
-    for k in range(min(rest, 8)):
-        k1 |= np.uint64(octet_at(base, at + k)) << np.uint64(8 * k)
-    for k in range(8, rest):
-        k2 |= np.uint64(octet_at(base, at + k)) << np.uint64(8 * (k - 8))
     if rest > 8:
-        h2 ^= turn(k2 * _C2, 33) * _C1
+        h2 ^= turn(head_of(word_at(base, at + 8), rest - 8) * _C2, 33) * _C1
     if rest > 0:
-        h1 ^= turn(k1 * _C1, 31) * _C2
+        h1 ^= turn(head_of(word_at(base, at), min(rest, 8)) * _C1, 31) * _C2
     h1 ^= np.uint64(length)
     h2 ^= np.uint64(length)
     h1 += h2

@@ -23,11 +23,15 @@ Octets = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int32]
 
 MISSING = -1
+PADDING = 32  # octets behind the last text that compiled loops may look at, whatever they are
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Text `i` is `data[starts[i]:starts[i] + lengths[i]]`; a length of -1 says that there is none."""
+    """Text `i` is `data[starts[i]:starts[i] + lengths[i]]`; a length of -1 says that there is none.
+
+    Behind the last text `data` goes on for PADDING octets, so that texts can be read in whole words.
+    """
 
     data: Octets
     starts: Places
@@ -52,12 +56,19 @@ class Texts:
 def of_series(series: pl.Series) -> Texts:
     """The texts of a string column; null is missing."""
     lengths = series.str.len_bytes().fill_null(0).cast(pl.Int32).to_numpy()
-    data = np.frombuffer((series.str.join("").item() or "").encode(), np.uint8)
+    data = padded((series.str.join("").item() or "").encode())
     starts = np.zeros(len(series), np.int32)
     np.cumsum(lengths[:-1], out=starts[1:])
     if series.null_count():
         lengths = np.where(series.is_null().to_numpy(), np.int32(MISSING), lengths)
     return Texts(data, starts, lengths)
+
+
+def padded(octets: bytes | bytearray) -> Octets:
+    """Octets as texts may lie in."""
+    data = np.zeros(len(octets) + PADDING, np.uint8)
+    data[: len(octets)] = np.frombuffer(octets, np.uint8)
+    return data
 
 
 def to_series(name: str, texts: Texts) -> pl.Series:
@@ -91,14 +102,16 @@ def lay_out(lengths: Places, offsets: npt.NDArray[np.int64], validity: Octets) -
 
 @nb.njit(nogil=True, cache=True)
 def gather(data: Octets, starts: Places, lengths: Places, into: Octets) -> None:
-    """Copy the texts one behind the other."""
+    """Copy the texts one behind the other, in words: what a word brings too much the next one covers."""
+    base, target = data.ctypes.data, into.ctypes.data
     at = 0
     for i in range(len(starts)):
-        start = starts[i]
-        for j in range(lengths[i]):
-            into[at + j] = data[start + j]
-        if lengths[i] > 0:
-            at += lengths[i]
+        start, length = starts[i], lengths[i]
+        if length <= 0:
+            continue
+        for j in range(0, length, 8):
+            put_word(target, at + j, word_at(base, start + j))
+        at += length
 
 
 # -- octets eight at a time ----------------------------------------------------------------------------------
@@ -111,6 +124,10 @@ if TYPE_CHECKING:
     def octet_at(address: int, at: int) -> int: ...
 
     def lowest_octet(word: np.uint64) -> int: ...
+
+    def put_word(address: int, at: int, word: np.uint64) -> None: ...
+
+    def turned_round(word: np.uint64) -> np.uint64: ...
 
 else:
 
@@ -151,6 +168,27 @@ else:
 
         return nb.types.int64(nb.types.uint64), generate
 
+    @intrinsic
+    def put_word(_typing, _address, _at, _word):
+        """Write eight octets behind an address; the caller sees to it that they are the array's."""
+
+        def generate(context, builder, _signature, arguments):
+            place = builder.add(arguments[0], arguments[1])
+            pointer = builder.inttoptr(place, context.get_value_type(nb.types.uint64).as_pointer())
+            builder.store(arguments[2], pointer).align = 1
+            return context.get_dummy_value()
+
+        return nb.types.void(nb.types.uintp, nb.types.int64, nb.types.uint64), generate
+
+    @intrinsic
+    def turned_round(_typing, _word):
+        """The octets of a word in reverse."""
+
+        def generate(_context, builder, _signature, arguments):
+            return builder.bswap(arguments[0])
+
+        return nb.types.uint64(nb.types.uint64), generate
+
 
 # -- the border to Polars ---------------------------------------------------------------------------------
 
@@ -187,7 +225,7 @@ class _Handover:
     def __init__(self, offsets: npt.NDArray[np.int64], validity: Octets | None, octets: int) -> None:
         head = 24
         valid = 0 if validity is None else len(validity) + 7 & ~7
-        size = head + valid + offsets.nbytes + octets
+        size = head + valid + offsets.nbytes + octets + PADDING
         self.address: int = _LIBC.malloc(size)
         if not self.address:
             raise MemoryError

@@ -10,7 +10,7 @@ import polars as pl
 
 from trunkline.kernel.identity import dial_words_of
 from trunkline.kernel.outcomes import precedence
-from trunkline.kernel.texts import MISSING, Octets, Places, Texts, of_series, to_series
+from trunkline.kernel.texts import MISSING, PADDING, Octets, Places, Texts, of_series, padded, to_series
 from trunkline.mediation import convert
 from trunkline.mediation.mapping import VOCABULARIES, Condition, Mapping, Moment, Rule
 from trunkline.mediation.records import Records
@@ -347,7 +347,7 @@ class Columns:
             convert.joined_lengths(piece.lengths, totals)
         ends = np.cumsum(totals, dtype=np.int32)
         starts = ends - totals
-        data = np.empty(int(ends[-1]) if count else 0, np.uint8)
+        data = np.empty((int(ends[-1]) if count else 0) + PADDING, np.uint8)
         at = starts.copy()
         for piece in pieces:
             convert.append(piece.data, piece.starts, piece.lengths, data, at)
@@ -402,13 +402,13 @@ def word_list(words: tuple[str, ...]) -> tuple[Octets, Places]:
 
 def constant_text(text: str, count: int) -> tuple[Octets, Places, Places]:
     """The same text for each record."""
-    octets = np.frombuffer(text.encode() + b"\0", np.uint8)
-    return octets, np.zeros(count, np.int32), np.full(count, len(octets) - 1, np.int32)
+    octets = text.encode()
+    return padded(octets), np.zeros(count, np.int32), np.full(count, len(octets), np.int32)
 
 
 def printed(values: Longs) -> Texts:
     """Whole numbers as texts."""
-    data = np.empty(20 * len(values), np.uint8)
+    data = np.empty(20 * len(values) + PADDING, np.uint8)
     starts, lengths = np.empty(len(values), np.int32), np.empty(len(values), np.int32)
     convert.print_numbers(values, data, starts, lengths)
     return Texts(data, starts, lengths)

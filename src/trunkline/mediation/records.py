@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trunkline.kernel.texts import MISSING, Octets
+from trunkline.kernel.texts import MISSING, PADDING, Octets, padded
 from trunkline.mediation import readers, scan
 from trunkline.mediation.mapping import Format, Mapping
 
@@ -90,7 +90,7 @@ def _joined(pieces: list[bytes]) -> tuple[Octets, list[int], list[int]]:
         ends.append(at + len(piece))
         at += len(piece) + len(gap)
     assert at < 2**31, "blocks of a batch are below 2 GiB"
-    data = np.zeros(at + scan.PADDING, np.uint8)
+    data = np.zeros(at + PADDING, np.uint8)
     for begin, piece in zip(begins, pieces, strict=True):
         data[begin : begin + len(piece)] = np.frombuffer(piece, np.uint8)
         data[begin + len(piece) : begin + len(piece) + len(gap)] = 10
@@ -224,7 +224,7 @@ def _read_odd(
                 lengths[index, at] = len(octets)
                 more += octets
     if more:
-        data = np.concatenate([data, np.frombuffer(bytes(more), np.uint8)])
+        data = np.concatenate([data, padded(more)])
         data.setflags(write=False)
     return data, unreadable, notes
 

@@ -40,7 +40,6 @@ _ONES, _HIGHS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 _QUOTES, _BACKSLASHES = np.uint64(0x2222222222222222), np.uint64(0x5C5C5C5C5C5C5C5C)
 _SPACES, _NEWLINES = np.uint64(0x2020202020202020), np.uint64(0x0A0A0A0A0A0A0A0A)
 _NO_WORD = np.uint64(0)
-PADDING = 32  # octets behind the last record that a scanner may look at, whatever they are
 
 
 class Keys:

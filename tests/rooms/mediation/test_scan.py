@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rooms.mediation.reading import blocks, shipped
-from trunkline.kernel.texts import Texts, of_series, to_series
+from trunkline.kernel.texts import PADDING, Texts, of_series, to_series
 from trunkline.mediation import readers, scan
 from trunkline.mediation.mapping import Mapping
 from trunkline.mediation.records import _read, _scan, _table_columns, find_records
@@ -65,7 +65,7 @@ def objects(draw: st.DrawFn) -> bytes:
 def same(mapping: Mapping, record: bytes, around: bytes = b"") -> None:
     """Scan a record by itself, or before another one, and compare with the reader."""
     columns = _table_columns(mapping, None)
-    data = np.frombuffer(record + around + b"\0" * scan.PADDING, np.uint8)
+    data = np.frombuffer(record + around + b"\0" * PADDING, np.uint8)
     starts = np.zeros((len(mapping.paths), 1), np.int32)
     lengths = np.full((len(mapping.paths), 1), -1, np.int32)
     status = np.zeros(1, np.uint8)
