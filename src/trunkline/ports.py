@@ -244,7 +244,7 @@ class EngineStore(Protocol):
         """Stop reading a file for good; its position stays."""
 
     def append(self, mapping: str, source: str, lines: bytes, heading: bytes = b"") -> tuple[SourceFile, int]:
-        """Append whole lines durably to a spool (behind its heading); the spool and where they end. Any thread may call."""
+        """Append whole lines durably to a spool; the spool, and where in it they end. Any thread may call."""
 
     def open_files(self, kind: str) -> list[SourceFile]:
         """Files that were begun and are not read to their end, oldest first."""

@@ -14,7 +14,9 @@ from trunkline.stores.embedded.store import Store
 
 DAYLESS = State("plain", "k", np.dtype([("value", "i8"), ("kind", "u1")]), "Stays for good.")
 DAYED = State("dayed", "k", np.dtype([("value", "i8"), ("day", "i4")]), "Rests when quiet.")
-WINDOW = State("window", "k", np.dtype([("value", "i8"), ("day", "i4")]), "Forgotten after ten days.", days=10)
+WINDOW = State(
+    "window", "k", np.dtype([("value", "i8"), ("day", "i4")]), "Forgotten after ten days.", days=10
+)
 
 
 def groups_of(memory: dict[int, list[tuple[int, int]]], state: State) -> Grouped:
@@ -27,12 +29,18 @@ def groups_of(memory: dict[int, list[tuple[int, int]]], state: State) -> Grouped
 
 def lists_of(groups: Grouped) -> dict[int, list[tuple[int, int]]]:
     """Plain lists out of groups, without the empty ones."""
-    return {int(key): [tuple(row) for row in groups.rows_of(int(key)).tolist()] for key in groups.keys if len(groups.rows_of(int(key)))}
+    return {
+        int(key): [tuple(row) for row in groups.rows_of(int(key)).tolist()]
+        for key in groups.keys
+        if len(groups.rows_of(int(key)))
+    }
 
 
 @pytest.mark.parametrize("state", [DAYLESS, DAYED, WINDOW], ids=lambda state: state.name)
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_what_was_put_is_gathered(tmp_path: Path, state: State, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_put_is_gathered(
+    tmp_path: Path, state: State, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A plain dictionary is the second opinion; merges and new processes come between."""
     monkeypatch.setattr(states, "YOUNG_KEYS", 300)
     monkeypatch.setattr(keeper, "FAN_IN", 3)

@@ -15,7 +15,6 @@ from trunkline.engines.embedded.sources import NamedFiles
 from trunkline.engines.loop import Accounts
 from trunkline.kernel.flow import Flow, Outcome, Step
 from trunkline.kernel.grouped import Grouped
-from trunkline.kernel.grouping import locate
 from trunkline.records.charging import ACCOUNT_ROW, ACCOUNTS, CHARGED, ENTRIES
 from trunkline.records.usage import DECODED, DUPLICATES, HELD, RAW, REJECTED, SEEN, UNIQUE
 from trunkline.stores.embedded.disk import Disk
@@ -30,22 +29,34 @@ def decode(blocks: pl.DataFrame) -> Outcome:
         for number, line in enumerate(block["bytes"].splitlines(keepends=True)):
             text = line.decode().strip()
             assert "undecodable" not in text, "a record that breaks decoding"
-            place = {"file": block["file"], "line": block["line"] + number, "offset": offset, "length": len(line.rstrip(b"\n"))}
+            place = {
+                "file": block["file"],
+                "line": block["line"] + number,
+                "offset": offset,
+                "length": len(line.rstrip(b"\n")),
+            }
             offset += len(line)
             fields = text.split(",")
             if len(fields) != 4:
-                bad.append({**place, "source": block["source"], "reason": "unreadable", "detail": "not four fields"})
+                bad.append(
+                    {**place, "source": block["source"], "reason": "unreadable", "detail": "not four fields"}
+                )
                 continue
             name, subscriber, amount, day = fields
             good.append(
                 {
-                    **place, "source": block["source"], "record_id": name, "identity": int(name) * 0x9E3779B97F4A7C15 % 2**64,
-                    "check": int(name), "payload": hash(amount) % 1000 if amount == "boom" else int(amount), "subscriber": int(subscriber),
+                    **place, "source": block["source"], "record_id": name,
+                    "identity": int(name) * 0x9E3779B97F4A7C15 % 2**64, "check": int(name),
+                    "payload": 999 if amount == "boom" else int(amount), "subscriber": int(subscriber),
                     "amount_micros": -1 if amount == "boom" else int(amount), "start_us": int(day) * 86_400_000_000,
                 }
             )  # fmt: skip
     schema = DECODED.record.schema
-    frame = pl.DataFrame(good, schema={name: schema[name] for name in good[0]}) if good else DECODED.record.empty()
+    frame = (
+        pl.DataFrame(good, schema={name: schema[name] for name in good[0]})
+        if good
+        else DECODED.record.empty()
+    )
     rejected = pl.DataFrame(bad, schema=REJECTED.record.schema) if bad else REJECTED.record.empty()
     return Outcome((DECODED.record.conform(frame) if good else frame, rejected))
 
@@ -58,7 +69,11 @@ def deduplicate(batch: pl.DataFrame, seen: Grouped) -> Outcome:
         rows = memory[row["identity"]]
         if len(rows) == 0:
             new = np.zeros(1, SEEN.dtype)
-            new["check"], new["payload"], new["day"] = row["check"], row["payload"], row["start_us"] // 86_400_000_000
+            new["check"], new["payload"], new["day"] = (
+                row["check"],
+                row["payload"],
+                row["start_us"] // 86_400_000_000,
+            )
             memory[row["identity"]] = new
             verdicts.append(0)
         else:
@@ -77,7 +92,7 @@ def deduplicate(batch: pl.DataFrame, seen: Grouped) -> Outcome:
 def charge(batch: pl.DataFrame, accounts: Grouped) -> Outcome:
     """Add each amount to its subscriber's one balance; odd subscribers get a second row each third time."""
     memory = {int(key): accounts.rows_of(int(key)).copy() for key in accounts.keys}
-    assert batch["amount_micros"].min() >= 0, "a record that breaks charging"
+    assert (batch["amount_micros"] >= 0).all(), "a record that breaks charging"
     for row in batch.iter_rows(named=True):
         rows = memory[row["subscriber"]]
         if len(rows) == 0:
@@ -89,7 +104,9 @@ def charge(batch: pl.DataFrame, accounts: Grouped) -> Outcome:
         memory[row["subscriber"]] = rows
     done = CHARGED.record.conform(batch.with_columns(charged_micros=pl.col("amount_micros")))
     entries = ENTRIES.record.conform(
-        batch.select("seq", "subscriber", pl.col("start_us").alias("time_us"), pl.col("amount_micros").alias("amount"))
+        batch.select(
+            "seq", "subscriber", pl.col("start_us").alias("time_us"), pl.col("amount_micros").alias("amount")
+        )
     )
     return Outcome((done, entries), _regrouped(accounts, memory))
 
@@ -141,7 +158,10 @@ def ingest(folder: Path, *paths: Path, disk: Disk | None = None, **settings: int
         totals = engine.drive(source)
         for trouble in source.troubles:
             raise trouble
-        return {name: getattr(totals, name) for name in ("received", "rated", "duplicate", "rejected", "held", "charged_micros")}
+        return {
+            name: getattr(totals, name)
+            for name in ("received", "rated", "duplicate", "rejected", "held", "charged_micros")
+        }
     finally:
         store.close()
 
@@ -149,7 +169,8 @@ def ingest(folder: Path, *paths: Path, disk: Disk | None = None, **settings: int
 def lines(count: int, first: int = 0, subscribers: int = 7, day: int = 20_000) -> bytes:
     """Lines of usage, all different."""
     return b"".join(
-        f"{number},{number % subscribers},{number % 13 + 1},{day}\n".encode() for number in range(first, first + count)
+        f"{number},{number % subscribers},{number % 13 + 1},{day}\n".encode()
+        for number in range(first, first + count)
     )
 
 

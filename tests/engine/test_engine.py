@@ -59,7 +59,7 @@ def test_borders_of_batches_change_nothing(tmp_path: Path, octets: int) -> None:
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
 def test_compressed_files_are_read_as_they_are(tmp_path: Path, suffix: str) -> None:
-    """gzip and zstd, several members too."""
+    """Both gzip and zstd, several members too."""
     data = small.lines(2000)
     half = data.index(b"\n", len(data) // 2) + 1
     pack = gzip.compress if suffix == "gz" else zstandard.ZstdCompressor().compress
@@ -105,7 +105,9 @@ def test_a_file_of_rejects_is_stopped(tmp_path: Path) -> None:
     assert owed(tmp_path / "data") == small.expected(small.lines(50))
     store = Store(tmp_path / "data", small.STATES)
     assert store.connection.execute("SELECT count(*) FROM rejected").fetchone() == (0,)
-    assert store.connection.execute("SELECT offset, ended FROM files WHERE path LIKE '%wrong%'").fetchone() == (0, "")
+    assert store.connection.execute(
+        "SELECT offset, ended FROM files WHERE path LIKE '%wrong%'"
+    ).fetchone() == (0, "")
     store.close()
 
 
@@ -113,11 +115,15 @@ def test_history_is_kept_with_arrival_numbers(tmp_path: Path) -> None:
     """Every charged record is in a segment, numbered in the order of the file."""
     (tmp_path / "a.lines").write_bytes(small.lines(5000))
     small.ingest(tmp_path / "data", tmp_path / "a.lines", batch_octets=1 << 14)
-    frame = pl.read_parquet(tmp_path / "data/segments/charging.usage/*.parquet") if list(
-        (tmp_path / "data/segments/charging.usage").glob("*")
-    ) else pl.DataFrame()
+    frame = (
+        pl.read_parquet(tmp_path / "data/segments/charging.usage/*.parquet")
+        if list((tmp_path / "data/segments/charging.usage").glob("*"))
+        else pl.DataFrame()
+    )
     store = Store(tmp_path / "data", small.STATES)
-    (rows,) = store.connection.execute("SELECT sum(rows) FROM segments WHERE stream = 'charging.usage'").fetchone()
+    (rows,) = store.connection.execute(
+        "SELECT sum(rows) FROM segments WHERE stream = 'charging.usage'"
+    ).fetchone()
     store.close()
     assert rows == 5000
     assert len(frame) <= 5000

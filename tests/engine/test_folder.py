@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +10,7 @@ import pytest
 
 from tests.engine import small
 from tests.engine.test_engine import owed
+from tests.waiting import until
 from trunkline.engines.embedded.sources import LiveSources, NamedFiles
 from trunkline.ports import AuditEvent, FolderDamaged, Refused
 from trunkline.stores.embedded.backup import backup, restore, verify
@@ -34,8 +34,7 @@ def test_a_backup_of_a_busy_folder_is_one_moment(tmp_path: Path) -> None:
     named = NamedFiles(store, [(tmp_path / "a.lines", "small", "test")], framing)
     driving = threading.Thread(target=engine.drive, args=(named,))
     driving.start()
-    while store.number < 5:
-        time.sleep(0.01)
+    until(lambda: store.number >= 5, "five commits")
     copies = [backup(tmp_path / "data", tmp_path / f"copy{turn}") for turn in range(3)]
     driving.join()
     store.close()
@@ -64,7 +63,9 @@ def test_a_damaged_backup_is_not_brought_back(tmp_path: Path) -> None:
 def test_compaction_changes_no_answer(tmp_path: Path) -> None:
     """History is the same before and after, in order, for one subscriber and for everyone."""
     for part in range(12):
-        (tmp_path / "a.lines").write_bytes(small.lines(2000, first=2000 * part, subscribers=50, day=20_000 + 9 * part))
+        (tmp_path / "a.lines").write_bytes(
+            small.lines(2000, first=2000 * part, subscribers=50, day=20_000 + 9 * part)
+        )
         small.ingest(tmp_path / "data", tmp_path / "a.lines")
     reader = EmbeddedReader(tmp_path / "data")
 
@@ -143,14 +144,10 @@ def test_a_watched_folder_is_emptied_once(tmp_path: Path, monkeypatch: pytest.Mo
     (watch / ".hidden").write_bytes(small.lines(100, first=600))
     (watch / "wrong.lines").write_bytes(b"rubbish\n" * 1500)
     (watch / "cut.lines").write_bytes(b"\x1f\x8b\x08\x00broken")
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and not (
-        (watch / "taken/a.lines").exists() and (watch / "wrong.lines.failed").exists() and (watch / "cut.lines.failed").exists()
-    ):
-        time.sleep(0.05)
+    taken = ("taken/a.lines", "wrong.lines.failed", "cut.lines.failed")
+    until(lambda: all((watch / name).exists() for name in taken), "files are taken")
     (watch / "b.lines.tmp").rename(watch / "b.lines")
-    while time.monotonic() < deadline and not (watch / "taken/b.lines").exists():
-        time.sleep(0.05)
+    until((watch / "taken/b.lines").exists, "the renamed file is taken")
     stop.set()
     driving.join()
     store.close()

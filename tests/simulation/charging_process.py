@@ -40,7 +40,9 @@ def live(operator: Path, data: Path) -> None:
         (data / "loaded").touch()
         platform.engine.settings = Settings(batch_octets=1 << 16)
         intake = EngineIntake(platform.engine, MONEY)
-        subscribers = [line.split(",")[0] for line in (operator / "subscribers.csv").read_text().splitlines()[1:20]]
+        subscribers = [
+            line.split(",")[0] for line in (operator / "subscribers.csv").read_text().splitlines()[1:20]
+        ]
         print("ready", flush=True)
         booking = threading.Thread(target=lambda: [intake.move([order]) for order in movements(subscribers)])
         booking.start()

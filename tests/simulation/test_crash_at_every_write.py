@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.engine import small
-from tests.simulation.faulty import CrashingDisk, Crashed, FullDisk, NoFsync
-from trunkline.engines.embedded.engine import Engine
+from tests.simulation.faulty import Crashed, CrashingDisk, FullDisk, NoFsync
+from trunkline.engines.embedded.engine import Engine, Settings
 from trunkline.engines.embedded.sources import LiveSources, NamedFiles
 from trunkline.ports import DiskFull, FolderDamaged
 from trunkline.records.charging import ACCOUNTS, CHARGED, ENTRIES
@@ -36,11 +37,15 @@ def _busy_house(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trunkline.stores.embedded.segments.INLINE_OCTETS", 0)
 
 
-def run(folder: Path, disk: Disk, files: list[Path], *, post: bool = True, store_class: type[Store] = Store) -> None:
+def run(
+    folder: Path, disk: Disk, files: list[Path], *, post: bool = True, store_class: type[Store] = Store
+) -> None:
     """A short life: two files, some posted lines, and keeping house between."""
     store = store_class(folder, small.STATES, disk, keep_house=False)
     try:
-        engine = Engine(store, small.FLOW, small.ACCOUNTING, {}, lambda _: small.LINES, small.Settings(batch_octets=400))
+        engine = Engine(
+            store, small.FLOW, small.ACCOUNTING, {}, lambda _: small.LINES, Settings(batch_octets=400)
+        )
         for file in files:
             named = NamedFiles(store, [(file, "small", "test")], lambda _: small.LINES)
             engine.drive(named)
@@ -61,8 +66,12 @@ def assert_right(folder: Path, sources: tuple[bytes, ...]) -> None:
     store = Store(folder, small.STATES, keep_house=False)
     keys = np.arange(20, dtype=np.uint64)
     groups = store.gather(ACCOUNTS, keys)
-    found = {int(key): int(groups.rows_of(int(key))["value"][0]) for key in keys if len(groups.rows_of(int(key)))}
-    named = {row[0] for row in store.connection.execute("SELECT path FROM runs UNION SELECT path FROM segments")}
+    found = {
+        int(key): int(groups.rows_of(int(key))["value"][0]) for key in keys if len(groups.rows_of(int(key)))
+    }
+    named = {
+        row[0] for row in store.connection.execute("SELECT path FROM runs UNION SELECT path FROM segments")
+    }
     store.close()
     assert found == owed
     reader = EmbeddedReader(folder)
@@ -75,7 +84,12 @@ def assert_right(folder: Path, sources: tuple[bytes, ...]) -> None:
     total = reader.accounting()[0]
     assert total.received == total.rated + total.duplicate + total.rejected + total.held
     assert total.rated == len({line.split(b",")[0] for part in sources for line in part.splitlines()})
-    lying = {str(path.relative_to(folder)) for top in ("runs", "segments") for path in (folder / top).rglob("*.*") if path.is_file()}
+    lying = {
+        str(path.relative_to(folder))
+        for top in ("runs", "segments")
+        for path in (folder / top).rglob("*.*")
+        if path.is_file()
+    }
     assert lying == {name for name in named if name is not None}
 
 
@@ -123,9 +137,9 @@ def test_a_full_disk_stops_cleanly(tmp_path: Path) -> None:
         folder = tmp_path / str(at)
         files = prepared(folder)
         disk = FullDisk(at)
-        with pytest.raises(DiskFull, match="No room"):
+        with contextlib.suppress(DiskFull):  # nothing is raised when what was left needed no room
             run(folder / "data", disk, files)
-            raise DiskFull(folder, "the last changes were no writes")  # removals need no room
+            assert at > changes - 10
         disk.roomy = True
         run(folder / "data", disk, files)
         assert_right(folder / "data", (FIRST, SECOND, POSTED))
@@ -138,10 +152,8 @@ def harmed(folder: Path, disk_of: type[CrashingDisk], store_class: type[Store] =
         here = folder / str(at)
         files = prepared(here)
         disk = disk_of(at)
-        try:
+        with contextlib.suppress(Crashed):
             run(here / "data", disk, files, store_class=store_class)
-        except Crashed:
-            pass
         disk.forget()
         try:
             run(here / "data", CrashingDisk(0), files, store_class=store_class)
@@ -157,7 +169,9 @@ class EarlyStore(Store):
     def commit(self, commit):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
         """Move the positions first."""
         for p in commit.progress:
-            self.connection.execute("UPDATE files SET offset = ?, line = ? WHERE file = ?", (p.offset, p.line, p.file))
+            self.connection.execute(
+                "UPDATE files SET offset = ?, line = ? WHERE file = ?", (p.offset, p.line, p.file)
+            )
         super().commit(commit)
 
 

@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,8 +43,11 @@ class Lives:
     def __init__(self, operator: Path) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.simulation.charging_process", str(operator)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
+
+        self.pause = threading.Event()
 
     def line(self) -> str:
         """The next answer."""
@@ -62,9 +65,9 @@ class Lives:
         child = int(self.line().split()[1])
         answer = self.line() if until_s is None or until_s > 0 else ""
         if answer == "ready" and until_s is not None:
-            time.sleep(until_s)
+            self.pause.wait(until_s)
         elif until_s is not None:
-            time.sleep(-until_s)
+            self.pause.wait(-until_s)
         if until_s is not None:
             os.kill(child, signal.SIGKILL)
         done = False
@@ -117,6 +120,8 @@ def check(data: Path, catalogue: object, mappings: object, lines: bytes) -> None
     assert set(files["records"]) == {lines.count(b"\n")}, f"seed {SEED}: every line is read once"
     assert sum(total.received for total in totals) == files["records"].sum()
     entries = reader.entries(None, *EVER, 10**6)
-    booked = entries.filter((entries["cause"] == int(Cause.TOPUP)) & (entries["time_us"] >= 1_800_000_000_000_000))
+    booked = entries.filter(
+        (entries["cause"] == int(Cause.TOPUP)) & (entries["time_us"] >= 1_800_000_000_000_000)
+    )
     assert len(booked) == TOPUPS, f"seed {SEED}: each top-up is booked once"
     assert sum(booked["amount"]) == sum(1_000_000 + at for at in range(TOPUPS))

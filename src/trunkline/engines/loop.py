@@ -53,7 +53,7 @@ class States(Protocol):
 
 @dataclass(frozen=True)
 class Accounts:
-    """Which streams count as what, so that everything received is accounted for; what the first step writes is received."""
+    """Which streams count as what; what the first step writes is received, and all of it comes out somewhere."""
 
     rated: Stream
     duplicate: Stream
@@ -97,7 +97,9 @@ def _content(_carried: Carried) -> None:
 class Carrier:
     """Carries batches through one flow. Tables may be replaced between batches."""
 
-    def __init__(self, flow: Flow, tables: Mapping[str, object], states: States, most_poison: int = 100) -> None:
+    def __init__(
+        self, flow: Flow, tables: Mapping[str, object], states: States, most_poison: int = 100
+    ) -> None:
         """Take the flow as it stands on the map."""
         self.flow = flow
         self.tables = dict(tables)
@@ -126,13 +128,15 @@ class Carrier:
         carried.add(self.flow.steps[0].reads, batch)
         return self._onward(self.flow.steps, carried, number, _content)
 
-    def careful(self, carried: Carried, number: int, held: Stream, judge: Callable[[Carried], None]) -> Carried:
+    def careful(
+        self, carried: Carried, number: int, held: Stream, judge: Callable[[Carried], None]
+    ) -> Carried:
         """As `rest`; when a step breaks, halve the batch until the record that breaks it stands alone and is held."""
         try:
             return self.rest(carried, number, judge)
         except _OUTSIDE:
             raise
-        except (Exception, pl.exceptions.PanicException) as error:
+        except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001 -- whatever breaks it, one record is to blame
             entry = self.flow.steps[1].reads
             rows = carried.rows(entry)
             aside = {name: list(frames) for name, frames in carried.frames.items() if name != entry.name}
@@ -140,11 +144,15 @@ class Carrier:
             self._halve(rows, number, held, result, error)
             return result
 
-    def _halve(self, rows: pl.DataFrame, number: int, held: Stream, result: Carried, error: BaseException) -> None:
+    def _halve(
+        self, rows: pl.DataFrame, number: int, held: Stream, result: Carried, error: BaseException
+    ) -> None:
         if len(rows) == 1:
             result.poisoned += 1
             if result.poisoned > self._most_poison:
-                raise TooMuchPoison(f"more than {self._most_poison} records of one batch broke a step") from error
+                raise TooMuchPoison(
+                    f"more than {self._most_poison} records of one batch broke a step"
+                ) from error
             result.add(held, held.record.conform(rows.with_columns(reason=pl.lit(POISON))))
             return
         middle = len(rows) // 2
@@ -155,7 +163,7 @@ class Carrier:
                 result.join(self.rest(part, number))
             except _OUTSIDE:
                 raise
-            except (Exception, pl.exceptions.PanicException) as inner:
+            except (Exception, pl.exceptions.PanicException) as inner:  # noqa: BLE001 -- whatever breaks it, one record is to blame
                 self._halve(half, number, held, result, inner)
 
     def _onward(
@@ -250,7 +258,9 @@ def _distinct(column: Keys) -> Keys:
     return found[:count].copy()
 
 
-def counted(carried: Carried, received: Sequence[Stream], before: Carried, accounts: Accounts) -> list[Accounting]:
+def counted(
+    carried: Carried, received: Sequence[Stream], before: Carried, accounts: Accounts
+) -> list[Accounting]:
     """The accounting of a batch by source; asserts that everything received came out somewhere."""
     sums: dict[str, list[int]] = {}
 
@@ -262,7 +272,9 @@ def counted(carried: Carried, received: Sequence[Stream], before: Carried, accou
             value = len(rows) if amount is None else rows.select(amount()).item()
             sums.setdefault(rows.get_column("source")[0] or "", [0] * 6)[place] += value
             return
-        by_source = rows.group_by(source.alias("source")).agg((pl.len() if amount is None else amount()).alias("sum"))
+        by_source = rows.group_by(source.alias("source")).agg(
+            (pl.len() if amount is None else amount()).alias("sum")
+        )
         for name, value in by_source.iter_rows():
             sums.setdefault(name, [0] * 6)[place] += value
 
@@ -277,4 +289,3 @@ def counted(carried: Carried, received: Sequence[Stream], before: Carried, accou
     for name, (got, *out) in sums.items():
         assert got == sum(out[:4]), f"of {got} records of {name!r}, {sum(out[:4])} came out: {out}"
     return [Accounting(name, *numbers) for name, numbers in sorted(sums.items())]
-

@@ -22,7 +22,7 @@ import polars as pl
 from trunkline.engines.embedded.files import Block, Framing, halved
 from trunkline.engines.loop import POISON, Accounts, Carried, Carrier, FileStopped, TooMuchPoison, counted
 from trunkline.kernel.flow import Flow, Stream
-from trunkline.ports import Accounting, Commit, EngineStore, Progress
+from trunkline.ports import Accounting, Commit, EngineStore, Movement, Progress, Settled
 
 BATCH_RECORDS = 256_000
 BATCH_OCTETS = 32 << 20
@@ -180,7 +180,7 @@ class Engine:
 
         def run(engine: Engine, _number: int) -> tuple[Commit | None, Any]:
             engine.tables[name] = value
-            engine._usage.tables[name] = value  # noqa: SLF001 -- an order is the engine's own hand
+            engine._usage.tables[name] = value
             return None, None
 
         return self.order(run)
@@ -191,12 +191,33 @@ class Engine:
         self._next_seq += len(rows)
         return rows.with_columns(pl.int_range(base, base + len(rows), dtype=pl.Int64).alias("seq"))
 
-    def commit_of(self, number: int, carried: Carried, **more: Any) -> Commit:
+    def commit_of(
+        self,
+        number: int,
+        carried: Carried,
+        *,
+        progress: Sequence[Progress] = (),
+        counts: Sequence[Accounting] = (),
+        movements: Sequence[tuple[Movement, int, str, str]] = (),
+        settled: Sequence[Settled] = (),
+    ) -> Commit:
         """What a carried batch makes durable."""
         frames = {
-            name: carried.rows(stream) for name, stream in self._streams(carried).items() if carried.frames.get(name)
+            name: carried.rows(stream)
+            for name, stream in self._streams(carried).items()
+            if carried.frames.get(name)
         }
-        return Commit(number, self.clock_us(), self._next_seq, frames, carried.states, **more)
+        return Commit(
+            number,
+            self.clock_us(),
+            self._next_seq,
+            frames,
+            carried.states,
+            progress,
+            counts,
+            movements,
+            settled,
+        )
 
     def carry_usage(
         self, blocks: list[Block], number: int, amend: Callable[[pl.DataFrame], pl.DataFrame]
@@ -206,7 +227,12 @@ class Engine:
 
     # -- the pipeline -------------------------------------------------------------------------------------
 
-    def drive(self, source: Source, stop: threading.Event | None = None, progress: Callable[[Totals], None] | None = None) -> Totals:
+    def drive(
+        self,
+        source: Source,
+        stop: threading.Event | None = None,
+        progress: Callable[[Totals], None] | None = None,
+    ) -> Totals:
         """Read, charge and commit until the source is exhausted or `stop` is set; raises what went wrong."""
         stop = stop or threading.Event()
         if self._failed is not None:
@@ -217,14 +243,16 @@ class Engine:
         with self._serial:
             self._running = running
         threads = [
-            threading.Thread(target=self._guarded, args=(running, self._read, source, running, stop), name="read"),
+            threading.Thread(
+                target=self._guarded, args=(running, self._read, source, running, stop), name="read"
+            ),
             threading.Thread(target=self._guarded, args=(running, self._write, running), name="write"),
         ]
         for thread in threads:
             thread.start()
         try:
             self._charge(running, source, progress)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 -- raised again when the threads have ended
             self._fail(running, error)
         finally:
             self._finish(running, threads)
@@ -342,7 +370,7 @@ class Engine:
             return Batch(blocks, self._decode(blocks))
         except (MemoryError, OSError):
             raise
-        except (Exception, pl.exceptions.PanicException) as error:
+        except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001 -- whatever breaks it, one record is to blame
             decoded = Carried()
             for block in blocks:
                 self._decode_halves(block, decoded, error)
@@ -353,7 +381,9 @@ class Engine:
         if len(halves) == 1:
             decoded.poisoned += 1
             if decoded.poisoned > self.settings.most_poison:
-                raise TooMuchPoison(f"more than {self.settings.most_poison} records of one batch broke decoding") from error
+                raise TooMuchPoison(
+                    f"more than {self.settings.most_poison} records of one batch broke decoding"
+                ) from error
             decoded.add(self.accounts.held, _poisoned(block, self.accounts.held))
             return
         for half in halves:
@@ -361,7 +391,7 @@ class Engine:
                 decoded.join(self._decode([half]))
             except (MemoryError, OSError):
                 raise
-            except (Exception, pl.exceptions.PanicException) as inner:
+            except (Exception, pl.exceptions.PanicException) as inner:  # noqa: BLE001 -- whatever breaks it, one record is to blame
                 self._decode_halves(half, decoded, inner)
 
     def _carry(
@@ -371,9 +401,13 @@ class Engine:
         rows = batch.decoded.rows(entry)
         if amend is not None:
             rows = amend(rows)
-        decoded = Carried({name: frames for name, frames in batch.decoded.frames.items() if name != entry.name})
+        decoded = Carried(
+            {name: frames for name, frames in batch.decoded.frames.items() if name != entry.name}
+        )
         decoded.add(entry, self.numbered(rows))
-        carried = self._usage.careful(decoded, number, self.accounts.held, lambda result: self._judge(batch, result))
+        carried = self._usage.careful(
+            decoded, number, self.accounts.held, lambda result: self._judge(batch, result)
+        )
         received = (*self._received, *((self.accounts.held,) if batch.decoded.poisoned else ()))
         counts = counted(carried, received, batch.decoded, self.accounts)
         for stream in (self.accounts.rejected, self.accounts.held):
@@ -391,7 +425,11 @@ class Engine:
             file = block.file.file
             records, rejects = self._seen_of.get(file, (block.file.records, block.file.rejected))
             records, rejects = records + received.get(file, 0), rejects + rejected.get(file, 0)
-            if records >= WATCHED_RECORDS and rejects > REJECTED_SHARE * records and block.file.kind != "spool":
+            if (
+                records >= WATCHED_RECORDS
+                and rejects > REJECTED_SHARE * records
+                and block.file.kind != "spool"
+            ):
                 reasons = carried.rows(self.accounts.rejected).filter(pl.col("file") == file)["reason"]
                 often = reasons.value_counts(sort=True).row(0)[0]
                 raise FileStopped(
@@ -450,7 +488,9 @@ class Engine:
                 self.totals.add(commit.counts)
             put(commit, lambda answer=answer, result=result: answer.set_result(result), answer.set_exception)
 
-    def _commit_here(self, commit: Commit | None, durable: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
+    def _commit_here(
+        self, commit: Commit | None, durable: Callable[[], None], failed: Callable[[BaseException], None]
+    ) -> None:
         try:
             if commit is not None:
                 self.store.commit(commit)
@@ -464,7 +504,7 @@ class Engine:
         if not self._put(running.commits, written, running):
             written[2](RuntimeError("the engine stopped before this was durable"))
 
-    def _put(self, where: queue.Queue[Any], what: Any, running: _Running) -> bool:
+    def _put(self, where: queue.Queue[Any], what: object, running: _Running) -> bool:
         """Wait for room; False when the pipeline has come to an end instead."""
         while running.trouble is None:
             try:
@@ -474,7 +514,7 @@ class Engine:
             return True
         return False
 
-    def _guarded(self, running: _Running, run: Callable[..., None], *arguments: Any) -> None:
+    def _guarded(self, running: _Running, run: Callable[..., None], *arguments: object) -> None:
         try:
             run(*arguments)
         except BaseException as error:  # noqa: BLE001 -- handed to the thread that drives

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -108,17 +109,26 @@ class FileBlocks:
         self._stream.close()
 
 
+class _Member(Protocol):
+    """A decompressor of one member of a compressed file."""
+
+    eof: bool
+    unused_data: bytes
+
+    def decompress(self, data: bytes, /) -> bytes:
+        """What these octets hold."""
+
 
 class _Stream:
     """A file's octets after decompression."""
 
-    def __init__(self, path: Path, member: Any) -> None:
+    def __init__(self, path: Path, member: Callable[[], Any] | None) -> None:
         self._path = path
         self._file = path.open("rb", buffering=0)
         self._size = os.fstat(self._file.fileno()).st_size
         self._read = 0
         self._new_member = member
-        self._member: Any = None
+        self._member: _Member | None = None
         self._ready = b""
 
     def read(self, octets: int) -> bytes:
@@ -146,7 +156,9 @@ class _Stream:
         """Go to a position; raises when the file does not reach it."""
         if self._new_member is None:
             if octets > self._size:
-                raise SourceBroken(f"{self._path} shrank: {self._size} octets are left, {octets} were read before")
+                raise SourceBroken(
+                    f"{self._path} shrank: {self._size} octets are left, {octets} were read before"
+                )
             self._file.seek(octets)
             self._read = octets
             return
@@ -173,9 +185,11 @@ class _Stream:
                 if self._member is None or self._member.eof:
                     if self._member is not None and not piece.strip(b"\0"):
                         break  # padding behind the last member
+                    assert self._new_member is not None, "plain files are not decompressed"
                     self._member = self._new_member()
-                parts.append(self._member.decompress(piece))
-                piece = self._member.unused_data if self._member.eof else b""
+                member = self._member
+                parts.append(member.decompress(piece))
+                piece = member.unused_data if member.eof else b""
         except (zlib.error, zstandard.ZstdError) as error:
             raise SourceBroken(f"{self._path} is damaged: {error}") from error
         return b"".join(parts)
@@ -216,7 +230,15 @@ def halved(block: Block, framing: Framing) -> list[Block]:
         heading = first[: first.find(b"\n") + 1]
     return [
         Block(block.file, block.offset, block.line, first, lines, block.header, last=False),
-        Block(block.file, block.offset + cut, block.line + lines, second, block.lines - lines, heading, block.last),
+        Block(
+            block.file,
+            block.offset + cut,
+            block.line + lines,
+            second,
+            block.lines - lines,
+            heading,
+            block.last,
+        ),
     ]
 
 

@@ -36,7 +36,11 @@ class EngineIntake:
     """The embedded engine's intake (`ports.Intake`). Any thread may call."""
 
     def __init__(
-        self, engine: Engine, money: MoneyFlow, live: LiveSources | None = None, most_unread_octets: int = MOST_UNREAD_OCTETS
+        self,
+        engine: Engine,
+        money: MoneyFlow,
+        live: LiveSources | None = None,
+        most_unread_octets: int = MOST_UNREAD_OCTETS,
     ) -> None:
         """`live` is the source that is driven, so that it hears of new octets at once."""
         self._engine, self._money, self._live = engine, money, live
@@ -55,7 +59,9 @@ class EngineIntake:
     def move(self, movements: Sequence[Movement]) -> list[dict[str, Any]]:
         """Book movements; one answer each: booked, repeated or refused with a reason."""
         asked = list(movements)
-        answer: list[dict[str, Any]] = self._engine.order(lambda engine, number: self._book(engine, number, asked)).result()
+        answer: list[dict[str, Any]] = self._engine.order(
+            lambda engine, number: self._book(engine, number, asked)
+        ).result()
         for movement in asked:
             self._in_flight.pop(movement.movement_id, None)
         return answer
@@ -93,8 +99,12 @@ class EngineIntake:
         commit = None
         if new:
             stream = self._money.flow.steps[0].reads
-            rows = engine.numbered(pl.DataFrame([vars(m) for m in new], schema_overrides=_types(stream, new[0])))
-            carried = Carrier(self._money.flow, engine.tables, engine.states).whole(stream.record.conform(rows), number)
+            rows = engine.numbered(
+                pl.DataFrame([vars(m) for m in new], schema_overrides=_types(stream, new[0]))
+            )
+            carried = Carrier(self._money.flow, engine.tables, engine.states).whole(
+                stream.record.conform(rows), number
+            )
             refused = dict(carried.rows(self._money.refused).select("movement_id", "reason").iter_rows())
             results = [
                 (m, seq, "refused" if m.movement_id in refused else "booked", refused.get(m.movement_id, ""))
@@ -106,16 +116,22 @@ class EngineIntake:
         return commit, [self._answer(m, known, booked) for m in asked]
 
     @staticmethod
-    def _answer(m: Movement, known: dict[str, tuple[str, str]], booked: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    def _answer(
+        m: Movement, known: dict[str, tuple[str, str]], booked: dict[str, tuple[str, str]]
+    ) -> dict[str, Any]:
         status, reason = known.get(m.movement_id) or booked.pop(m.movement_id, ("booked", ""))
         if m.movement_id in known and status == "booked":
             status = "repeated"
         known[m.movement_id] = ("booked" if status == "repeated" else status, reason)
         return {"movement_id": m.movement_id, "status": status, "reason": reason}
 
-    def _release(self, engine: Engine, number: int, aside: SetAside, settled: Settled) -> tuple[Commit | None, Any]:
+    def _release(
+        self, engine: Engine, number: int, aside: SetAside, settled: Settled
+    ) -> tuple[Commit | None, Any]:
         """Charge a held record: a conflict as usage of its own, a poisonous one as what it is."""
-        file = SourceFile(aside.file, aside.path, aside.source, aside.mapping, "held", aside.offset, aside.line)
+        file = SourceFile(
+            aside.file, aside.path, aside.source, aside.mapping, "held", aside.offset, aside.line
+        )
         block = Block(file, aside.offset, aside.line, aside.raw, 1, self._heading(aside), last=False)
 
         def rename(rows: pl.DataFrame) -> pl.DataFrame:
@@ -159,4 +175,3 @@ class EngineIntake:
 
 def _types(stream: Stream, movement: Movement) -> dict[str, Any]:
     return {name: dtype for name, dtype in stream.record.schema.items() if name in vars(movement)}
-

@@ -78,7 +78,9 @@ class NamedFiles:
                 file = self._store.begin_file(path, mapping, source, "ingest")
                 self._open = FileBlocks(file, self._framing(mapping))
             except (FileNotFoundError, IsADirectoryError, PermissionError, SourceBroken) as error:
-                self.troubles.append(error if isinstance(error, SourceBroken) else SourceBroken(f"{path}: {error.strerror}"))
+                self.troubles.append(
+                    error if isinstance(error, SourceBroken) else SourceBroken(f"{path}: {error.strerror}")
+                )
                 return None
         try:
             block = self._open.next(octets)
@@ -111,7 +113,13 @@ class LiveSources:
     ) -> None:
         """`watched` are (folder, mapping, source); without `forever` it ends when nothing is left to read."""
         self._forever, self._idle = forever, False
-        self._store, self._mover, self._watched, self._framing, self._clock_s = store, mover, watched, framing, clock_s
+        self._store, self._mover, self._watched, self._framing, self._clock_s = (
+            store,
+            mover,
+            watched,
+            framing,
+            clock_s,
+        )
         self._spools: dict[int, FileBlocks] = {}
         self._files: dict[int, FileBlocks] = {}
         self._taken: dict[int, Path] = {}
@@ -250,10 +258,11 @@ class LiveSources:
     def _take(self, path: Path, mapping: str, source: str) -> None:
         try:
             file = self._store.begin_file(path, mapping, source, "watched")
-            self._taken[file.file] = path
-            self._files[file.file] = FileBlocks(file, self._framing(mapping))
         except FileNotFoundError:
             return  # taken away again before it was read
+        self._taken[file.file] = path
+        try:
+            self._files[file.file] = FileBlocks(file, self._framing(mapping))
         except SourceBroken as error:
             self._set_aside(file.file, str(error))
 
@@ -263,4 +272,3 @@ class LiveSources:
         if path is not None and path.exists():
             self._mover.write(path.with_name(path.name + ".reason"), [reason.encode() + b"\n"])
             self._mover.rename(path, path.with_name(path.name + ".failed"))
-

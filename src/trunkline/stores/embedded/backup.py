@@ -93,7 +93,9 @@ def _named(folder: Path) -> dict[str, int | None]:
             "SELECT path, octets FROM runs WHERE path IS NOT NULL"
             " UNION ALL SELECT path, octets FROM segments WHERE path IS NOT NULL"
         ).fetchall()
-        raw = connection.execute("SELECT raw, iif(kind = 'spool', offset, NULL) FROM files WHERE raw IS NOT NULL").fetchall()
+        raw = connection.execute(
+            "SELECT raw, iif(kind = 'spool', offset, NULL) FROM files WHERE raw IS NOT NULL"
+        ).fetchall()
     return dict(fixed) | dict(raw)
 
 

@@ -66,7 +66,9 @@ def _add(words: Blocks, keys: Keys) -> None:
         block = _block_of(mixed, blocks)
         bits = mixed * np.uint64(0x9E3779B97F4A7C15)
         for _ in range(_PROBES):
-            words[block + np.int64(bits >> np.uint64(61))] |= np.uint64(1) << (bits >> np.uint64(55) & np.uint64(63))
+            words[block + np.int64(bits >> np.uint64(61))] |= np.uint64(1) << (
+                bits >> np.uint64(55) & np.uint64(63)
+            )
             bits <<= np.uint64(9)
 
 

@@ -11,6 +11,7 @@ import io
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,9 @@ def choose(connection: sqlite3.Connection, *, idle: bool, wholly: bool) -> Chose
         listed = _listed(connection, stream)
         small = [segment for segment in listed if segment.level == 0]
         rows = sum(segment.rows for segment in small)
-        if small and (wholly or rows > _MOST_SMALL_ROWS or (idle and (rows > ROWS_A_FILE or len(small) > FAN_IN))):
+        if small and (
+            wholly or rows > _MOST_SMALL_ROWS or (idle and (rows > ROWS_A_FILE or len(small) > FAN_IN))
+        ):
             return Chosen(stream, 1, _up_to(small, _ROWS_AT_ONCE))
         for level in range(1, max((segment.level for segment in listed), default=0) + 1):
             here = [segment for segment in listed if segment.level == level]
@@ -65,8 +68,10 @@ def merge(disk: Disk, folder: Path, connection: sqlite3.Connection, chosen: Chos
     written: list[Segment] = []
     borders = _borders(folder, connection, chosen)
     name = f"{chosen.segments[0].segment:012d}-{chosen.segments[-1].segment:012d}"
-    for low, high in zip(borders[:-1], borders[1:], strict=True):
-        within = pl.col("subscriber").is_between(pl.lit(low, dtype=pl.UInt64), pl.lit(high - 1, dtype=pl.UInt64))
+    for low, high in pairwise(borders):
+        within = pl.col("subscriber").is_between(
+            pl.lit(low, dtype=pl.UInt64), pl.lit(high - 1, dtype=pl.UInt64)
+        )
         parts = pl.collect_all([_opened(folder, connection, s).filter(within) for s in chosen.segments])
         frame = pl.concat([part for part in parts if len(part)] or parts[:1], how="diagonal_relaxed")
         time = segments.TIME_OF[chosen.stream]
@@ -94,8 +99,8 @@ def install(connection: sqlite3.Connection, chosen: Chosen, written: Sequence[Se
 
 def _listed(connection: sqlite3.Connection, stream: str) -> list[Segment]:
     return [
-        Segment(*row[:9], word_of(row[9]), word_of(row[10]), row[11])
-        for row in connection.execute(
+        Segment(*(*fixed, word_of(first), word_of(last), path))
+        for *fixed, first, last, path in connection.execute(
             "SELECT segment, stream, level, rows, octets, first_seq, last_seq, from_us, until_us, first_key, last_key,"
             " path FROM segments WHERE stream = ? ORDER BY segment",
             (stream,),
@@ -132,9 +137,10 @@ def _borders(folder: Path, connection: sqlite3.Connection, chosen: Chosen) -> li
     pieces = -(-rows // ROWS_A_FILE)
     if pieces <= 1:
         return [low, high]
+    every = pl.col("subscriber").gather_every(_SAMPLE)
     sample = np.concatenate(
         [
-            _opened(folder, connection, s).select(pl.col("subscriber").gather_every(_SAMPLE)).collect()["subscriber"].to_numpy()
+            _opened(folder, connection, s).select(every).collect().to_series().to_numpy()
             for s in chosen.segments
         ]
     )  # fmt: skip
@@ -148,5 +154,3 @@ def _opened(folder: Path, connection: sqlite3.Connection, segment: Segment) -> p
         return pl.scan_parquet(folder / segment.path)
     (body,) = connection.execute("SELECT body FROM segments WHERE segment = ?", (segment.segment,)).fetchone()
     return pl.read_parquet(io.BytesIO(body)).lazy()
-
-

@@ -37,7 +37,9 @@ class _Spool:
 class Files:
     """The manifest's list of files, and the spools that are being written."""
 
-    def __init__(self, folder: Path, disk: Disk, connection: sqlite3.Connection, writing: threading.Lock) -> None:
+    def __init__(
+        self, folder: Path, disk: Disk, connection: sqlite3.Connection, writing: threading.Lock
+    ) -> None:
         """Cut spools that a crash left with half a line."""
         self._folder, self._disk, self._connection, self._writing = folder, disk, connection, writing
         self._spools: dict[tuple[str, str, bytes], _Spool] = {}
@@ -58,7 +60,9 @@ class Files:
                 if status.st_size >= octets and _head(path, octets) == head:
                     return SourceFile(known[0], path, source, mapping, kind, *known[1:])
             with transaction(self._connection, self._disk, self._folder):
-                file = self._insert(path.resolve(), kind, source, mapping, status, _head(path, status.st_size))
+                file = self._insert(
+                    path.resolve(), kind, source, mapping, status, _head(path, status.st_size)
+                )
         begun = SourceFile(file, path, source, mapping, kind)
         self._keep_raw(begun)
         return begun
@@ -71,7 +75,9 @@ class Files:
         self._disk.link(file.path, target)
         self._disk.fsync_folder(target.parent)
         with self._writing, transaction(self._connection, self._disk, self._folder):
-            self._connection.execute("UPDATE files SET raw = ? WHERE file = ? AND raw IS NULL", (raw, file.file))
+            self._connection.execute(
+                "UPDATE files SET raw = ? WHERE file = ? AND raw IS NULL", (raw, file.file)
+            )
 
     def end(self, file: int, reason: str) -> None:
         """Stop reading a file for good; its position stays."""
@@ -82,8 +88,8 @@ class Files:
         """Files that were begun and are not read to their end, oldest first."""
         with self._writing:
             rows = self._connection.execute(
-                "SELECT file, iif(kind = 'spool', raw, path), source, mapping, kind, offset, line, records, rejected FROM files"
-                " WHERE kind = ? AND ended = '' ORDER BY file",
+                "SELECT file, iif(kind = 'spool', raw, path), source, mapping, kind, offset, line, records, rejected"
+                " FROM files WHERE kind = ? AND ended = '' ORDER BY file",
                 (kind,),
             ).fetchall()
         return [SourceFile(row[0], self._folder / row[1], *row[2:]) for row in rows]
@@ -140,7 +146,12 @@ class Files:
 
     def _spool(self, mapping: str, source: str, heading: bytes) -> _Spool:
         spool = self._spools.get((mapping, source, heading))
-        if spool is not None and spool.octets >= SPOOL_OCTETS and not spool.flushing and spool.durable == spool.octets:
+        if (
+            spool is not None
+            and spool.octets >= SPOOL_OCTETS
+            and not spool.flushing
+            and spool.durable == spool.octets
+        ):
             os.close(spool.handle)
             del self._spools[mapping, source, heading]
             spool = None

@@ -12,17 +12,14 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from trunkline.kernel.grouped import Grouped
 from trunkline.ports import DiskFull
 from trunkline.stores.embedded import compaction, manifest, runs
-from trunkline.stores.embedded.disk import full_disk_named
+from trunkline.stores.embedded.disk import Disk, full_disk_named
 from trunkline.stores.embedded.manifest import transaction
 from trunkline.stores.embedded.states import Memory, RunInfo, Windowed, insert_run
-
-if TYPE_CHECKING:
-    from trunkline.stores.embedded.store import Store
 
 FAN_IN = 8
 INLINE_OCTETS = 128 << 10
@@ -33,10 +30,22 @@ _FULL_PAUSE_S = 10.0
 _CHECKPOINT_OCTETS = 8 << 20
 
 
+class House(Protocol):
+    """What is kept: the writing side of a data folder."""
+
+    folder: Path
+    disk: Disk
+    connection: sqlite3.Connection
+    writing: threading.Lock
+    memories: dict[str, Memory]
+    number: int
+    last_commit_s: float
+
+
 class Keeper:
     """One thread that merges what has piled up; its trouble is raised by the next commit."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: House) -> None:
         """Begin with nothing to do."""
         self._store = store
         self._reading = manifest.open_to_read(store.folder)
@@ -127,7 +136,9 @@ class Keeper:
     def _merge_runs(self, memory: Memory) -> bool:
         """Merge neighbours of one level when there are many; the window's old rows are forgotten by the way."""
         lowest = 1 if isinstance(memory, Windowed) else 0
-        expired = [i for i in memory.infos if memory.state.days and i.level > 0 and i.newest_day < memory.oldest_day]
+        expired = [
+            i for i in memory.infos if memory.state.days and i.level > 0 and i.newest_day < memory.oldest_day
+        ]
         if expired:
             memory.installed({info.run for info in expired}, self._install(expired, None, None))
             return True
@@ -233,7 +244,9 @@ class Keeper:
     def _remove_lingering(self, wait_s: float) -> None:
         now = time.monotonic()
         due = [path for until, path in self._lingering if until - LINGER_S + wait_s <= now]
-        self._lingering = [(until, path) for until, path in self._lingering if until - LINGER_S + wait_s > now]
+        self._lingering = [
+            (until, path) for until, path in self._lingering if until - LINGER_S + wait_s > now
+        ]
         for path in due:
             self._store.disk.remove(path)
 

@@ -33,7 +33,8 @@ CREATE TABLE segments (
     first_key INTEGER NOT NULL, last_key INTEGER NOT NULL, path TEXT, body BLOB);
 CREATE INDEX segments_by_time ON segments (stream, until_us);
 CREATE TABLE files (
-    file INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL, mapping TEXT NOT NULL,
+    file INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, kind TEXT NOT NULL,
+    source TEXT NOT NULL, mapping TEXT NOT NULL,
     device INTEGER NOT NULL, inode INTEGER NOT NULL, octets INTEGER NOT NULL, head TEXT NOT NULL,
     offset INTEGER NOT NULL DEFAULT 0, line INTEGER NOT NULL DEFAULT 1, records INTEGER NOT NULL DEFAULT 0,
     rejected INTEGER NOT NULL DEFAULT 0, ended TEXT NOT NULL DEFAULT '', raw TEXT, begun_us INTEGER NOT NULL);
@@ -54,11 +55,13 @@ CREATE TABLE held (
     settled TEXT, actor TEXT);
 CREATE INDEX held_open ON held (number) WHERE settled IS NULL;
 CREATE TABLE alerts (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, alert_id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL, subscriber INTEGER NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    alert_id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL, subscriber INTEGER NOT NULL,
     time_us INTEGER NOT NULL, kind TEXT NOT NULL, balance TEXT, threshold INTEGER, value INTEGER, period INTEGER);
 CREATE INDEX alerts_by_subscriber ON alerts (subscriber, number);
 CREATE TABLE movements (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, movement_id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL, cause INTEGER NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    movement_id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL, cause INTEGER NOT NULL,
     subscriber INTEGER NOT NULL, time_us INTEGER NOT NULL, balance TEXT NOT NULL, amount INTEGER NOT NULL,
     valid_until_s INTEGER NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL);
 CREATE INDEX movements_by_subscriber ON movements (subscriber, number);
@@ -86,14 +89,18 @@ def open_to_write(folder: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(folder / NAME, isolation_level=None, check_same_thread=False, timeout=60)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")  # the keeper checkpoints, so that no commit waits for it
+    connection.execute(
+        "PRAGMA wal_autocheckpoint = 0"
+    )  # the keeper checkpoints, so that no commit waits for it
     connection.execute("PRAGMA cache_size = -32768")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0:
         connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
     elif version != VERSION:
         connection.close()
-        raise FolderDamaged(f"{folder / NAME} is of version {version}; this trunkline reads version {VERSION}")
+        raise FolderDamaged(
+            f"{folder / NAME} is of version {version}; this trunkline reads version {VERSION}"
+        )
     return connection
 
 
@@ -103,7 +110,11 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no data of trunkline (no {NAME})")
     connection = sqlite3.connect(
-        f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=60
+        f"{path.resolve().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=60,
     )
     connection.execute("PRAGMA query_only = 1")
     return connection

@@ -75,7 +75,7 @@ class EmbeddedReader:
         )
 
     def charged_conflicts(self) -> pl.DataFrame:
-        """Held records that a person let be charged: where they stand, and the number that became part of their name."""
+        """Held records that a person let be charged: where they stand, and the number that ends their new name."""
         return self._table(
             "SELECT file, line, number FROM held WHERE settled = 'charge'",
             (),
@@ -103,7 +103,9 @@ class EmbeddedReader:
         """Charged usage (`CHARGED`), newest first; of everyone when subscriber is None."""
         return self._history(CHARGED, subscriber, from_us, until_us, limit, offset)
 
-    def entries(self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0) -> pl.DataFrame:
+    def entries(
+        self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+    ) -> pl.DataFrame:
         """Ledger entries (`ENTRIES`), newest first."""
         return self._history(ENTRIES, subscriber, from_us, until_us, limit, offset)
 
@@ -168,8 +170,8 @@ class EmbeddedReader:
         """Rejected and not yet settled records, with their octets."""
         one = "" if reason is None else " AND t.reason = ?"
         return self._table(
-            "SELECT t.number, t.file, f.path, t.line, t.source, f.mapping, t.reason, t.detail, t.raw"
-            f" FROM rejected t LEFT JOIN files f USING (file) WHERE t.settled IS NULL{one}"  # noqa: S608
+            "SELECT t.number, t.file, f.path, t.line, t.source, f.mapping, t.reason, t.detail, t.raw"  # noqa: S608
+            f" FROM rejected t LEFT JOIN files f USING (file) WHERE t.settled IS NULL{one}"
             " ORDER BY t.number LIMIT ? OFFSET ?",
             (*(() if reason is None else (reason,)), limit, offset),
             {
@@ -222,7 +224,8 @@ class EmbeddedReader:
 
     def files(self) -> pl.DataFrame:
         """Every file that was handed in: where its octets are kept and how far it is read."""
-        names = ("file", "path", "kind", "source", "mapping", "octets", "offset", "line", "records", "rejected", "ended",
+        names = ("file", "path", "kind", "source", "mapping", "octets", "offset", "line", "records", "rejected",
+                 "ended",
                  "raw", "begun_us")  # fmt: skip
         texts = ("path", "kind", "source", "mapping", "ended", "raw")
         return self._table(
@@ -236,7 +239,6 @@ class EmbeddedReader:
 
         def ask() -> dict[str, Any]:
             with self._moment() as connection:
-                one = lambda sql: connection.execute(sql).fetchone()  # noqa: E731 -- six questions of one number
                 meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
                 segments = connection.execute(
                     "SELECT stream, count(*), sum(rows), sum(octets), max(until_us) FROM segments GROUP BY stream"
@@ -262,7 +264,8 @@ class EmbeddedReader:
                         for name, count, rows, octets, _ in segments
                     },
                     "states": {
-                        name: {"runs": count, "keys": keys, "octets": octets} for name, count, keys, octets in states
+                        name: {"runs": count, "keys": keys, "octets": octets}
+                        for name, count, keys, octets in states
                     },
                     "files": {
                         kind: {"files": count, "open": still, "records": records, "octets": octets}
@@ -271,10 +274,10 @@ class EmbeddedReader:
                     "spool_octets": sum(
                         max(0, path.stat().st_size - offset) for path, offset in spooled if path.exists()
                     ),
-                    "rejected_open": one("SELECT count(*) FROM rejected WHERE settled IS NULL")[0],
-                    "held_open": one("SELECT count(*) FROM held WHERE settled IS NULL")[0],
-                    "alerts": one("SELECT count(*) FROM alerts")[0],
-                    "movements": one("SELECT count(*) FROM movements")[0],
+                    "rejected_open": _count(connection, "rejected WHERE settled IS NULL"),
+                    "held_open": _count(connection, "held WHERE settled IS NULL"),
+                    "alerts": _count(connection, "alerts"),
+                    "movements": _count(connection, "movements"),
                     "accounting": [vars(row) for row in self.accounting()],
                 }
 
@@ -282,7 +285,9 @@ class EmbeddedReader:
 
     def reconciliations(self, limit: int) -> list[dict[str, Any]]:
         """Past reconciliations, newest first."""
-        rows = self._rows("SELECT number, time_us, body FROM reconciliations ORDER BY number DESC LIMIT ?", limit)
+        rows = self._rows(
+            "SELECT number, time_us, body FROM reconciliations ORDER BY number DESC LIMIT ?", limit
+        )
         return [{"number": number, "time_us": time_us, **json.loads(body)} for number, time_us, body in rows]
 
     def audit(self, limit: int, offset: int = 0) -> pl.DataFrame:
@@ -326,7 +331,7 @@ class EmbeddedReader:
         finally:
             connection.execute("COMMIT")
 
-    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         return self._connection().execute(sql, values).fetchall()
 
     def _table(self, sql: str, values: tuple[Any, ...], schema: dict[str, Any]) -> pl.DataFrame:
@@ -372,7 +377,12 @@ class EmbeddedReader:
             return run
 
     def _segments(
-        self, connection: sqlite3.Connection, stream: Stream, subscriber: int | None, from_us: int, until_us: int
+        self,
+        connection: sqlite3.Connection,
+        stream: Stream,
+        subscriber: int | None,
+        from_us: int,
+        until_us: int,
     ) -> list[tuple[int, pl.LazyFrame]]:
         """The newest event of each segment that may hold rows, and the segment, newest first."""
         mine = "" if subscriber is None else " AND first_key <= ? AND last_key >= ?"
@@ -387,7 +397,9 @@ class EmbeddedReader:
             if path is not None:
                 parts.append((newest_us, pl.scan_parquet(self.folder / path)))
             else:
-                (body,) = connection.execute("SELECT body FROM segments WHERE segment = ?", (number,)).fetchone()
+                (body,) = connection.execute(
+                    "SELECT body FROM segments WHERE segment = ?", (number,)
+                ).fetchone()
                 parts.append((newest_us, pl.read_parquet(io.BytesIO(body)).lazy()))
         return parts
 
@@ -407,12 +419,21 @@ class EmbeddedAudit:
         """Write one event durably."""
         self._write(
             "INSERT INTO audit (time_us, actor, role, action, subscriber, detail) VALUES (?, ?, ?, ?, ?, ?)",
-            (event.time_us, event.actor, event.role, event.action, stored_word(event.subscriber), event.detail),
+            (
+                event.time_us,
+                event.actor,
+                event.role,
+                event.action,
+                stored_word(event.subscriber),
+                event.detail,
+            ),
         )
 
     def add_reconciliation(self, time_us: int, body: dict[str, Any]) -> int:
         """Keep the result of a reconciliation; its number."""
-        return self._write("INSERT INTO reconciliations (time_us, body) VALUES (?, ?)", (time_us, json.dumps(body)))
+        return self._write(
+            "INSERT INTO reconciliations (time_us, body) VALUES (?, ?)", (time_us, json.dumps(body))
+        )
 
     def close(self) -> None:
         """Close the connection."""
@@ -424,6 +445,11 @@ class EmbeddedAudit:
             return self._connection.execute(sql, values).lastrowid or 0
 
 
+def _count(connection: sqlite3.Connection, table: str) -> int:
+    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 -- our own names
+    return int(count)
+
+
 def _newest_of(
     parts: list[tuple[int, pl.LazyFrame]], within: pl.Expr, order: list[str], most: int
 ) -> list[pl.DataFrame]:
@@ -433,7 +459,10 @@ def _newest_of(
     for newest_us, part in parts:
         if len(kept) >= most and kept[order[0]][most - 1] > newest_us:
             break
-        frames = [*([kept] if len(kept) else []), part.filter(within).sort(order, descending=True).head(most).collect()]
+        frames = [
+            *([kept] if len(kept) else []),
+            part.filter(within).sort(order, descending=True).head(most).collect(),
+        ]
         kept = pl.concat(frames, how="diagonal_relaxed").sort(order, descending=True).head(most)
     return [kept] if len(kept) else []
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from trunkline.records.charging import ALERTS, CHARGED, ENTRIES
 from trunkline.records.usage import HELD, RAW, REJECTED
 from trunkline.stores.embedded.manifest import transaction
-
-if TYPE_CHECKING:
-    from trunkline.stores.embedded.store import Store
+from trunkline.stores.embedded.store import Store
 
 DAY_US = 86_400_000_000
-DAYS_KEPT = {stream.name: stream.record.days_kept for stream in (CHARGED, ENTRIES, ALERTS, RAW, REJECTED, HELD)}
+DAYS_KEPT = {
+    stream.name: stream.record.days_kept for stream in (CHARGED, ENTRIES, ALERTS, RAW, REJECTED, HELD)
+}
 
 
 @dataclass(frozen=True)
@@ -41,19 +40,25 @@ def retain(store: Store, now_us: int, days: Mapping[str, int] | None = None) -> 
         gone, rows = [], 0
         for stream in (CHARGED.name, ENTRIES.name):
             old = execute(
-                "SELECT segment, path, rows FROM segments WHERE stream = ? AND until_us < ?", (stream, before[stream])
+                "SELECT segment, path, rows FROM segments WHERE stream = ? AND until_us < ?",
+                (stream, before[stream]),
             ).fetchall()
             store.connection.executemany("DELETE FROM segments WHERE segment = ?", [(row[0],) for row in old])
             gone += old
             rows += sum(row[2] for row in old)
         raw = execute(
-            "SELECT raw FROM files WHERE raw IS NOT NULL AND ended <> '' AND begun_us < ?", (before[RAW.name],)
+            "SELECT raw FROM files WHERE raw IS NOT NULL AND ended <> '' AND begun_us < ?",
+            (before[RAW.name],),
         ).fetchall()
         execute(
-            "UPDATE files SET raw = NULL WHERE raw IS NOT NULL AND ended <> '' AND begun_us < ?", (before[RAW.name],)
+            "UPDATE files SET raw = NULL WHERE raw IS NOT NULL AND ended <> '' AND begun_us < ?",
+            (before[RAW.name],),
         )
         aside = sum(
-            execute(f"DELETE FROM {table} WHERE settled IS NOT NULL AND time_us < ?", (before[stream],)).rowcount  # noqa: S608
+            execute(
+                f"DELETE FROM {table} WHERE settled IS NOT NULL AND time_us < ?",  # noqa: S608 -- our own names
+                (before[stream],),
+            ).rowcount
             for table, stream in (("rejected", REJECTED.name), ("held", HELD.name))
         )
         alerts = execute("DELETE FROM alerts WHERE time_us < ?", (before[ALERTS.name],)).rowcount

@@ -26,7 +26,9 @@ from trunkline.ports import FolderDamaged
 from trunkline.stores.embedded.disk import Disk
 
 _MAGIC = b"trunkrun"
-_HEADER = struct.Struct("<8sIIqqqqqq")  # magic, version, row width, keys, rows; where keys, ends, rows, fence begin
+_HEADER = struct.Struct(
+    "<8sIIqqqqqq"
+)  # magic, version, row width, keys, rows; where keys, ends, rows, fence begin
 _PAGE = 4096
 _FENCE = 256
 
@@ -86,14 +88,16 @@ def encode(groups: Grouped) -> list[memoryview | bytes]:
     ends_at = _PAGE + keys.nbytes if len(ends) else 0
     rows_at = _PAGE + keys.nbytes + ends.nbytes
     fence_at = _pages(rows_at + rows.nbytes)
-    header = _HEADER.pack(_MAGIC, 1, rows.dtype.itemsize, len(keys), len(rows), _PAGE, ends_at, rows_at, fence_at)
+    header = _HEADER.pack(
+        _MAGIC, 1, rows.dtype.itemsize, len(keys), len(rows), _PAGE, ends_at, rows_at, fence_at
+    )
     return [
         header.ljust(_PAGE, b"\0"),
-        memoryview(keys.view(np.uint8)),
-        memoryview(ends.view(np.uint8)),
-        memoryview(rows.view(np.uint8)),
+        _octets(keys),
+        _octets(ends),
+        _octets(rows),
         bytes(fence_at - rows_at - rows.nbytes),
-        memoryview(keys[::_FENCE].copy().view(np.uint8)),
+        _octets(keys[::_FENCE]),
     ]
 
 
@@ -202,7 +206,9 @@ class RunWriter:
     stays a hole in the file and takes no disk.
     """
 
-    def __init__(self, disk: Disk, path: Path, dtype: np.dtype[Any], most_keys: int, *, one_row: bool) -> None:
+    def __init__(
+        self, disk: Disk, path: Path, dtype: np.dtype[Any], most_keys: int, *, one_row: bool
+    ) -> None:
         """Begin a file for at most `most_keys` keys; `one_row` promises one row for each."""
         self._disk, self._path, self._dtype = disk, path, dtype
         self._file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
@@ -237,7 +243,15 @@ class RunWriter:
         self._write(fence, fence_at)
         size = fence_at + fence.nbytes
         header = _HEADER.pack(
-            _MAGIC, 1, self._dtype.itemsize, self.keys, self.rows, _PAGE, self._ends_at, self._rows_at, fence_at
+            _MAGIC,
+            1,
+            self._dtype.itemsize,
+            self.keys,
+            self.rows,
+            _PAGE,
+            self._ends_at,
+            self._rows_at,
+            fence_at,
         )
         self._disk.write_at(self._file, self._path, header.ljust(_PAGE, b"\0"), 0)
         os.ftruncate(self._file, size)
@@ -246,7 +260,7 @@ class RunWriter:
         return size
 
     def _write(self, array: npt.NDArray[Any], offset: int) -> None:
-        self._disk.write_at(self._file, self._path, memoryview(np.ascontiguousarray(array).view(np.uint8)), offset)
+        self._disk.write_at(self._file, self._path, _octets(array), offset)
 
 
 def in_memory(parts: Sequence[memoryview | bytes]) -> bytes:
@@ -273,6 +287,11 @@ def merge_to_file(
     return writer, writer.finish()
 
 
+def _octets(array: npt.NDArray[Any]) -> memoryview:
+    octets: Any = np.ascontiguousarray(array).view(np.uint8)
+    return memoryview(octets)
+
+
 def _pages(octets: int) -> int:
     return -(-octets // _PAGE) * _PAGE
 
@@ -293,7 +312,7 @@ def _search(held: Keys, fence: Keys, keys: Keys, at: npt.NDArray[np.int64]) -> N
             at[which] = -1
             continue
         block = low - 1
-        low, high = block * _FENCE, min((block + 1) * _FENCE, len(held))
+        low, high = block * _FENCE, np.int64(min(int(block + 1) * _FENCE, len(held)))
         while low < high:
             middle = (low + high) // 2
             if held[middle] < key:

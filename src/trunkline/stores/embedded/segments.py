@@ -58,24 +58,33 @@ def row_of(segment: Segment) -> tuple[object, ...]:
 
 
 def write(
-    disk: Disk, folder: Path, stream: str, name: str, frame: pl.DataFrame, level: int, *, row_group: int | None = None
+    disk: Disk,
+    folder: Path,
+    stream: str,
+    name: str,
+    frame: pl.DataFrame,
+    level: int,
+    *,
+    row_group: int | None = None,
 ) -> Segment:
     """Write rows as one segment; a tiny one keeps its octets to be put into the manifest."""
     frame = sorted_by_subscriber(frame)
     octets = io.BytesIO()
-    frame.write_parquet(octets, compression="lz4", statistics=level > 0, row_group_size=row_group or len(frame))
+    frame.write_parquet(
+        octets, compression="lz4", statistics=level > 0, row_group_size=row_group or len(frame)
+    )
     inline = octets.tell() <= INLINE_OCTETS and level == 0
     path = None
     if not inline:
         path = f"{FOLDER}/{stream}/{name}.parquet"
         disk.write(folder / path, [octets.getbuffer()])
     time = TIME_OF[stream]
-    low_high = frame.select(
+    borders: tuple[int, int, int, int, int, int] = frame.select(
         pl.min("seq").alias("a"), pl.max("seq").alias("b"), pl.min(time).alias("c"), pl.max(time).alias("d"),
         pl.first("subscriber").alias("e"), pl.last("subscriber").alias("f"),
     ).row(0)  # fmt: skip
     return Segment(
-        0, stream, level, len(frame), octets.tell(), *low_high, path, octets.getvalue() if inline else None
+        0, stream, level, len(frame), octets.tell(), *borders, path, octets.getvalue() if inline else None
     )
 
 

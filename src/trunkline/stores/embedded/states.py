@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -57,7 +58,7 @@ Opener = Callable[[RunInfo], runs.Run]
 
 
 @dataclass
-class Memory:
+class Memory(ABC):
     """One state's rows: what is in memory, and the runs that hold the rest."""
 
     state: State
@@ -69,21 +70,22 @@ class Memory:
         """Begin empty."""
         self.infos: tuple[RunInfo, ...] = ()  # oldest first
 
+    @abstractmethod
     def gather(self, keys: Keys) -> Grouped:
         """What ascending `keys` hold."""
-        raise NotImplementedError
 
+    @abstractmethod
     def put(self, groups: Grouped, number: int) -> None:
         """What keys hold from now on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load(self, infos: Sequence[RunInfo]) -> None:
         """Begin with the runs of the manifest, oldest first."""
-        raise NotImplementedError
 
     def committed(self, number: int, info: RunInfo | None) -> None:
         """Commit `number` is durable, with this run of the state or without one."""
         if info is not None:
+            assert info.last_commit == number, "a run belongs to its commit"
             with self._lock:
                 self.infos += (info,)
 
@@ -137,7 +139,9 @@ class Resident(Memory):
         self._swept_day = self.newest_day
         largest = max((info.keys for info in infos), default=0)
         others = sum(info.keys for info in infos) - largest
-        self._table = Table(self.state.dtype, largest + others // 4, max((info.rows for info in infos), default=0))
+        self._table = Table(
+            self.state.dtype, largest + others // 4, max((info.rows for info in infos), default=0)
+        )
         for info in infos:
             run = self.open_run(info)
             for first in range(0, len(run), 1 << 18):

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import polars as pl
@@ -94,7 +94,9 @@ class Store:
         with self._committing:
             assert commit.number == self.number + 1, "commits follow each other"
             self.keeper.raise_trouble()
-            self.disk.require_space(self.folder, sum(frame.estimated_size() for frame in commit.frames.values()))
+            self.disk.require_space(
+                self.folder, sum(int(frame.estimated_size()) for frame in commit.frames.values())
+            )
             written = [
                 segments.write(self.disk, self.folder, stream, f"{commit.number:012d}", frame, 0)
                 for stream, frame in commit.frames.items()
@@ -104,7 +106,9 @@ class Store:
             self._make_names_durable(segment.path for segment in written)
             self._make_names_durable(info.path for info, _ in changed)
             with self.writing, transaction(self.connection, self.disk, self.folder):
-                self.connection.executemany(segments.INSERT, [segments.row_of(segment) for segment in written])
+                self.connection.executemany(
+                    segments.INSERT, [segments.row_of(segment) for segment in written]
+                )
                 infos = [insert_run(self.connection, info, body) for info, body in changed]
                 self._write_small(commit)
             self.number, self.next_seq = commit.number, commit.next_seq
@@ -159,10 +163,17 @@ class Store:
             " received = received + excluded.received, rated = rated + excluded.rated,"
             " duplicate = duplicate + excluded.duplicate, rejected = rejected + excluded.rejected,"
             " held = held + excluded.held, charged_micros = charged_micros + excluded.charged_micros",
-            [(c.source, hour, c.received, c.rated, c.duplicate, c.rejected, c.held, c.charged_micros) for c in commit.counts],
+            [
+                (c.source, hour, c.received, c.rated, c.duplicate, c.rejected, c.held, c.charged_micros)
+                for c in commit.counts
+            ],
         )
         for stream, table, columns in (
-            (REJECTED.name, "rejected", ("file", "line", "offset", "length", "source", "reason", "detail", "raw")),
+            (
+                REJECTED.name,
+                "rejected",
+                ("file", "line", "offset", "length", "source", "reason", "detail", "raw"),
+            ),
             (HELD.name, "held", ("file", "line", "offset", "length", "source", "record_id", "reason", "raw")),
         ):
             if stream in commit.frames and len(commit.frames[stream]):
@@ -208,7 +219,7 @@ class Store:
         return self.files.open_files(kind)
 
     def append(self, mapping: str, source: str, lines: bytes, heading: bytes = b"") -> tuple[SourceFile, int]:
-        """Append whole lines durably to a spool (behind its heading); the spool and where they end. Any thread may call."""
+        """Append whole lines durably to a spool; the spool, and where in it they end. Any thread may call."""
         return self.files.append(mapping, source, lines, heading)
 
     def durable_end(self, file: int) -> int | None:
@@ -238,7 +249,8 @@ class Store:
         record_id = "record_id" if table == "held" else "NULL"
         with self.writing:
             row = self.connection.execute(
-                f"SELECT number, t.file, f.raw, t.line, t.offset, t.source, f.mapping, {record_id}, reason, t.raw, settled"  # noqa: S608 -- our own names
+                "SELECT number, t.file, f.raw, t.line, t.offset, t.source, f.mapping,"  # noqa: S608 -- our own names
+                f" {record_id}, reason, t.raw, settled"
                 f" FROM {table} t LEFT JOIN files f USING (file) WHERE number = ?",
                 (number,),
             ).fetchone()
@@ -248,7 +260,9 @@ class Store:
             raise Refused(f"The {table} record number {number} is settled already: {row[-1]}.")
         number, file, path, line, offset, source, mapping, name, reason, raw, _ = row
         kept = self.folder / (path or "")
-        return SetAside(number, file, kept, line, offset, source or "", mapping or "", name or "", reason, raw or b"")
+        return SetAside(
+            number, file, kept, line, offset, source or "", mapping or "", name or "", reason, raw or b""
+        )
 
     def settle(self, settled: Settled) -> None:
         """Write down a decision that moves no money."""
@@ -262,13 +276,18 @@ class Store:
             (settled.decision, settled.actor, settled.number),
         )
         if done.rowcount != 1:
-            raise Refused(f"The {settled.table} record number {settled.number} is unknown or settled already.")
+            raise Refused(
+                f"The {settled.table} record number {settled.number} is unknown or settled already."
+            )
 
     # -- opening and closing ------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """Sizes, counts and costs that only the writing process knows."""
-        return {"commits": self.number, "states": {name: memory.status() for name, memory in self.memories.items()}}
+        return {
+            "commits": self.number,
+            "states": {name: memory.status() for name, memory in self.memories.items()},
+        }
 
     def close(self) -> None:
         """Let others write. Nothing waits to be written: what is not committed is forgotten."""
@@ -321,12 +340,14 @@ class Store:
         if row is None:
             self.connection.execute("INSERT INTO states VALUES (?, ?, ?)", (state.name, dtype, state.days))
         elif row[0] != dtype:
-            raise FolderDamaged(f"{state.name} was written with other fields than this version knows: {row[0]}")
+            raise FolderDamaged(
+                f"{state.name} was written with other fields than this version knows: {row[0]}"
+            )
         memory = self.memories[state.name] = memory_of(state, self.open_run)
         memory.load(
             [
-                RunInfo(*row[:8], manifest.word_of(row[8]), manifest.word_of(row[9]), *row[10:])
-                for row in self.connection.execute(
+                RunInfo(*(*fixed, manifest.word_of(first), manifest.word_of(last), day, path))
+                for *fixed, first, last, day, path in self.connection.execute(
                     "SELECT run, state, level, first_commit, last_commit, keys, rows, octets, first_key, last_key,"
                     " newest_day, path FROM runs WHERE state = ? ORDER BY last_commit",
                     (state.name,),
@@ -335,7 +356,7 @@ class Store:
         )
 
 
-def _locked(folder: Path) -> Any:
+def _locked(folder: Path) -> TextIO:
     """Hold the folder's lock until the file is closed; the system lets it go when the process dies."""
     file = (folder / LOCK).open("a+")
     try:

@@ -214,15 +214,15 @@ def _refill(slots: Words, larger: Words, bits: int) -> None:
 
 
 @nb.njit(nogil=True, cache=True)
-def _next_free(octets: Octets, width: int, row: np.int64) -> np.int64:
-    value = np.int64(0)
+def _next_free(octets: Octets, width: int, row: int) -> int:
+    value: Any = np.int64(0)
     for at in range(5):
         value = value << 8 | np.int64(octets[row * width + at])
-    return value - 1
+    return value - 1  # type: ignore[no-any-return]
 
 
 @nb.njit(nogil=True, cache=True)
-def _set_next_free(octets: Octets, width: int, row: np.int64, following: np.int64) -> None:
+def _set_next_free(octets: Octets, width: int, row: int, following: int) -> None:
     value = following + 1
     for at in range(4, -1, -1):
         octets[row * width + at] = value & 0xFF
@@ -242,8 +242,8 @@ def _put(
         while slots[2 * slot + 1] != 0 and slots[2 * slot] != key:
             slot = (slot + 1) & mask
         packed = slots[2 * slot + 1]
-        start = np.int64(packed >> np.uint64(_COUNT_BITS))
-        had = np.int64(packed & np.uint64((1 << _COUNT_BITS) - 1)) - 1
+        start: Any = np.int64(packed >> np.uint64(_COUNT_BITS))
+        had: Any = np.int64(packed & np.uint64((1 << _COUNT_BITS) - 1)) - 1
         if packed == 0:
             known += 1
             had = 0
@@ -253,7 +253,7 @@ def _put(
                 if had < len(free):
                     _set_next_free(octets, width, start, free[had])
                     free[had] = start
-            start = np.int64(0)
+            start = 0
             if 0 < count < len(free) and free[count] >= 0:
                 start = free[count]
                 free[count] = _next_free(octets, width, start)
