@@ -18,17 +18,18 @@ export function show(parent, ...children) {
   parent.replaceChildren(...children.flat(Infinity).filter(Boolean));
 }
 
-// A table that can be scrolled by keyboard. Columns: {name, number, cell(row)}.
+// A table that can be scrolled by keyboard. Columns: {name, cell(row)}, and number, wrap, long or unseen (a name only
+// for those who listen).
 export function table(caption, columns, rows, empty, options = {}) {
   if (rows.length === 0) return h("p", { class: "empty" }, empty);
-  const head = h("tr", {}, columns.map((column) => h("th", { scope: "col", class: column.number ? "number" : null }, column.name)));
+  const head = h("tr", {}, columns.map((column) => h("th", { scope: "col", class: column.number ? "number" : null }, column.unseen ? h("span", { class: "unseen" }, column.name) : column.name)));
   const body = rows.map((row) =>
     h("tr", { class: options.rowClass ? options.rowClass(row) : null },
       columns.map((column, at) =>
         h(at === 0 && options.rowHeads ? "th" : "td",
           { scope: at === 0 && options.rowHeads ? "row" : null, class: [column.number ? "number" : "", column.wrap ? "wrap" : "", column.long ? "long" : ""].join(" ").trim() || null },
           column.cell(row)))));
-  return h("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" },
+  return h("div", { class: "scroll", role: "group", "aria-label": caption, tabindex: "0" },
     h("table", {}, h("caption", { class: options.showCaption ? null : "unseen" }, caption), h("thead", {}, head), h("tbody", {}, body)));
 }
 

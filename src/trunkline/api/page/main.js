@@ -119,8 +119,7 @@ function theme(chosen) {
   if (chosen === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = chosen;
   try { localStorage.setItem("trunkline-theme", chosen); } catch { /* it holds until the page is closed */ }
-  themeButton.textContent = { auto: "◐ Auto", light: "○ Light", dark: "● Dark" }[chosen];
-  themeButton.setAttribute("aria-label", `Colours: ${chosen === "auto" ? "as the system" : chosen}. Press to change.`);
+  show(themeButton, { auto: "◐ Auto", light: "○ Light", dark: "● Dark" }[chosen], h("span", { class: "unseen" }, " colours; press to change"));
   window.dispatchEvent(new Event("theme"));
 }
 themeButton.addEventListener("click", () => {

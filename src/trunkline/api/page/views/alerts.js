@@ -48,7 +48,7 @@ export function severity(name) {
 
 export function alertRow(session, short) {
   return [
-    { name: short ? "" : "Severity", cell: (row) => severity(row.severity) },
+    { name: "Severity", unseen: short, cell: (row) => severity(row.severity) },
     { name: short ? "Time (UTC)" : "Usage began (UTC)", cell: (row) => (short ? time(row.time_us) : moment(row.time_us)) },
     { name: "Subscriber", cell: (row) => person(session, row.subscriber) },
     { name: "What", wrap: true, cell: what },

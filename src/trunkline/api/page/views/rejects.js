@@ -53,7 +53,7 @@ export function rejects(main, session) {
       { name: "Source", cell: (row) => row.source || "–" },
       { name: "Where", cell: (row) => h("span", { title: row.path }, where(row)) },
     ];
-    if (settle) columns.push({ name: "", cell: (row) => h("button", { type: "button", onclick: () => edit(row) }, "Correct", h("span", { class: "unseen" }, ` record ${row.number}`)) });
+    if (settle) columns.push({ name: "Action", unseen: true, cell: (row) => h("button", { type: "button", onclick: () => edit(row) }, "Correct", h("span", { class: "unseen" }, ` record ${row.number}`)) });
     show(list,
       table("Rejected records", columns, said.items, reason ? "No open rejects with this reason." : "No open rejects.", { rowClass: (row) => (open === row.number ? "open" : null) }),
       pager(said));

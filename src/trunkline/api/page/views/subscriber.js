@@ -141,7 +141,7 @@ function usageTable(rows, currency) {
     { name: "Used", number: true, cell: (row) => quantity(row.units, row.unit) },
     { name: "From allowance", number: true, cell: (row) => (row.allowance_units ? quantity(row.allowance_units, row.unit) : "–") },
     { name: `Charged (${currency})`, number: true, cell: (row) => money(row.charged_micros) },
-    { name: "", cell: (row) => (row.late ? h("span", { class: "tag", title: "It belonged to an earlier period and was charged to that one" }, "late") : "") },
+    { name: "Remark", unseen: true, cell: (row) => (row.late ? h("span", { class: "tag", title: "It belonged to an earlier period and was charged to that one" }, "late") : "") },
   ], rows, "No usage yet. It appears here within a second of being charged.");
 }
 
