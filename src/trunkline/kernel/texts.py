@@ -204,12 +204,12 @@ _WORDS = nb.types.CPointer(nb.types.uintp)
 _SCHEMA_RELEASE, _ARRAY_RELEASE, _ARRAY_PRIVATE = 7, 8, 9
 
 
-@nb.cfunc(nb.types.void(_WORDS))  # type: ignore[untyped-decorator]
+@nb.cfunc(nb.types.void(_WORDS), cache=True)  # type: ignore[untyped-decorator]
 def _release_schema(schema: Any) -> None:  # noqa: ANN401 -- a pointer to words
     schema[_SCHEMA_RELEASE] = 0
 
 
-@nb.cfunc(nb.types.void(_WORDS))  # type: ignore[untyped-decorator]
+@nb.cfunc(nb.types.void(_WORDS), cache=True)  # type: ignore[untyped-decorator]
 def _release_array(array: Any) -> None:  # noqa: ANN401
     _free(array[_ARRAY_PRIVATE])
     array[_ARRAY_RELEASE] = 0

@@ -551,8 +551,14 @@ def scan_table(
             if quoted:
                 at += 1
             start = at
-            while at < end and data[at] != quote and (quoted or data[at] != delimiter):
+            doubled = False
+            while at < end and (quoted or data[at] != delimiter):
                 octet = data[at]
+                if octet == quote:
+                    if not quoted or at + 1 >= end or data[at + 1] != quote:
+                        break
+                    doubled = True
+                    at += 1
                 if octet == 0:
                     status = ODD
                 wide |= octet >= 128
@@ -568,6 +574,8 @@ def scan_table(
                 status = ODD
                 break
             if columns[column] >= 0:
+                if doubled:
+                    status = ODD  # the text is not what lies there
                 starts[columns[column], record] = start
                 lengths[columns[column], record] = stop - start
             column += 1
