@@ -31,7 +31,8 @@ class Folders:
     data: Path = _setting(Path("trunkline-data"), "Data folder: everything that is kept lies in it.")
     tariffs: str = _setting("", "Folder of the tariff. Empty: the one that the data folder remembers.")
     subscribers: str = _setting(
-        "", "Subscribers file (CSV). Empty: `subscribers.csv` in the tariff's folder or beside it, if there is one."
+        "",
+        "Subscribers file (CSV). Empty: `subscribers.csv` in the tariff's folder or beside it, if there is one.",
     )
     mappings: str = _setting("", "Folder of mapping files of your own, beside the shipped ones.")
     watch: str = _setting("", "Folder that is watched for usage files. Empty: none.")
@@ -57,7 +58,9 @@ class Keeping:
 
     usage_days: int = _setting(400, "Days that charged usage, ledger entries and alerts are kept.")
     raw_days: int = _setting(90, "Days that raw input is kept for reconciliation.")
-    spool_mb: int = _setting(256, "Unread megabytes in the intake at which senders are told to slow down (429).")
+    spool_mb: int = _setting(
+        256, "Unread megabytes in the intake at which senders are told to slow down (429)."
+    )
 
 
 def read(part: type[Part], environment: Mapping[str, str] | None = None, **chosen: Any) -> Part:
@@ -76,7 +79,9 @@ def read(part: type[Part], environment: Mapping[str, str] | None = None, **chose
         try:
             values[setting.name] = kind(text)
         except ValueError:
-            mistakes.append(f"{PREFIX}{setting.name.upper()}={text!r} is not a whole number. {setting.metadata['doc']}")
+            mistakes.append(
+                f"{PREFIX}{setting.name.upper()}={text!r} is not a whole number. {setting.metadata['doc']}"
+            )
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     return part(**values)

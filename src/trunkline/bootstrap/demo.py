@@ -25,7 +25,10 @@ def prepare(data: Path, today: date, subscribers: int, cells: int) -> World:
     if remembered.exists():
         told = json.loads(remembered.read_text("utf-8"))
         settings = Settings(
-            subscribers=told["subscribers"], cells=told["cells"], start=date.fromisoformat(told["start"]), **LIVELY_FAULTS
+            subscribers=told["subscribers"],
+            cells=told["cells"],
+            start=date.fromisoformat(told["start"]),
+            **LIVELY_FAULTS,
         )
         return make_world(settings)
     settings = replace(

@@ -102,7 +102,9 @@ def chosen_mapping(platform: Platform, path: Path, mapping: str | None) -> str:
         name = BY_ENDING.get(endings[-1] if endings else "", "trunkline")
     if name not in platform.mappings:
         known = ", ".join(sorted(platform.mappings))
-        raise Refused(f'There is no mapping "{name}". Known are: {known}. A mapping of your own goes into --mappings.')
+        raise Refused(
+            f'There is no mapping "{name}". Known are: {known}. A mapping of your own goes into --mappings.'
+        )
     return name
 
 
@@ -114,7 +116,9 @@ class Ingested:
     troubles: list[Exception]
 
 
-def ingest(platform: Platform, paths: Sequence[Path], mapping: str | None, source: str | None, progress: Any = None) -> Ingested:
+def ingest(
+    platform: Platform, paths: Sequence[Path], mapping: str | None, source: str | None, progress: Any = None
+) -> Ingested:
     """Read files to their end; returns when everything is durable."""
     files = []
     for path in paths:

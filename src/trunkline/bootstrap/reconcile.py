@@ -139,7 +139,9 @@ def _ordered(raw: pl.DataFrame, stored: pl.DataFrame, reader: EmbeddedReader) ->
         .sort(place)
         .with_columns(pl.col("seq").forward_fill().over("file"))
         .with_columns(pl.col("seq").backward_fill().over("file"))
-        .with_columns(pl.col("seq").forward_fill().fill_null(-1))  # a file of nothing but copies came after the one before
+        .with_columns(
+            pl.col("seq").forward_fill().fill_null(-1)
+        )  # a file of nothing but copies came after the one before
         .sort("seq", *place)
     )
 
@@ -153,7 +155,9 @@ def _named_by_people(raw: pl.DataFrame, reader: EmbeddedReader) -> pl.DataFrame:
     renamed = raw.join(decided, on=place, how="inner")
     names = renamed["record_id"] + "~" + renamed["number"].cast(pl.String)
     identity, check = identities(renamed["source"].cast(pl.String), names)
-    renamed = renamed.drop("number").with_columns(record_id=names, identity=pl.Series(identity), check=pl.Series(check))
+    renamed = renamed.drop("number").with_columns(
+        record_id=names, identity=pl.Series(identity), check=pl.Series(check)
+    )
     return pl.concat([raw.join(decided, on=place, how="anti"), renamed.select(raw.columns)])
 
 
@@ -161,7 +165,9 @@ def _keys(column: pl.Series) -> Keys:
     return np.unique(column.to_numpy())
 
 
-def _charged_anew(raw: pl.DataFrame, reader: EmbeddedReader, catalogue: Catalogue) -> tuple[pl.DataFrame, Grouped]:
+def _charged_anew(
+    raw: pl.DataFrame, reader: EmbeddedReader, catalogue: Catalogue
+) -> tuple[pl.DataFrame, Grouped]:
     """Usage charged from nothing, and the accounts that result."""
     unique = deduplicate(raw, Grouped.empty(usage.SEEN.dtype, _keys(raw["identity"]))).rows[0]
     sessions = Grouped.empty(usage.SESSIONS.dtype, _keys(unique["session_key"]))
@@ -185,7 +191,10 @@ def _turns(metered: pl.DataFrame, orders: pl.DataFrame) -> tuple[pl.DataFrame, p
     """Usage and movements of each subscriber take turns: turn n begins with the subscriber's n-th movement."""
     orders = orders.sort("seq").with_columns(turn=pl.int_range(1, pl.len() + 1).over("subscriber"))
     at = metered.sort("seq").join_asof(
-        orders.select("subscriber", "seq", "turn").sort("seq"), on="seq", by="subscriber", check_sortedness=False
+        orders.select("subscriber", "seq", "turn").sort("seq"),
+        on="seq",
+        by="subscriber",
+        check_sortedness=False,
     )
     return at.with_columns(pl.col("turn").fill_null(0)), orders
 
@@ -199,7 +208,11 @@ def _movements(reader: EmbeddedReader) -> pl.DataFrame:
     ]
     rows = [MOVEMENTS.record.conform(booked)]
     for part in opening:
-        given = pl.when(pl.col("credit").cast(pl.String) == "balance").then(pl.col("amount")).otherwise(-pl.col("amount"))
+        given = (
+            pl.when(pl.col("credit").cast(pl.String) == "balance")
+            .then(pl.col("amount"))
+            .otherwise(-pl.col("amount"))
+        )
         rows.append(
             MOVEMENTS.record.conform(
                 part.with_columns(
@@ -231,9 +244,15 @@ def _over(accounts: Grouped, changed: Grouped | None) -> Grouped:
 def _balances_differ(held: Grouped, recomputed: Grouped, catalogue: Catalogue) -> tuple[int, int]:
     """How many balances of accounts differ, and the money between both sides."""
     both = _balances(held).join(
-        _balances(recomputed), on=("subscriber", "definition", "period", "valid_until_s"), how="full", coalesce=True, suffix="_anew"
+        _balances(recomputed),
+        on=("subscriber", "definition", "period", "valid_until_s"),
+        how="full",
+        coalesce=True,
+        suffix="_anew",
     )
-    between = both.with_columns(pl.col("value").fill_null(0) - pl.col("value_anew").fill_null(0)).filter(pl.col("value") != 0)
+    between = both.with_columns(pl.col("value").fill_null(0) - pl.col("value_anew").fill_null(0)).filter(
+        pl.col("value") != 0
+    )
     money = between.filter(pl.col("definition") == catalogue.main_balance)
     return len(between), int(money["value"].sum())
 
@@ -242,4 +261,8 @@ def _balances(accounts: Grouped) -> pl.DataFrame:
     names = ("kind", "definition", "period", "valid_until_s", "value")
     frame = pl.DataFrame({name: np.ascontiguousarray(accounts.rows[name]) for name in names})
     owner = np.repeat(accounts.keys, np.diff(accounts.offsets))
-    return frame.with_columns(subscriber=pl.Series(owner)).filter(pl.col("kind") == int(RowKind.BALANCE)).drop("kind")
+    return (
+        frame.with_columns(subscriber=pl.Series(owner))
+        .filter(pl.col("kind") == int(RowKind.BALANCE))
+        .drop("kind")
+    )

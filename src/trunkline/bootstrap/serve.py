@@ -69,7 +69,9 @@ def prepare(platform: Platform, http: Http, keeping: Keeping) -> Serving:
     sources = LiveSources(platform.store, platform.store.disk, watched, platform.mappings.__getitem__)
     intake = EngineIntake(platform.engine, MONEY, sources, keeping.spool_mb << 20)
     data = platform.folders.data
-    return Serving(platform, http, intake, EmbeddedReader(data), EmbeddedAudit(data, platform.store.disk), sources)
+    return Serving(
+        platform, http, intake, EmbeddedReader(data), EmbeddedAudit(data, platform.store.disk), sources
+    )
 
 
 def _assert_safe(http: Http) -> None:
@@ -84,15 +86,21 @@ def _assert_safe(http: Http) -> None:
         )
 
 
-def run(serving: Serving, started: Callable[[str], None], others: tuple[Callable[[], None], ...] = ()) -> None:
+def run(
+    serving: Serving, started: Callable[[str], None], others: tuple[Callable[[], None], ...] = ()
+) -> None:
     """Drive and serve until asked to stop (Ctrl-C, SIGTERM) or until something fails, which is raised."""
     listener = _listen(serving)
     app = _application(serving)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5)
+        uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5
+        )
     )
     threads = [threading.Thread(target=_guarded(serving, server, lambda: _drive(serving)), name="engine")]
-    threads += [threading.Thread(target=_guarded(serving, server, other), name="demonstration") for other in others]
+    threads += [
+        threading.Thread(target=_guarded(serving, server, other), name="demonstration") for other in others
+    ]
     for thread in threads:
         thread.start()
     started(sign_in_link(app.state.desk.access, serving.base_url, "operator", Role.ADMIN))

@@ -18,7 +18,10 @@ def known_tokens(data: Path) -> list[Token]:
     path = data / FILE
     if not path.exists():
         return []
-    return [Token(each["name"], Role[each["role"]], each["sha256"]) for each in json.loads(path.read_text("utf-8"))]
+    return [
+        Token(each["name"], Role[each["role"]], each["sha256"])
+        for each in json.loads(path.read_text("utf-8"))
+    ]
 
 
 def add_token(data: Path, name: str, role: str) -> str:
@@ -27,7 +30,9 @@ def add_token(data: Path, name: str, role: str) -> str:
     if any(token.name == name for token in tokens):
         raise Refused(f'There is a token "{name}" already. Take it away first: trunkline token remove {name}')
     if role.upper() not in Role.__members__:
-        raise Refused(f'There is no role "{role}". Known are: {", ".join(each.name.lower() for each in Role)}.')
+        raise Refused(
+            f'There is no role "{role}". Known are: {", ".join(each.name.lower() for each in Role)}.'
+        )
     secret = f"trunkline-{secrets.token_urlsafe(24)}"
     _keep(data, [*tokens, Token(name, Role[role.upper()], digest(secret))])
     return secret

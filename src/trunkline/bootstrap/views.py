@@ -55,7 +55,10 @@ def account_rows(rows: Rows, catalogue: Catalogue) -> list[dict[str, Any]]:
             "valid_until": moment(until * 1_000_000) if until != NEVER_S else None,
         }
         if kind is RowKind.SUBSCRIPTION:
-            shown.append(common | {"name": catalogue.plans[number], "unit": None, "value": None, "granted": None, "text": ""})
+            shown.append(
+                common
+                | {"name": catalogue.plans[number], "unit": None, "value": None, "granted": None, "text": ""}
+            )
             continue
         balance = kind is RowKind.BALANCE
         units = catalogue.tables.balance_unit if balance else catalogue.tables.counter_unit

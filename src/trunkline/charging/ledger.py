@@ -105,11 +105,15 @@ def watched(catalogue: Catalogue) -> Watched:
     for counter, names in ((False, catalogue.balances), (True, catalogue.counters)):
         spans = np.zeros((len(names) + 1, 2), np.int64)
         for owner in range(len(names)):
-            mine = [at for at, each in enumerate(thresholds) if each.counter == counter and each.number == owner]
+            mine = [
+                at for at, each in enumerate(thresholds) if each.counter == counter and each.number == owner
+            ]
             spans[owner] = len(number), len(mine)
             number += mine
         owners.append(spans)
-    marks = [mark * scale for threshold, scale in zip(thresholds, scales, strict=True) for mark in threshold.marks]
+    marks = [
+        mark * scale for threshold, scale in zip(thresholds, scales, strict=True) for mark in threshold.marks
+    ]
     return Watched(
         of_balance=owners[0],
         of_counter=owners[1],
@@ -117,7 +121,8 @@ def watched(catalogue: Catalogue) -> Watched:
         falling=np.array([threshold.kind == "low_balance" for threshold in thresholds], np.uint8),
         limit=np.array([threshold.limit if threshold.counter else 0 for threshold in thresholds], np.int64),
         hysteresis=np.array(
-            [threshold.hysteresis * scale for threshold, scale in zip(thresholds, scales, strict=True)], np.int64
+            [threshold.hysteresis * scale for threshold, scale in zip(thresholds, scales, strict=True)],
+            np.int64,
         ),
         mark_first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         mark_count=np.array(counts, np.int64),

@@ -40,7 +40,9 @@ _HIGHEST = 2**62
 
 MOVEMENT_REASONS = (
     Reason("unknown_subscriber", "No such subscriber. Load the subscriber first."),
-    Reason("unknown_balance", "The catalogue has no balance of that name. `trunkline tariff show` lists them."),
+    Reason(
+        "unknown_balance", "The catalogue has no balance of that name. `trunkline tariff show` lists them."
+    ),
     Reason("bad_cause", "Only top-ups, adjustments and refunds can be ordered."),
     Reason("bad_amount", "The amount is zero, too large, or negative where only adding makes sense."),
     Reason("not_enough", "An allowance cannot go below zero."),
@@ -110,7 +112,9 @@ def _row_for(account: Rows, balance: int, order: dict[str, Any], catalogue: Cata
     for at, row in enumerate(account):
         if row["kind"] != RowKind.BALANCE or row["definition"] != balance:
             continue
-        periodic = row["period"] != 0 and until == NEVER_S and row["valid_from_s"] <= time_s < row["valid_until_s"]
+        periodic = (
+            row["period"] != 0 and until == NEVER_S and row["valid_from_s"] <= time_s < row["valid_until_s"]
+        )
         if main or periodic or (row["period"] == 0 and row["valid_until_s"] == until):
             return account, at
     new = np.zeros(1, ACCOUNT_ROW)
@@ -121,7 +125,13 @@ def _row_for(account: Rows, balance: int, order: dict[str, Any], catalogue: Cata
 
 
 def _entry(
-    order: dict[str, Any], row: Any, amount: int, before: int, balance: int, account: Rows, catalogue: Catalogue
+    order: dict[str, Any],
+    row: Any,
+    amount: int,
+    before: int,
+    balance: int,
+    account: Rows,
+    catalogue: Catalogue,
 ) -> Rows:
     entry = np.zeros(1, ENTRY)
     other = _OTHER_SIDE[Cause(order["cause"])]
@@ -209,7 +219,9 @@ def _first_of_each(rows: Rows, owner: npt.NDArray[np.int64]) -> npt.NDArray[np.i
     )
     subscription = pl.col("kind") == int(RowKind.SUBSCRIPTION)
     last = frame.filter(subscription).unique(["owner", "from"], keep="last")
-    first = frame.filter(~subscription).unique(["owner", "kind", "definition", "period", "until"], keep="first")
+    first = frame.filter(~subscription).unique(
+        ["owner", "kind", "definition", "period", "until"], keep="first"
+    )
     return pl.concat([last, first])["at"].sort().to_numpy()
 
 
@@ -217,5 +229,3 @@ def _regroup(accounts: Grouped, held: dict[int, Rows]) -> Grouped:
     groups = [held[int(key)] for key in accounts.keys]
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in groups])]).astype(np.int64)
     return Grouped(accounts.keys, offsets, np.concatenate(groups) if groups else accounts.rows)
-
-

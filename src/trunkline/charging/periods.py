@@ -6,14 +6,13 @@ A period is named by its first local day, counted from 1970-01-01; months begin 
 from __future__ import annotations
 
 import numba as nb
-import numpy as np
 
 from trunkline.charging.price import DAY_S, Vector, offset_at
 
 NO_PERIOD, DAILY, WEEKLY, MONTHLY = range(4)
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def day_of(year: int, month: int, day: int) -> int:
     """Days since 1970-01-01 of a Gregorian date; years begin in March so that leap days come last."""
     if month <= 2:
@@ -23,7 +22,7 @@ def day_of(year: int, month: int, day: int) -> int:
     return 365 * year + year // 4 - year // 100 + year // 400 + in_year - 719_468
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def date_of(days: int) -> tuple[int, int, int]:
     """Year, month and day of a number of days since 1970-01-01."""
     shifted = days + 719_468
@@ -38,10 +37,10 @@ def date_of(days: int) -> tuple[int, int, int]:
     return year, month, day
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def _midnight_s(t: Vector, zone: int, day: int) -> int:
     """First second (UTC) of a local day; where clocks skip midnight (as in Chile), the second of the skip."""
-    guess = np.int64(day) * DAY_S
+    guess = nb.int64(day) * DAY_S
     before, change_us = offset_at(t, zone, (guess - DAY_S) * 1_000_000)
     after, _ = offset_at(t, zone, (guess + DAY_S) * 1_000_000)
     change_s = change_us // 1_000_000
@@ -50,7 +49,7 @@ def _midnight_s(t: Vector, zone: int, day: int) -> int:
     return max(change_s, guess - after)
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def period_at(t: Vector, every: int, cycle_day: int, zone: int, us: int) -> tuple[int, int, int]:
     """Name of the period that holds a moment, its first second and the first second after it (both UTC)."""
     offset, _ = offset_at(t, zone, us)

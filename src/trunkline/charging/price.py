@@ -53,14 +53,14 @@ from trunkline.kernel.money import Rounding
 
 NO_PRICE = -1
 TOO_LARGE = -2
-LARGEST = np.int64(2**62)
+LARGEST = 2**62
 
 DAY_S = 86_400
 _UP, _DOWN, _HALF_UP = int(Rounding.UP), int(Rounding.DOWN), int(Rounding.HALF_UP)
 Vector = npt.NDArray[np.int64]
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def offset_at(t: Vector, zone: int, us: int) -> tuple[int, int]:
     """Seconds that a zone's clocks are ahead of UTC at a moment, and the moment (us) at which that ends."""
     low = t[t[ZONE] + 2 * zone]
@@ -73,11 +73,11 @@ def offset_at(t: Vector, zone: int, us: int) -> tuple[int, int]:
             low = middle
         else:
             high = middle
-    until = t[base + 2 * (low + 1)] if low + 1 < end else np.int64(FOREVER)
+    until = t[base + 2 * (low + 1)] if low + 1 < end else nb.int64(FOREVER)
     return t[base + 2 * low + 1], until
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def _day_type(t: Vector, schedule: int, day: int) -> int:
     """Day type of a local day: a special day's own, else its weekday's."""
     base = t[SCHEDULE] + schedule * SCHEDULE_W
@@ -95,7 +95,7 @@ def _day_type(t: Vector, schedule: int, day: int) -> int:
     return t[base + (day + 3) % 7]  # 1970-01-01 was a Thursday
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def band_at(t: Vector, schedule: int, zone: int, us: int) -> tuple[int, int]:
     """Time band of a schedule at a moment in a zone, and the moment (us) up to which it surely holds."""
     offset, until = offset_at(t, zone, us)
@@ -108,12 +108,12 @@ def band_at(t: Vector, schedule: int, zone: int, us: int) -> tuple[int, int]:
     base = t[SEGMENT]
     while at < last and t[base + 2 * (at + 1)] <= of_day:
         at += 1
-    border_s = t[base + 2 * (at + 1)] if at < last else np.int64(DAY_S)
+    border_s = t[base + 2 * (at + 1)] if at < last else nb.int64(DAY_S)
     border_us = (day * DAY_S + border_s - offset) * 1_000_000
     return t[base + 2 * at + 1], min(until, border_us)
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def rounded(numerator: int, denominator: int, mode: int) -> int:
     """Whole quotient of two non-negative numbers by a rounding's number (`kernel.money.Rounding`)."""
     whole = numerator // denominator
@@ -128,13 +128,13 @@ def rounded(numerator: int, denominator: int, mode: int) -> int:
     return whole
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def _slots(t: Vector, tier: int, begin: int, end: int) -> tuple[int, int]:
     """Numerator of the increments from `begin` until `end` is passed, and where they stop."""
     at = t[SLOT] + t[t[TIER] + tier * TIER_W + T_SLOT] * SLOT_W
     last = at + (t[t[TIER] + tier * TIER_W + T_SLOTS] - 1) * SLOT_W
-    numerator = np.int64(0)
-    position = np.int64(begin)
+    numerator = nb.int64(0)
+    position = nb.int64(begin)
     while at <= last and position < end:
         border = t[at + SLOT_W + S_FROM] if at < last else LARGEST
         if position < border:
@@ -142,23 +142,23 @@ def _slots(t: Vector, tier: int, begin: int, end: int) -> tuple[int, int]:
             price = t[at + S_PRICE]
             count = (min(end, border) - position + increment - 1) // increment
             if price > 0 and count > (LARGEST - numerator) // price:
-                return np.int64(TOO_LARGE), position
+                return nb.int64(TOO_LARGE), position
             numerator += count * price
             position += count * increment
         at += SLOT_W
     return numerator, position
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def _settled(t: Vector, rate: int, numerator: int) -> int:
     """Micro-units of a stretch of one rate, rounded by that rate's rule."""
     if numerator == 0:
-        return np.int64(0)
+        return nb.int64(0)
     step = t[rate + R_STEP]
     return rounded(numerator, t[rate + R_DEN] * step, t[rate + R_MODE]) * step
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def price_use(
     t: Vector, line: int, timed: bool, start_us: int, zone: int, begin: int, end: int, counted: int, fee: bool
 ) -> int:
@@ -167,24 +167,24 @@ def price_use(
     `timed`: units are ms and the use is split at band borders; else the band at the start holds throughout.
     `counted`: the tier counter's value before the use. `fee`: the connect fee is due.
     """
-    total = np.int64(0)
+    total = nb.int64(0)
     if end <= begin:
         return total
-    stretch = np.int64(0)  # numerator of the increments since the band or the tier changed, not rounded yet
-    stretch_rate, stretch_band, stretch_tier = np.int64(-1), np.int64(-1), np.int64(-1)
+    stretch = nb.int64(0)  # numerator of the increments since the band or the tier changed, not rounded yet
+    stretch_rate, stretch_band, stretch_tier = nb.int64(-1), nb.int64(-1), nb.int64(-1)
     schedule = t[t[LINE] + line * LINE_W + L_SCHEDULE]
     bands = t[BAND] + t[t[LINE] + line * LINE_W + L_BAND]
-    position = np.int64(begin)
-    band = np.int64(0)
-    until_us = np.int64(FOREVER)
+    position = nb.int64(begin)
+    band = nb.int64(0)
+    until_us = nb.int64(FOREVER)
     if schedule >= 0:
         band, until_us = band_at(t, schedule, zone, start_us + (position * 1000 if timed else 0))
     while position < end:
         number = t[bands + band]
         if number < 0:
-            return np.int64(NO_PRICE)
+            return nb.int64(NO_PRICE)
         rate = t[RATE] + number * RATE_W
-        border = np.int64(end)
+        border = nb.int64(end)
         if timed and until_us < FOREVER:
             border = min(border, (until_us - start_us + 999) // 1000)
         tier = t[rate + R_TIER]
@@ -195,21 +195,21 @@ def price_use(
             border = min(border, t[t[TIER] + (tier + 1) * TIER_W + T_FROM] - counted)
         if band != stretch_band or tier != stretch_tier:
             total += _settled(t, stretch_rate, stretch)
-            stretch, stretch_rate, stretch_band, stretch_tier = np.int64(0), rate, band, tier
+            stretch, stretch_rate, stretch_band, stretch_tier = nb.int64(0), rate, band, tier
         numerator, position = _slots(t, tier, position, border)
         if fee:
             stretch += t[rate + R_FEE] * t[rate + R_DEN]
             fee = False
         stretch += numerator
         if numerator < 0 or stretch < 0 or total < 0 or total > LARGEST:
-            return np.int64(TOO_LARGE)
+            return nb.int64(TOO_LARGE)
         if timed and schedule >= 0 and position < end:
             band, until_us = band_at(t, schedule, zone, start_us + position * 1000)
     total += _settled(t, stretch_rate, stretch)
-    return total if 0 <= total <= LARGEST else np.int64(TOO_LARGE)
+    return total if 0 <= total <= LARGEST else nb.int64(TOO_LARGE)
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(inline="always")
 def limited(t: Vector, line: int, total: int) -> int:
     """A use's amount after its line's minimum charge and maximum cost."""
     least = t[t[LINE] + line * LINE_W + L_MIN]

@@ -63,10 +63,10 @@ _REASONS = ("", "unknown_subscriber", "no_plan_at_time", "tariff_not_found", "to
 _UNKNOWN, _NO_PLAN, _NO_TARIFF, _LARGE, _CURRENCY = range(1, 6)
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def node_of(t: Vector, ranges: Words, word: np.uint64) -> int:
     """Node of one dial word by longest prefix; 0 where nothing matches."""
-    lead = np.int64(word >> np.uint64(48))
+    lead = nb.int64(word >> np.uint64(48))
     low = t[t[RANGE_HEAD] + lead]
     high = min(t[t[RANGE_HEAD] + lead + 1] + 1, t[RANGES])
     while low < high:
@@ -79,13 +79,13 @@ def node_of(t: Vector, ranges: Words, word: np.uint64) -> int:
         whole = ranges[2 * low] == ranges[2 * low + 1]
         if whole or word & np.uint64(15) != np.uint64(DIGEST_MARK):  # a name's digest has no prefix
             return t[t[RANGE_NODE] + low]
-    return np.int64(0)
+    return nb.int64(0)
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def _lookup(t: Vector, table: int, size: int, wanted: int) -> int:
     """Second column of the row whose first column is `wanted`, in a table that ascends by it; -2 when absent."""
-    low, high = np.int64(0), np.int64(size)
+    low, high = nb.int64(0), nb.int64(size)
     while low < high:
         middle = (low + high) >> 1
         if t[t[table] + 2 * middle] < wanted:
@@ -94,21 +94,21 @@ def _lookup(t: Vector, table: int, size: int, wanted: int) -> int:
             high = middle
     if low < size and t[t[table] + 2 * low] == wanted:
         return t[t[table] + 2 * low + 1]
-    return np.int64(-2)
+    return nb.int64(-2)
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def zone_of(t: Vector, plmn: int) -> int:
     """Roaming zone of a visited network: by its own entry, by its country (MCC), else the default zone."""
     if plmn == 0:
-        return np.int64(0)
+        return nb.int64(0)
     zone = _lookup(t, PLMN, t[PLMNS], plmn)
     if zone == -2:
         zone = _lookup(t, MCC, t[MCCS], plmn // 100 if plmn < 100_000 else plmn // 1000)
     return t[PLMN_DEFAULT] if zone == -2 else zone
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(inline="always")
 def subscription_at(rows: Array, first: int, last: int, start_s: int) -> int:
     """Row of the subscription in force at a moment; -1 when there is none."""
     found = -1
@@ -122,29 +122,29 @@ def subscription_at(rows: Array, first: int, last: int, start_s: int) -> int:
     return found
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def version_at(t: Vector, plan: int, start_us: int) -> int:
     """Version of a plan in force at a moment; -1 when there is none."""
     if plan < 0 or plan >= t[PLANS]:
-        return np.int64(-1)
+        return nb.int64(-1)
     first = t[t[PLAN] + 2 * plan]
     at = first + t[t[PLAN] + 2 * plan + 1] - 1
     while at >= first and t[t[VERSION] + at * VERSION_W + V_FROM] > start_us:
         at -= 1
-    return at if at >= first else np.int64(-1)
+    return at if at >= first else nb.int64(-1)
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(inline="always")
 def line_at(t: Vector, version: int, kind: int, direction: int, zone: int, node: int) -> int:
     """Line that a plan version has for a service to a node; -1 when it has none."""
     if version < 0 or zone < 0:
-        return np.int64(-1)
+        return nb.int64(-1)
     service = (kind * 2 + direction) * t[ZONES] + zone
     row = t[t[SERVICE] + version * t[SERVICES] + service]
-    return t[t[LINE_OF] + row * t[NODES] + node] if row >= 0 else np.int64(-1)
+    return t[t[LINE_OF] + row * t[NODES] + node] if row >= 0 else nb.int64(-1)
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, error_model="numpy")
 def _rate(
     t: Vector, ranges: Words, groups: Array, offsets: Array, rows: Array, kind: Array, direction: Array, calling: Array,
     called: Array, start_us: Array, plmn: Array, class_node: Array, units: Array, amount: Array, verdict: Array, version: Array,
@@ -163,8 +163,8 @@ def _rate(
             if found < 0:
                 verdict[row] = _NO_PLAN
                 continue
-            plan = np.int64(rows[found].definition)
-            time_zone = np.int64(rows[found].granted) & 0xFFFF
+            plan = nb.int64(rows[found].definition)
+            time_zone = nb.int64(rows[found].granted) & 0xFFFF
         elif plan < 0:
             verdict[row] = _UNKNOWN
             continue
@@ -173,12 +173,12 @@ def _rate(
             verdict[row] = _NO_TARIFF
             continue
         version[row] = at
-        k = np.int64(kind[row])
-        d = np.int64(direction[row])
-        n = np.int64(class_node[row])
+        k = nb.int64(kind[row])
+        d = nb.int64(direction[row])
+        n = nb.int64(class_node[row])
         if k <= _SMS:
             n = node_of(t, ranges, calling[row] if d == _TERMINATING else called[row])
-        z = zone_of(t, np.int64(plmn[row]))
+        z = zone_of(t, nb.int64(plmn[row]))
         found_line = line_at(t, at, k, d, z, n)
         node[row] = n
         zone[row] = z
@@ -188,9 +188,9 @@ def _rate(
                 verdict[row] = _NO_TARIFF
             continue
         base = t[LINE] + found_line * LINE_W
-        total = np.int64(0)
+        total = nb.int64(0)
         if t[base + L_RECORD]:
-            total = amount[row]
+            total = amount[row] if units[row] > 0 else nb.int64(0)
         elif t[base + L_FREE] == 0:
             total = price_use(t, found_line, k == _VOICE, start, time_zone, 0, units[row], 0, True)
             if total < 0:

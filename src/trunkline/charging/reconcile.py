@@ -16,7 +16,9 @@ CAUSES = (
     Reason("missing", "The raw records hold it, the store does not: it was never charged."),
     Reason("duplicate", "The store holds it more than once."),
     Reason("unexpected", "The store holds it, the raw records do not (or their retention is over)."),
-    Reason("tariff_version", "It was charged by another version of its plan than is in force for its time now."),
+    Reason(
+        "tariff_version", "It was charged by another version of its plan than is in force for its time now."
+    ),
     Reason("late", "It arrived after a later period had begun and was charged to another period."),
     Reason("rounding", "Both sides differ by less than the smallest amount a rate is rounded to."),
     Reason("amount", "Both sides differ for none of the other causes: look at the tariff and the balances."),
@@ -68,14 +70,17 @@ def compare(stored: pl.DataFrame, recomputed: pl.DataFrame) -> Differences:
     both = recomputed.join(first, on=KEY, how="full", suffix="_stored", coalesce=True)
     judged = both.with_columns(
         cause=_cause(),
-        difference_micros=pl.col("charged_micros_stored").fill_null(0) - pl.col("charged_micros").fill_null(0),
+        difference_micros=pl.col("charged_micros_stored").fill_null(0)
+        - pl.col("charged_micros").fill_null(0),
         seq=pl.coalesce("seq_stored", "seq"),
         source=pl.coalesce(pl.col("source_stored").cast(pl.String), pl.col("source").cast(pl.String)),
         record_id=pl.coalesce("record_id_stored", "record_id"),
     ).filter(pl.col("cause").is_not_null())
     names = (*KEY, "seq", "source", "record_id", "cause", "difference_micros")
     twice = copies.with_columns(
-        pl.col("source").cast(pl.String), cause=pl.lit("duplicate"), difference_micros=pl.col("charged_micros")
+        pl.col("source").cast(pl.String),
+        cause=pl.lit("duplicate"),
+        difference_micros=pl.col("charged_micros"),
     )
     rows = pl.concat([judged.select(names), twice.select(names)]).sort("seq", nulls_last=True)
     return Differences(len(both), rows)
@@ -101,7 +106,8 @@ def _cause() -> pl.Expr:
         .when(pl.col("late_stored") | pl.col("late"))
         .then(pl.lit("late"))
         .when(
-            (pl.col("allowance_units_stored") == pl.col("allowance_units")) & (money.abs() < ROUNDING_BELOW_MICROS)
+            (pl.col("allowance_units_stored") == pl.col("allowance_units"))
+            & (money.abs() < ROUNDING_BELOW_MICROS)
         )
         .then(pl.lit("rounding"))
         .otherwise(pl.lit("amount"))

@@ -38,9 +38,13 @@ def read_subscribers(name: str, content: bytes, catalogue: Catalogue) -> pl.Data
     if table is not None:
         columns = {
             "subscriber": _numbers(name, table["subscriber"], mistakes),
-            "plan": _known(name, table["plan"], tuple(filter(None, catalogue.plans)), "plan", mistakes, needed=True),
+            "plan": _known(
+                name, table["plan"], tuple(filter(None, catalogue.plans)), "plan", mistakes, needed=True
+            ),
             "from_s": _each(name, table["from"], lambda text: _second(text, catalogue), 0, mistakes),
-            "payment": _known(name, table["payment"], ("prepaid", "postpaid"), "payment", mistakes).fill_null("prepaid"),
+            "payment": _known(name, table["payment"], ("prepaid", "postpaid"), "payment", mistakes).fill_null(
+                "prepaid"
+            ),
             "credit_limit_micros": _each(name, table["credit_limit"], to_micros, 0, mistakes),
             "time_zone": _known(
                 name, table["time_zone"], tuple(filter(None, catalogue.time_zones)), "time zone", mistakes
@@ -60,7 +64,11 @@ def time_zones_of(content: bytes) -> set[str]:
         table = pl.read_csv(BytesIO(content), infer_schema=False)
     except pl.exceptions.PolarsError:
         return set()
-    names = table["time_zone"].drop_nulls().unique() if "time_zone" in table.columns else pl.Series(dtype=pl.String)
+    names = (
+        table["time_zone"].drop_nulls().unique()
+        if "time_zone" in table.columns
+        else pl.Series(dtype=pl.String)
+    )
     return {name.strip() for name in names if name.strip() in available_timezones()}
 
 
@@ -78,7 +86,9 @@ def _table(name: str, content: bytes, mistakes: Mistakes) -> pl.DataFrame | None
             mistakes.add(Place(name, 1, 1), f'the column "{column}" is missing')
     if len(mistakes):
         return None
-    absent = [pl.lit(None, dtype=pl.String).alias(column) for column in COLUMNS if column not in table.columns]
+    absent = [
+        pl.lit(None, dtype=pl.String).alias(column) for column in COLUMNS if column not in table.columns
+    ]
     return table.with_columns(absent).with_columns(pl.col(COLUMNS).str.strip_chars().replace("", None))
 
 
@@ -93,7 +103,13 @@ def _numbers(name: str, column: pl.Series, mistakes: Mistakes) -> pl.Series:
 
 
 def _known(
-    name: str, column: pl.Series, known: tuple[str, ...], what: str, mistakes: Mistakes, *, needed: bool = False
+    name: str,
+    column: pl.Series,
+    known: tuple[str, ...],
+    what: str,
+    mistakes: Mistakes,
+    *,
+    needed: bool = False,
 ) -> pl.Series:
     header = {"time zone": "time_zone"}.get(what, what)
     for value in column.unique():

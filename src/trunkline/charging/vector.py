@@ -141,7 +141,9 @@ def _price_tables(catalogue: Catalogue) -> dict[int, Array]:
             t.line_min_charge,
         ),
         BAND: t.band_rate,
-        RATE: _interleaved(t.rate_den, t.rate_step, t.rate_fee, t.rate_mode, t.rate_tier_first, t.rate_tier_count),
+        RATE: _interleaved(
+            t.rate_den, t.rate_step, t.rate_fee, t.rate_mode, t.rate_tier_first, t.rate_tier_count
+        ),
         TIER: _interleaved(t.tier_from, t.tier_slot_first, t.tier_slot_count),
         SLOT: _interleaved(t.slot_from, t.slot_increment, t.slot_price),
         SCHEDULE: np.concatenate(
@@ -190,7 +192,13 @@ def _counters(catalogue: Catalogue) -> Array:
         if threshold.counter:
             watched[threshold.number] = 1
     return _interleaved(
-        t.counter_zones, t.counter_nodes, t.counter_known, t.counter_unit, t.counter_kinds, t.counter_period, watched
+        t.counter_zones,
+        t.counter_nodes,
+        t.counter_known,
+        t.counter_unit,
+        t.counter_kinds,
+        t.counter_period,
+        watched,
     )
 
 

@@ -59,7 +59,10 @@ def _version(*, asked: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[  # noqa: ARG001 -- acts when it is read
-        bool, typer.Option("--version", callback=lambda value: _version(asked=value), is_eager=True, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version", callback=lambda value: _version(asked=value), is_eager=True, help="Show the version."
+        ),
     ] = False,
 ) -> None:
     """Usage becomes money."""
@@ -91,7 +94,9 @@ def _plain(text: str) -> str:
 
 def answer_json(value: Any) -> None:
     """One JSON value on one line."""
-    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY, default=str))
+    sys.stdout.buffer.write(
+        orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY, default=str)
+    )
     sys.stdout.flush()
 
 

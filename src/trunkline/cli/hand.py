@@ -25,7 +25,10 @@ PATIENCE_S = 60
 
 Url = Annotated[
     str | None,
-    typer.Option(envvar="TRUNKLINE_URL", help="Address of the running trunkline; its token is read from TRUNKLINE_TOKEN."),
+    typer.Option(
+        envvar="TRUNKLINE_URL",
+        help="Address of the running trunkline; its token is read from TRUNKLINE_TOKEN.",
+    ),
 ]
 
 

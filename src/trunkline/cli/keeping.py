@@ -32,7 +32,10 @@ def status(data: Data = DATA, as_json: AsJson = False) -> None:
         answer_json(told)
         return
     currency = load_catalogue(data, None).currency
-    rows = [each | {"charged": f"{money.to_text(each['charged_micros'])} {currency}"} for each in told["accounting"]]
+    rows = [
+        each | {"charged": f"{money.to_text(each['charged_micros'])} {currency}"}
+        for each in told["accounting"]
+    ]
     names = ("source", "received", "rated", "duplicate", "rejected", "held", "charged")
     table(rows, {name: name for name in names}, "Nothing was received yet.")
     out.print(
@@ -41,21 +44,31 @@ def status(data: Data = DATA, as_json: AsJson = False) -> None:
         f" {told['spool_octets']:,} octets in the spool",
         highlight=False,
     )
-    sizes = [{"name": name, **each} for part in ("streams", "states", "files") for name, each in told[part].items()]
-    table(sizes, {"name": "kept", "rows": "rows", "keys": "keys", "records": "records", "octets": "octets"}, "")
+    sizes = [
+        {"name": name, **each} for part in ("streams", "states", "files") for name, each in told[part].items()
+    ]
+    table(
+        sizes, {"name": "kept", "rows": "rows", "keys": "keys", "records": "records", "octets": "octets"}, ""
+    )
 
 
 @app.command()
 def reconcile(
     data: Data = DATA,
-    from_: Annotated[str | None, typer.Option("--from", help="First moment of the period, such as 2026-11-01.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="First moment of the period, such as 2026-11-01.")
+    ] = None,
     until: Annotated[str | None, typer.Option(help="First moment after the period.")] = None,
     mappings: Annotated[Path | None, typer.Option(help="Folder of mapping files of your own.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Charge the raw records once more and compare, to the micro-unit; differences by cause."""
     result = reconcile_books(
-        EmbeddedReader(data), load_catalogue(data, None), load_mappings(mappings), _moment(from_, BEGINNING_US), _moment(until, END_US)
+        EmbeddedReader(data),
+        load_catalogue(data, None),
+        load_mappings(mappings),
+        _moment(from_, BEGINNING_US),
+        _moment(until, END_US),
     )
     audit = EmbeddedAudit(data)
     audit.add_reconciliation(time.time_ns() // 1000, result)
@@ -78,7 +91,12 @@ def _tell(result: dict[str, Any]) -> None:
     rows = [{"cause": cause, **each} for cause, each in result["by_cause"].items() if each["count"]]
     if rows:
         table(rows, {"cause": "cause", "count": "records", "difference_micros": "micro-units"}, "")
-        columns = {"source": "source", "record_id": "id", "cause": "cause", "difference_micros": "micro-units"}
+        columns = {
+            "source": "source",
+            "record_id": "id",
+            "cause": "cause",
+            "difference_micros": "micro-units",
+        }
         table(result["examples"][:20], columns, "")
 
 
@@ -109,7 +127,11 @@ def list_tokens(data: Data = DATA, as_json: AsJson = False) -> None:
     if as_json:
         answer_json(rows)
     else:
-        table(rows, {"name": "name", "role": "role"}, "There is no token yet. Make one: trunkline token add NAME --role care")
+        table(
+            rows,
+            {"name": "name", "role": "role"},
+            "There is no token yet. Make one: trunkline token add NAME --role care",
+        )
 
 
 @token.command("remove")

@@ -60,7 +60,9 @@ def balance(number: Number, data: Data = DATA, as_json: AsJson = False) -> None:
 
 @app.command()
 def usage(
-    number: Annotated[str | None, typer.Argument(help="The subscriber's number; left out: everybody's newest.")] = None,
+    number: Annotated[
+        str | None, typer.Argument(help="The subscriber's number; left out: everybody's newest.")
+    ] = None,
     data: Data = DATA,
     limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20,
     full: Full = False,
@@ -76,18 +78,30 @@ def usage(
     if as_json:
         answer_json(rows)
         return
-    columns = {"start": "start", "kind": "kind", "other": "with", "destination": "to", "used": "used", "charged": "charged"}
+    columns = {
+        "start": "start",
+        "kind": "kind",
+        "other": "with",
+        "destination": "to",
+        "used": "used",
+        "charged": "charged",
+    }
     table(rows, columns, "Nothing was used yet.")
 
 
 @app.command()
 def topup(
     number: Number,
-    amount: Annotated[str, typer.Argument(help="How much: money such as 10.00, or whole units (ms, octets, events).")],
+    amount: Annotated[
+        str, typer.Argument(help="How much: money such as 10.00, or whole units (ms, octets, events).")
+    ],
     data: Data = DATA,
-    balance_name: Annotated[str | None, typer.Option("--balance", help="Balance to add to; left out: the main one.")] = None,
+    balance_name: Annotated[
+        str | None, typer.Option("--balance", help="Balance to add to; left out: the main one.")
+    ] = None,
     movement_id: Annotated[
-        str | None, typer.Option("--id", help="Name of this top-up: the same name is booked once. Left out: a new name.")
+        str | None,
+        typer.Option("--id", help="Name of this top-up: the same name is booked once. Left out: a new name."),
     ] = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -122,7 +136,9 @@ def _units(amount: str, name: str, catalogue: Catalogue) -> int:
 @app.command()
 def alerts(
     data: Data = DATA,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on, telling each alert as it comes.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on, telling each alert as it comes.")
+    ] = False,
     limit: Annotated[int, typer.Option(help="How many of the newest.")] = 20,
     full: Full = False,
     as_json: AsJson = False,

@@ -30,7 +30,9 @@ Tariffs = Annotated[
 ]
 Subscribers = Annotated[
     Path | None,
-    typer.Option(help="Subscribers file (CSV). Left out: subscribers.csv in the tariff's folder or beside it."),
+    typer.Option(
+        help="Subscribers file (CSV). Left out: subscribers.csv in the tariff's folder or beside it."
+    ),
 ]
 Mappings = Annotated[Path | None, typer.Option(help="Folder of mapping files of your own.")]
 DEMO_DATA = Path("trunkline-demo")
@@ -44,19 +46,21 @@ def ingest(
     subscribers: Subscribers = None,
     mapping: Annotated[
         str | None,
-        typer.Option(help="How the files are read, such as kamailio_log. Left out: trunkline (trunkline_csv for .csv)."),
+        typer.Option(
+            help="How the files are read, such as kamailio_log. Left out: trunkline (trunkline_csv for .csv)."
+        ),
     ] = None,
     mappings: Mappings = None,
-    source: Annotated[str | None, typer.Option(help="Name of the system they come from. Left out: the mapping's.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Name of the system they come from. Left out: the mapping's.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Charge usage files. What was charged before is recognised, so offering a file again rates nothing twice."""
     missing = [str(path) for path in files if not path.is_file()]
     if missing:
         raise Refused(f"No such file: {', '.join(missing)}.")
-    folders = settings.read(
-        Folders, data=data, tariffs=tariffs, subscribers=subscribers, mappings=mappings
-    )
+    folders = settings.read(Folders, data=data, tariffs=tariffs, subscribers=subscribers, mappings=mappings)
     began = time.monotonic()
     with opened(folders) as platform, _progress(shown=not as_json) as progress:
         task = progress.add_task("charging", total=sum(path.stat().st_size for path in files))
@@ -109,8 +113,12 @@ def run(
     watch_mapping: Annotated[str | None, typer.Option(help="How the files of that folder are read.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one.")] = None,
-    hosts: Annotated[str | None, typer.Option(help="Further host names to answer to, separated by commas.")] = None,
-    demonstration: Annotated[bool, typer.Option("--demo", help="Let the demonstration operator's day stream in.")] = False,
+    hosts: Annotated[
+        str | None, typer.Option(help="Further host names to answer to, separated by commas.")
+    ] = None,
+    demonstration: Annotated[
+        bool, typer.Option("--demo", help="Let the demonstration operator's day stream in.")
+    ] = False,
     speed: Annotated[float, typer.Option(help="Simulated seconds in one, for --demo.")] = demo.SPEED,
     people: Annotated[int, typer.Option(help="Subscribers of the demonstration operator.")] = 5_000,
     cells: Annotated[int, typer.Option(help="Cells of the demonstration operator.")] = 200,
@@ -134,9 +142,7 @@ def run(
         others = ()
         if world is not None:
             received = sum(each.received for each in serving.reader.accounting())
-            others = (
-                lambda: demo.play(world, serving.intake, serving.stop, received, speed),
-            )  # type: ignore[assignment]
+            others = (lambda: demo.play(world, serving.intake, serving.stop, received, speed),)  # type: ignore[assignment]
         shown = threading.Thread(target=_show, args=(serving,), name="progress", daemon=True)
         serve.run(serving, lambda link: _started(serving, link, shown), others)
 
@@ -165,7 +171,9 @@ def _show(serving: serve.Serving) -> None:
 
 @app.command()
 def simulate(
-    folder: Annotated[Path, typer.Option("--out", help="Folder to write into: cdrs/, tariffs/, subscribers.csv, truth/.")],
+    folder: Annotated[
+        Path, typer.Option("--out", help="Folder to write into: cdrs/, tariffs/, subscribers.csv, truth/.")
+    ],
     seed: Annotated[int, typer.Option(help="Number from which all chance follows.")] = 1,
     subscribers: Annotated[int, typer.Option(help="People and machines with a number.")] = 5_000,
     cells: Annotated[int, typer.Option(help="Radio cells.")] = 200,
@@ -174,7 +182,9 @@ def simulate(
     duplicates: Annotated[float, typer.Option(help="Share of records that come a second time.")] = 0.0,
     late: Annotated[float, typer.Option(help="Share of records that arrive minutes to days late.")] = 0.0,
     corrupt: Annotated[float, typer.Option(help="Share of records whose line is damaged.")] = 0.0,
-    conflicts: Annotated[float, typer.Option(help="Share of records whose id comes again with another content.")] = 0.0,
+    conflicts: Annotated[
+        float, typer.Option(help="Share of records whose id comes again with another content.")
+    ] = 0.0,
     out_of_order: Annotated[float, typer.Option(help="Share of records overtaken by others.")] = 0.0,
     as_json: AsJson = False,
 ) -> None:
@@ -188,10 +198,13 @@ def simulate(
         raise Refused(str(error)) from error
     with _progress(shown=not as_json) as progress:
         task = progress.add_task("simulating", total=hours)
-        summary = write_simulation(chosen, folder, lambda done, _all, _lines: progress.update(task, completed=done))
+        summary = write_simulation(
+            chosen, folder, lambda done, _all, _lines: progress.update(task, completed=done)
+        )
     if as_json:
         answer_json(summary)
     else:
         out.print(
-            f"Wrote {folder}. Charge it: trunkline ingest {folder}/cdrs/* --tariffs {folder}/tariffs", highlight=False
+            f"Wrote {folder}. Charge it: trunkline ingest {folder}/cdrs/* --tariffs {folder}/tariffs",
+            highlight=False,
         )

@@ -15,8 +15,12 @@ from trunkline.ports import Refused
 from trunkline.records.usage import REASONS
 from trunkline.stores.embedded.reader import EmbeddedReader
 
-rejects = typer.Typer(no_args_is_help=True, help="Records that could not be charged: list, export, correct, close.")
-held = typer.Typer(no_args_is_help=True, help="Conflicts: a record came again under the same id but says something else.")
+rejects = typer.Typer(
+    no_args_is_help=True, help="Records that could not be charged: list, export, correct, close."
+)
+held = typer.Typer(
+    no_args_is_help=True, help="Conflicts: a record came again under the same id but says something else."
+)
 app.add_typer(rejects, name="rejects")
 app.add_typer(held, name="held")
 
@@ -45,7 +49,13 @@ def list_rejects(
     if as_json:
         answer_json(rows)
         return
-    columns = {"number": "number", "path": "file", "line": "line", "reason": "reason", "detail": "what was wrong"}
+    columns = {
+        "number": "number",
+        "path": "file",
+        "line": "line",
+        "reason": "reason",
+        "detail": "what was wrong",
+    }
     table(rows, columns, "Nothing is rejected.")
     for name in dict.fromkeys(row["reason"] for row in rows):
         out.print(f"{name}: {TEXTS.get(name, '')}", highlight=False)
@@ -61,7 +71,9 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 def export(
     data: Data = DATA,
     reason: Reason = None,
-    to: Annotated[Path | None, typer.Option("--out", help="File to write; left out: standard output.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="File to write; left out: standard output.")
+    ] = None,
 ) -> None:
     """The original bytes of open rejects, one after the other, to correct in an editor and ingest again."""
     _known(reason)
@@ -79,7 +91,9 @@ def export(
 @rejects.command("correct")
 def correct(
     number: RecordNumber,
-    line: Annotated[str | None, typer.Argument(help="The corrected record; left out: read from standard input.")] = None,
+    line: Annotated[
+        str | None, typer.Argument(help="The corrected record; left out: read from standard input.")
+    ] = None,
     data: Data = DATA,
     url: Url = None,
 ) -> None:
@@ -87,7 +101,9 @@ def correct(
     content = (line if line is not None else sys.stdin.read()).encode()
     with hand(data, url) as writer:
         writer.correct(number, content if content.endswith(b"\n") else content + b"\n")
-    out.print(f"Record {number} was offered again. See what became of it: trunkline usage, trunkline rejects list")
+    out.print(
+        f"Record {number} was offered again. See what became of it: trunkline usage, trunkline rejects list"
+    )
 
 
 @rejects.command("close")
@@ -107,14 +123,23 @@ def list_held(
     if as_json:
         answer_json(rows)
         return
-    columns = {"number": "number", "path": "file", "line": "line", "source": "source", "record_id": "id", "reason": "reason"}
+    columns = {
+        "number": "number",
+        "path": "file",
+        "line": "line",
+        "source": "source",
+        "record_id": "id",
+        "reason": "reason",
+    }
     table(rows, columns, "Nothing is held.")
 
 
 @held.command("decide")
 def decide(
     number: RecordNumber,
-    decision: Annotated[str, typer.Argument(help="discard: the first record stands; charge: both are usage.")],
+    decision: Annotated[
+        str, typer.Argument(help="discard: the first record stands; charge: both are usage.")
+    ],
     data: Data = DATA,
     url: Url = None,
 ) -> None:

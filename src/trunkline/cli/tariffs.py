@@ -39,7 +39,9 @@ def check_tariff(folder: Folder, as_json: AsJson = False) -> None:
 
 @tariff.command("show")
 def show(
-    folder: Annotated[Path | None, typer.Argument(help="Folder of the tariff; left out: the one in use.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of the tariff; left out: the one in use.")
+    ] = None,
     plan: Annotated[str | None, typer.Option(help="Only this plan.")] = None,
     data: Data = DATA,
     as_json: AsJson = False,
@@ -62,14 +64,25 @@ def diff(before: Folder, after: Folder, as_json: AsJson = False) -> None:
     if as_json:
         answer_json([vars(change) for change in changes])
         return
-    table([vars(change) for change in changes], {key: key for key in vars(changes[0])} if changes else {}, "They mean the same.")
+    table(
+        [vars(change) for change in changes],
+        {key: key for key in vars(changes[0])} if changes else {},
+        "They mean the same.",
+    )
 
 
 @people.command("load")
 def load(
-    file: Annotated[Path, typer.Argument(help="CSV file: subscriber,plan,from,payment,credit_limit,time_zone,cycle_day,balance.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV file: subscriber,plan,from,payment,credit_limit,time_zone,cycle_day,balance."
+        ),
+    ],
     data: Data = DATA,
-    tariffs: Annotated[Path | None, typer.Option(help="Folder of the tariff; left out: the one in use.")] = None,
+    tariffs: Annotated[
+        Path | None, typer.Option(help="Folder of the tariff; left out: the one in use.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Open accounts and add subscriptions. Loading the same file again changes nothing."""
@@ -81,5 +94,3 @@ def load(
         answer_json({"rows": rows})
     else:
         out.print(f"{rows:,} rows loaded.", highlight=False)
-
-

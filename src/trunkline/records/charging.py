@@ -76,10 +76,19 @@ RATED = Stream(
         METERED.record.columns
         + (
             Column("plan", pl.UInt16, "Number of the plan version that priced it."),
-            Column("price_line", pl.Int32, "Number of the catalogue's line that priced it; -1 for zero units without a price."),
+            Column(
+                "price_line",
+                pl.Int32,
+                "Number of the catalogue's line that priced it; -1 for zero units without a price.",
+            ),
             Column("node", pl.Int32, "Number of the destination or traffic class it went to."),
             Column("zone", pl.Int32, "Number of the roaming zone it happened in; 0 at home."),
-            Column("list_micros", pl.Int64, "Price by the first tier, before allowances and discounts.", "micro-units"),
+            Column(
+                "list_micros",
+                pl.Int64,
+                "Price by the first tier, before allowances and discounts.",
+                "micro-units",
+            ),
         ),
         ("source", "record_id"),
         35,
@@ -120,7 +129,9 @@ CHARGED = Stream(
             Column("list_micros", pl.Int64, "Price before allowances.", "micro-units"),
             Column("charged_micros", pl.Int64, "Money taken from balances.", "micro-units"),
             Column("allowance_units", pl.Int64, "Units that allowances covered."),
-            Column("late", pl.Boolean, "It belonged to a period before the newest that the account has seen."),
+            Column(
+                "late", pl.Boolean, "It belonged to a period before the newest that the account has seen."
+            ),
         ),
         ("source", "record_id"),
         400,
@@ -225,9 +236,13 @@ SUBSCRIBERS = Stream(
             Column("plan", pl.String, "Name of the plan."),
             Column("from_s", pl.Int64, "From when on; 0 = always.", "s UTC"),
             Column("payment", pl.String, "prepaid or postpaid."),
-            Column("credit_limit_micros", pl.Int64, "How far below zero the main balance may go.", "micro-units"),
+            Column(
+                "credit_limit_micros", pl.Int64, "How far below zero the main balance may go.", "micro-units"
+            ),
             Column("time_zone", pl.String, "Time zone of the subscriber; null = the operator's."),
-            Column("cycle_day", pl.Int64, "Day of the month on which the subscriber's periods begin, 1 to 28."),
+            Column(
+                "cycle_day", pl.Int64, "Day of the month on which the subscriber's periods begin, 1 to 28."
+            ),
             Column("balance_micros", pl.Int64, "Opening amount of the main balance.", "micro-units"),
         ),
         ("subscriber", "from_s"),
@@ -249,7 +264,11 @@ ALERTS = Stream(
             Column("time_us", pl.Int64, "When the usage that crossed began.", "us UTC"),
             Column("kind", pl.String, "allowance, low_balance or spend_cap."),
             Column("balance", pl.String, "Name of the balance or counter."),
-            Column("threshold", pl.Int64, "The threshold: percent for allowances and caps, micro-units for low balance."),
+            Column(
+                "threshold",
+                pl.Int64,
+                "The threshold: percent for allowances and caps, micro-units for low balance.",
+            ),
             Column("value", pl.Int64, "What is left or spent now."),
             Column("period", pl.Int32, "Period of the balance; 0 for none."),
         ),

@@ -44,7 +44,13 @@ class Report(IntEnum):
     STOP = 3
 
 
-UNIT_OF_KIND = {Kind.VOICE: "ms", Kind.SMS: "events", Kind.DATA: "octets", Kind.IOT: "events", Kind.CONTENT: "events"}
+UNIT_OF_KIND = {
+    Kind.VOICE: "ms",
+    Kind.SMS: "events",
+    Kind.DATA: "octets",
+    Kind.IOT: "events",
+    Kind.CONTENT: "events",
+}
 
 DAYS_REMEMBERED = 35
 
@@ -55,14 +61,30 @@ RAW = Stream(
         "A block of whole lines (or of one message) as it came, with its place in its source.",
         (
             Column("file", pl.Int32, "The engine's number of the file, spool or partition."),
-            Column("source", pl.String, "Name of the source, for mappings that do not read it from the record."),
+            Column(
+                "source", pl.String, "Name of the source, for mappings that do not read it from the record."
+            ),
             Column("mapping", pl.String, "Name of the mapping that reads the block."),
             Column("offset", pl.Int64, "Where the block begins in the file.", "octets"),
             Column("line", pl.Int64, "Number of the block's first line, from 1."),
             Column("bytes", pl.Binary, "The block itself.", personal=True),
-            Column("header", pl.Binary, "The file's header lines, where the mapping has some; null at its first block."),
-            Column("received_us", pl.Int64, "The engine's clock, for `in_the_future`; null: not judged.", "us UTC"),
-            Column("newest_us", pl.Int64, "Newest start committed so far, for `too_old`; null: not judged.", "us UTC"),
+            Column(
+                "header",
+                pl.Binary,
+                "The file's header lines, where the mapping has some; null at its first block.",
+            ),
+            Column(
+                "received_us",
+                pl.Int64,
+                "The engine's clock, for `in_the_future`; null: not judged.",
+                "us UTC",
+            ),
+            Column(
+                "newest_us",
+                pl.Int64,
+                "Newest start committed so far, for `too_old`; null: not judged.",
+                "us UTC",
+            ),
         ),
         ("file", "offset"),
         days_kept=90,
@@ -83,7 +105,11 @@ IDENTITY = (
     Column("record_id", pl.String, "The record's name within its source."),
     Column("identity", pl.UInt64, "First half of the 128-bit digest of (source, record_id)."),
     Column("check", pl.UInt64, "Second half of that digest."),
-    Column("payload", pl.UInt64, "Digest of what the record says; another value under one identity is a conflict."),
+    Column(
+        "payload",
+        pl.UInt64,
+        "Digest of what the record says; another value under one identity is a conflict.",
+    ),
 )
 
 USE = (
@@ -93,27 +119,50 @@ USE = (
     Column("subscriber", pl.UInt64, "Who pays, as a dial word.", personal=True),
     Column("calling", pl.UInt64, "The calling number as a dial word; 0 when there is none.", personal=True),
     Column("called", pl.UInt64, "The called number as a dial word; 0 when there is none.", personal=True),
-    Column("start_us", pl.Int64, "When the use began; for a session report, when the reported stretch began.", "us UTC"),
+    Column(
+        "start_us",
+        pl.Int64,
+        "When the use began; for a session report, when the reported stretch began.",
+        "us UTC",
+    ),
     Column("duration_ms", pl.Int64, "How long it lasted; cumulative in a session report.", "ms"),
     Column("octets_up", pl.Int64, "From the subscriber; cumulative in a session report.", "octets"),
     Column("octets_down", pl.Int64, "To the subscriber; cumulative in a session report.", "octets"),
     Column("events", pl.Int64, "Messages or events.", "events"),
-    Column("amount_micros", pl.Int64, "Price that the record itself brings (content); else 0.", "micro-units"),
+    Column(
+        "amount_micros", pl.Int64, "Price that the record itself brings (content); else 0.", "micro-units"
+    ),
     Column("currency", pl.String, "Currency of that price; null when it brings none."),
-    Column("visited_plmn", pl.UInt32, "MCC and MNC of the visited network as a number (26201, 310410); 0 at home."),
+    Column(
+        "visited_plmn",
+        pl.UInt32,
+        "MCC and MNC of the visited network as a number (26201, 310410); 0 at home.",
+    ),
     Column("cell", pl.String, "Cell where it began, as the network names it.", personal=True),
-    Column("slice", pl.UInt32, "S-NSSAI: SST in the top 8 bits, SD in the low 24 (TS 23.003 28.4.2); 0 for none."),
+    Column(
+        "slice", pl.UInt32, "S-NSSAI: SST in the top 8 bits, SD in the low 24 (TS 23.003 28.4.2); 0 for none."
+    ),
     Column("five_qi", pl.UInt8, "5QI of the QoS flow (TS 23.501 5.7.2.1); 0 for none."),
     Column("service", pl.String, "DNN or APN, IoT event type, content category."),
     Column("session", pl.String, "The session's name at its gateway; null outside sessions."),
     Column("session_start_us", pl.Int64, "When the session began; null outside sessions.", "us UTC"),
-    Column("session_key", pl.UInt64, "Digest of (source, session), the key of the session's state; 0 outside sessions."),
+    Column(
+        "session_key",
+        pl.UInt64,
+        "Digest of (source, session), the key of the session's state; 0 outside sessions.",
+    ),
     Column("cause", pl.String, "Why it ended, in the words of its source."),
 )
 
 DECODED = Stream(
     "usage.decoded",
-    Record("Usage", "Clean usage with its identity and its place.", PLACE + IDENTITY + USE, ("source", "record_id"), 35),
+    Record(
+        "Usage",
+        "Clean usage with its identity and its place.",
+        PLACE + IDENTITY + USE,
+        ("source", "record_id"),
+        35,
+    ),
     key="identity",
     text="Usage that passed decoding and validation.",
 )
@@ -138,7 +187,10 @@ METERED = Stream(
     Record(
         "Metered usage",
         "Usage with the units that this record adds: a session's counters became differences.",
-        PLACE + IDENTITY + USE + (ARRIVAL, Column("units", pl.Int64, "What this record adds, in its kind's unit.")),
+        PLACE
+        + IDENTITY
+        + USE
+        + (ARRIVAL, Column("units", pl.Int64, "What this record adds, in its kind's unit.")),
         ("source", "record_id"),
         35,
     ),
@@ -148,7 +200,13 @@ METERED = Stream(
 
 DUPLICATES = Stream(
     "usage.duplicates",
-    Record("Duplicate", "A record that came again, the same to the letter.", PLACE + IDENTITY[:2], ("file", "offset"), 35),
+    Record(
+        "Duplicate",
+        "A record that came again, the same to the letter.",
+        PLACE + IDENTITY[:2],
+        ("file", "offset"),
+        35,
+    ),
     key="file",
     text="What came again; counted, not charged.",
 )
@@ -213,21 +271,42 @@ SESSIONS = State(
 
 # The written order: a record with several faults is rejected for the one that stands first.
 REASONS = (
-    Reason("unreadable", "The bytes are not a record of the mapping's format. Correct the line and offer it again."),
-    Reason("not_usage", "A notice of a network element, not usage (such as Accounting-On); nothing to charge."),
+    Reason(
+        "unreadable",
+        "The bytes are not a record of the mapping's format. Correct the line and offer it again.",
+    ),
+    Reason(
+        "not_usage", "A notice of a network element, not usage (such as Accounting-On); nothing to charge."
+    ),
     Reason("missing_id", "The record has no id, so it could not be told from its copies."),
     Reason("missing_subscriber", "Nobody to charge: the record names no paying number."),
     Reason("bad_number", "A telephone number cannot be brought into international form."),
     Reason("unknown_kind", "The kind of usage is none of voice, sms, data, iot, content."),
     Reason("bad_time", "The time is missing, impossible or not in the mapping's format."),
-    Reason("in_the_future", "The record begins more than a day ahead of the clock; check the sender's clock."),
-    Reason("too_old", "The record is older than the window of remembered identities, so a copy could not be recognised."),
+    Reason(
+        "in_the_future", "The record begins more than a day ahead of the clock; check the sender's clock."
+    ),
+    Reason(
+        "too_old",
+        "The record is older than the window of remembered identities, so a copy could not be recognised.",
+    ),
     Reason("bad_quantity", "Duration, volume or count is missing, negative, fractional or too large."),
-    Reason("bad_amount", "The price that the record brings is missing, negative or has more than six decimals."),
+    Reason(
+        "bad_amount", "The price that the record brings is missing, negative or has more than six decimals."
+    ),
     Reason("wrong_currency", "The price that the record brings is in another currency than the tariff."),
-    Reason("unknown_subscriber", "No such subscriber, and the tariff names no plan for walk-ins. Load the subscriber."),
+    Reason(
+        "unknown_subscriber",
+        "No such subscriber, and the tariff names no plan for walk-ins. Load the subscriber.",
+    ),
     Reason("no_plan_at_time", "The subscriber had no plan when the usage began."),
-    Reason("tariff_not_found", "The plan has no price for this usage. Add the destination or service to the tariff."),
+    Reason(
+        "tariff_not_found",
+        "The plan has no price for this usage. Add the destination or service to the tariff.",
+    ),
     Reason("balance_blocked", "A balance that forbids going further is used up; nothing was charged."),
-    Reason("too_large", "The amount does not fit the ledger; the record or the tariff is wrong by orders of magnitude."),
+    Reason(
+        "too_large",
+        "The amount does not fit the ledger; the record or the tariff is wrong by orders of magnitude.",
+    ),
 )

@@ -1,0 +1,461 @@
+"""One use at one account: which balances may pay for it, in which order, and what each gives.
+
+These are the compiled pieces of charging. An account at work is an array of rows with `size` of them in use; a
+piece changes rows in place, books ledger entries behind `count`, and returns both numbers where they grew. The
+short pieces are inlined, because handing an array to a compiled function costs as much as most of them do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from trunkline.charging.ledger import (
+    ACCOUNT_BALANCE,
+    ACCOUNT_EXPIRED,
+    ACCOUNT_GRANTS,
+    ACCOUNT_REVENUE,
+    ACCOUNT_USAGE,
+)
+from trunkline.charging.periods import period_at
+from trunkline.charging.price import NO_PRICE, band_at, limited, price_use
+from trunkline.charging.rate import line_at, version_at
+from trunkline.charging.vector import (
+    ALLOWANCE,
+    ALLOWED,
+    B_BANDS,
+    B_BLOCKER,
+    B_DEN,
+    B_DIRECTIONS,
+    B_GRANT,
+    B_INCREMENT,
+    B_KINDS,
+    B_KNOWN,
+    B_MAIN,
+    B_NODES,
+    B_NUM,
+    B_PERIOD,
+    B_PRIORITY,
+    B_RATED_BY,
+    B_SCHEDULE,
+    B_UNIT,
+    B_ZONES,
+    BALANCE,
+    BALANCE_W,
+    C_KINDS,
+    C_KNOWN,
+    C_NODES,
+    C_PERIOD,
+    C_UNIT,
+    C_WATCHED,
+    C_ZONES,
+    COUNTED,
+    COUNTER,
+    COUNTER_W,
+    L_COUNTER,
+    L_FREE,
+    L_RECORD,
+    LINE,
+    LINE_W,
+    MAIN,
+    NODES,
+    V_ALLOWANCE,
+    V_ALLOWANCES,
+    V_COUNTED,
+    V_COUNTEDS,
+    VERSION,
+    VERSION_W,
+)
+from trunkline.records.charging import NEVER_S, Cause, RowKind, Unit
+from trunkline.records.usage import Kind
+
+Array = npt.NDArray[Any]
+Vector = npt.NDArray[np.int64]
+Row: TypeAlias = Any  # one row of an account inside a kernel
+
+KEPT_AFTER_END_S = 62 * 86_400  # a period's balances wait this long for late records
+BLOCKED, NO_TARIFF, LARGE = range(1, 4)  # verdicts; 0 is "charged"
+COUNTED_CAUSE = 0  # marks what a counter tells; it is no ledger entry
+
+_SUBSCRIPTION, _BALANCE, _COUNTER = int(RowKind.SUBSCRIPTION), int(RowKind.BALANCE), int(RowKind.COUNTER)
+_USAGE, _GRANT, _EXPIRY = int(Cause.USAGE), int(Cause.GRANT), int(Cause.EXPIRY)
+_MONEY = int(Unit.MONEY)
+_VOICE = int(Kind.VOICE)
+_UNIT_OF_KIND = np.array([0, Unit.TIME, Unit.EVENTS, Unit.OCTETS, Unit.EVENTS, Unit.EVENTS], np.uint8)
+
+
+class Use(NamedTuple):
+    """What eligibility and pricing ask about a use."""
+
+    row: int  # of the batch
+    kind: int
+    direction: int
+    zone: int
+    node: int
+    start_us: int
+    start_s: int
+    time_zone: int
+    cycle_day: int
+    unit: int
+    units: int
+    version: int
+    line: int
+    list_micros: int
+
+
+@nb.njit(inline="always")
+def add_row(
+    work: Array, size: int, kind: int, definition: int, period: int, granted: int, from_s: int, until_s: int
+) -> int:
+    """Append a row without a value to an account; its new size."""
+    work[size].kind = kind
+    work[size].flags = 0
+    work[size].definition = definition
+    work[size].period = period
+    work[size].value = 0
+    work[size].granted = granted
+    work[size].valid_from_s = from_s
+    work[size].valid_until_s = until_s
+    return size + 1
+
+
+@nb.njit(inline="always")
+def _move(
+    account: Row,
+    change: int,
+    entries: Array,
+    count: int,
+    row: int,
+    part: int,
+    cause: int,
+    unit: int,
+    other: int,
+) -> int:
+    """Change a balance and book it: what the balance gives, the other side receives."""
+    entry = entries[count]
+    entry.row = row
+    entry.part = part
+    entry.cause = cause
+    entry.unit = unit
+    entry.debit = other if change > 0 else ACCOUNT_BALANCE
+    entry.credit = ACCOUNT_BALANCE if change > 0 else other
+    entry.definition = account.definition
+    entry.period = account.period
+    entry.amount = abs(change)
+    entry.before = account.value
+    account.value += change
+    entry.after = account.value
+    entry.granted = account.granted
+    return count + 1
+
+
+@nb.njit(inline="always")
+def _held(work: Array, size: int, kind: int, definition: int, periodic: bool, start_s: int) -> int:
+    """Row of a balance or counter for a moment; its bounds tell its period without any calendar. -1 for none."""
+    found = -1
+    for at in range(size):
+        if (
+            work[at].kind == kind
+            and work[at].definition == definition
+            and (work[at].period != 0) == periodic
+            and work[at].valid_from_s <= start_s
+            and work[at].valid_until_s > start_s
+        ):
+            found = at
+            break
+    return found
+
+
+@nb.njit(inline="always")
+def survey(work: Array, size: int, start_s: int) -> tuple[bool, bool]:
+    """Whether something ended long ago, and whether the account has already seen a later period."""
+    over = False
+    late = False
+    for at in range(size):
+        over |= nb.int64(work[at].valid_until_s) + KEPT_AFTER_END_S < start_s
+        late |= work[at].period != 0 and work[at].valid_from_s > start_s
+    return over, late
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def expire(
+    t: Vector, work: Array, size: int, start_s: int, entries: Array, count: int, row: int
+) -> tuple[int, int, int]:
+    """Drop what ended so long ago that no late record may ask for it; what was left expires in the ledger."""
+    kept = nb.int64(0)
+    part = nb.int64(0)
+    for at in range(size):
+        if work[at].kind != _SUBSCRIPTION and nb.int64(work[at].valid_until_s) + KEPT_AFTER_END_S < start_s:
+            if work[at].kind == _BALANCE and work[at].value > 0:
+                unit = t[t[BALANCE] + work[at].definition * BALANCE_W + B_UNIT]
+                left = work[at].value
+                count = _move(work[at], -left, entries, count, row, part, _EXPIRY, unit, ACCOUNT_EXPIRED)
+                part += 1
+            continue
+        work[kept] = work[at]
+        kept += 1
+    return kept, count, part
+
+
+@nb.njit(inline="always")
+def _serves(t: Vector, balance: int, use: Use) -> bool:
+    """Whether a balance may pay for a use, by kind, direction, roaming zone, destination and time band."""
+    rule = t[BALANCE] + balance * BALANCE_W
+    fits = (
+        t[rule + B_KNOWN] == 1
+        and t[rule + B_KINDS] >> use.kind & 1 == 1
+        and t[rule + B_DIRECTIONS] >> use.direction & 1 == 1
+        and t[rule + B_ZONES] >> use.zone & 1 == 1
+        and (t[rule + B_NODES] < 0 or t[t[ALLOWED] + t[rule + B_NODES] * t[NODES] + use.node] == 1)
+    )
+    if fits and t[rule + B_SCHEDULE] >= 0:
+        band, _ = band_at(t, t[rule + B_SCHEDULE], use.time_zone, use.start_us)
+        fits = t[rule + B_BANDS] >> band & 1 == 1
+    return fits
+
+
+@nb.njit(inline="always")
+def _counts(t: Vector, counter: int, use: Use) -> bool:
+    """Whether a counter counts a use."""
+    rule = t[COUNTER] + counter * COUNTER_W
+    return (
+        t[rule + C_KNOWN] == 1
+        and t[rule + C_KINDS] >> use.kind & 1 == 1
+        and t[rule + C_ZONES] >> use.zone & 1 == 1
+        and (t[rule + C_NODES] < 0 or t[t[ALLOWED] + t[rule + C_NODES] * t[NODES] + use.node] == 1)
+    )
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _period(t: Vector, every: int, use: Use) -> tuple[int, int, int]:
+    """Name, first second and end of the period of a use; a balance without periods is always valid."""
+    if every == 0:
+        return nb.int64(0), nb.int64(0), nb.int64(NEVER_S)
+    return period_at(t, every, use.cycle_day, use.time_zone, use.start_us)
+
+
+@nb.njit(inline="always")
+def _grant(
+    t: Vector, use: Use, work: Array, size: int, entries: Array, count: int, part: int
+) -> tuple[int, int, int]:
+    """Give the plan's allowances of this period that the use could draw on and that were not given yet."""
+    plan = t[VERSION] + use.version * VERSION_W
+    first = t[ALLOWANCE] + t[plan + V_ALLOWANCE]
+    for at in range(first, first + t[plan + V_ALLOWANCES]):
+        balance = t[at]
+        rule = t[BALANCE] + balance * BALANCE_W
+        unit = t[rule + B_UNIT]
+        if (unit != use.unit and unit != _MONEY) or not _serves(t, balance, use):
+            continue
+        if _held(work, size, _BALANCE, balance, t[rule + B_PERIOD] != 0, use.start_s) >= 0:
+            continue
+        period, from_s, until_s = _period(t, t[rule + B_PERIOD], use)
+        grant = t[rule + B_GRANT]
+        size = add_row(work, size, _BALANCE, balance, period, grant, from_s, until_s)
+        count = _move(work[size - 1], grant, entries, count, use.row, part, _GRANT, unit, ACCOUNT_GRANTS)
+        part += 1
+    return size, count, part
+
+
+@nb.njit(inline="always")
+def _before(t: Vector, one: Row, other: Row) -> bool:
+    """Whether one balance is drawn on before another: lower priority number, then earlier end, then lower number."""
+    mine = t[t[BALANCE] + one.definition * BALANCE_W + B_PRIORITY]
+    theirs = t[t[BALANCE] + other.definition * BALANCE_W + B_PRIORITY]
+    earlier = one.definition < other.definition
+    if one.valid_until_s != other.valid_until_s:
+        earlier = one.valid_until_s < other.valid_until_s
+    if mine != theirs:
+        earlier = mine < theirs
+    return earlier
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _next(t: Vector, work: Array, size: int, used: Array, unit: int, use: Use) -> int:
+    """The balance to draw on next; -1 for none. The main balance is never next: it takes what is left over."""
+    best = nb.int64(-1)
+    for at in range(size):
+        if work[at].kind != _BALANCE or used[at]:
+            continue
+        rule = t[BALANCE] + work[at].definition * BALANCE_W
+        if (
+            t[rule + B_UNIT] != unit
+            or t[rule + B_MAIN]
+            or (work[at].value <= 0 and t[rule + B_BLOCKER] == 0)
+            or work[at].valid_from_s > use.start_s
+            or work[at].valid_until_s <= use.start_s
+            or (best >= 0 and not _before(t, work[at], work[best]))
+        ):
+            continue
+        if _serves(t, work[at].definition, use):
+            best = nb.int64(at)
+    return best
+
+
+@nb.njit(inline="always")
+def _counted(t: Vector, counter: int, use: Use, work: Array, size: int) -> int:
+    """Value of a counter in the period of a use."""
+    periodic = t[t[COUNTER] + counter * COUNTER_W + C_PERIOD] != 0
+    at = _held(work, size, _COUNTER, counter, periodic, use.start_s)
+    return nb.int64(work[at].value) if at >= 0 else nb.int64(0)
+
+
+@nb.njit(inline="always")
+def _count(
+    t: Vector, use: Use, charged: int, work: Array, size: int, entries: Array, count: int
+) -> tuple[int, int]:
+    """Add a use to the plan's counters; watched counters report the change."""
+    plan = t[VERSION] + use.version * VERSION_W
+    first = t[COUNTED] + t[plan + V_COUNTED]
+    for at in range(first, first + t[plan + V_COUNTEDS]):
+        counter = t[at]
+        rule = t[COUNTER] + counter * COUNTER_W
+        unit = t[rule + C_UNIT]
+        amount = charged if unit == _MONEY else (use.units if unit == use.unit else nb.int64(0))
+        if amount == 0 or not _counts(t, counter, use):
+            continue
+        found = _held(work, size, _COUNTER, counter, t[rule + C_PERIOD] != 0, use.start_s)
+        if found < 0:
+            period, from_s, until_s = _period(t, t[rule + C_PERIOD], use)
+            size = add_row(work, size, _COUNTER, counter, period, 0, from_s, until_s)
+            found = size - 1
+        if t[rule + C_WATCHED]:
+            count = _move(work[found], amount, entries, count, use.row, 0, COUNTED_CAUSE, unit, 0)
+        else:
+            work[found].value += amount
+    return size, count
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _priced_cover(t: Vector, plan: int, use: Use, begin: int, end: int, work: Array, size: int) -> int:
+    """What the plan behind a priced balance asks for the units that the balance covers; a failure is below zero."""
+    line = line_at(t, version_at(t, plan, use.start_us), use.kind, use.direction, use.zone, use.node)
+    if line < 0:
+        return nb.int64(NO_PRICE)
+    rule = t[LINE] + line * LINE_W
+    if t[rule + L_FREE]:
+        return nb.int64(0)
+    counter = t[rule + L_COUNTER]
+    counted = _counted(t, counter, use, work, size) if counter >= 0 else nb.int64(0)
+    timed = use.kind == _VOICE
+    return price_use(t, line, timed, use.start_us, use.time_zone, begin, end, counted, begin == 0)
+
+
+@nb.njit(inline="always")
+def _cover(
+    t: Vector, use: Use, work: Array, size: int, used: Array, entries: Array, count: int, part: int
+) -> tuple[int, int, int, int]:
+    """Let unit balances cover a use from its front: units covered, money for priced ones (below zero: failed)."""
+    covered = nb.int64(0)
+    money = nb.int64(0)
+    while covered < use.units and money >= 0:
+        at = _next(t, work, size, used, use.unit, use)
+        if at < 0:
+            break
+        used[at] = 1
+        rule = t[BALANCE] + work[at].definition * BALANCE_W
+        increment, num, den = t[rule + B_INCREMENT], t[rule + B_NUM], t[rule + B_DEN]
+        want = (use.units - covered + increment - 1) // increment * increment
+        has = max(work[at].value * den // num // increment * increment, 0)
+        takes = min(want, has)
+        if takes < want and t[rule + B_BLOCKER]:
+            money = nb.int64(-BLOCKED)
+            break
+        if takes == 0:
+            continue
+        if t[rule + B_RATED_BY] >= 0:
+            price = _priced_cover(t, t[rule + B_RATED_BY], use, covered, covered + takes, work, size)
+            if price < 0:
+                money = nb.int64(-NO_TARIFF if price == NO_PRICE else -LARGE)
+                break
+            money += price
+        amount = (takes * num + den - 1) // den
+        count = _move(work[at], -amount, entries, count, use.row, part, _USAGE, use.unit, ACCOUNT_USAGE)
+        part += 1
+        covered += takes
+    return covered, money, count, part
+
+
+@nb.njit(inline="always")
+def _pay(
+    t: Vector, use: Use, total: int, limit: int, work: Array, size: int, used: Array, entries: Array, count: int, part: int
+) -> tuple[int, int, int]:  # fmt: skip
+    """Take an amount from money balances, the main one last: verdict, the account's size, entries."""
+    left = total
+    failed = nb.int64(0)
+    while left > 0:
+        at = _next(t, work, size, used, _MONEY, use)
+        if at < 0:
+            break
+        used[at] = 1
+        takes = min(left, max(nb.int64(work[at].value), 0))
+        if takes < left and t[t[BALANCE] + work[at].definition * BALANCE_W + B_BLOCKER]:
+            failed = nb.int64(BLOCKED)
+            break
+        if takes > 0:
+            count = _move(work[at], -takes, entries, count, use.row, part, _USAGE, _MONEY, ACCOUNT_REVENUE)
+            part += 1
+            left -= takes
+    if left > 0 and failed == 0:
+        at = _held(work, size, _BALANCE, t[MAIN], False, 0)
+        if at < 0:
+            size = add_row(work, size, _BALANCE, t[MAIN], 0, 0, 0, NEVER_S)
+            at = size - 1
+        work[at].granted = limit
+        count = _move(work[at], -left, entries, count, use.row, part, _USAGE, _MONEY, ACCOUNT_REVENUE)
+    return failed, size, count
+
+
+@nb.njit(inline="always")
+def _total(t: Vector, use: Use, covered: int, money: int, work: Array, size: int) -> int:
+    """What a use still costs after allowances; `NO_PRICE` or `TOO_LARGE` where there is no such amount."""
+    rule = t[LINE] + use.line * LINE_W
+    tiered = t[rule + L_COUNTER] >= 0
+    total = use.list_micros
+    if t[rule + L_RECORD]:
+        total = use.list_micros if covered < use.units else nb.int64(0)
+    elif covered > 0 or tiered:
+        counted = _counted(t, t[rule + L_COUNTER], use, work, size) if tiered else nb.int64(0)
+        timed = use.kind == _VOICE
+        total = price_use(
+            t, use.line, timed, use.start_us, use.time_zone, covered, use.units, counted, covered == 0
+        )
+        if total >= 0:
+            total = limited(t, use.line, money + total)
+    return total
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def take(
+    t: Vector, use: Use, limit: int, work: Array, size: int, used: Array, entries: Array, count: int, part: int
+) -> tuple[int, int, int, int, int]:  # fmt: skip
+    """Charge one use to one account: verdict, money, units covered, the account's size, entries.
+
+    `limit` is the credit limit of the subscription, which the main balance's row carries for the alerts.
+    """
+    total = nb.int64(0)
+    covered = nb.int64(0)
+    failed = nb.int64(0)
+    if t[t[LINE] + use.line * LINE_W + L_FREE] == 0:
+        size, count, part = _grant(t, use, work, size, entries, count, part)
+        for at in range(size):
+            used[at] = 0
+        covered, money, count, part = _cover(t, use, work, size, used, entries, count, part)
+        if money < 0:
+            return -money, total, covered, size, count
+        total = _total(t, use, covered, money, work, size)
+        if total < 0:
+            return nb.int64(NO_TARIFF if total == NO_PRICE else LARGE), total, covered, size, count
+        if total > 0:
+            failed, size, count = _pay(t, use, total, limit, work, size, used, entries, count, part)
+    if failed == 0:
+        size, count = _count(t, use, total, work, size, entries, count)
+    return failed, total, min(covered, use.units), size, count
+
+
+def unit_of(kinds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """What each kind of usage is counted in (`records.charging.Unit`)."""
+    return _UNIT_OF_KIND[kinds]
