@@ -22,6 +22,7 @@ from trunkline.kernel.grouped import Grouped
 from trunkline.records.charging import ACCOUNT_ROW, ACCOUNTS, ALARMED, CHARGED, ENTRIES, ALERTS, NEVER_S, SUBSCRIBERS, RowKind
 from trunkline.records.usage import METERED, REJECTED, Direction, Kind
 
+ENROLLED = 1_000_000  # subscribers are loaded before the first use, which has number 0
 NOTHING_REGISTERED = Register({}, {}, {}, {})
 
 
@@ -87,7 +88,7 @@ class Platform:
         frame = pl.DataFrame(
             [
                 {
-                    "seq": at,
+                    "seq": at - ENROLLED,
                     "subscriber": to_key(row["subscriber"]),
                     "plan": row["plan"],
                     "from_s": row.get("from_s", 0),

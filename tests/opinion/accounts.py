@@ -289,7 +289,7 @@ class Books:
         if price is None or self._free(price):
             return 0
         if self._of_record(price):
-            return limited_micros(price, use.amount_micros)
+            return limited_micros(price, use.amount_micros) if use.units else 0
         return limited_micros(price, quote_micros(self.tariff, price, use, zone, 0, use.units, 0, True))
 
     def _free(self, price: Price) -> bool:
@@ -344,7 +344,7 @@ class Books:
             plan.takes.append((balance, at_least(covers * rule.factor)))
             plan.covered += covers
         if self._of_record(price):
-            plan.money = listed if plan.covered < max(use.units, 1) else 0
+            plan.money = listed if plan.covered < use.units else 0
         else:
             counted = self._tier_value(account, price, use, terms)
             rest = quote_micros(

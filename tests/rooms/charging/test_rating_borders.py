@@ -89,3 +89,37 @@ def test_a_priced_allowance_moves_through_tiers() -> None:
         ],
     )
     assert taken == [600_000, 60_000]
+
+
+def test_nothing_used_costs_nothing() -> None:
+    """Zero units are accounted for and cost nothing, even when the record brings a price."""
+    rates = {"own": {"price": "record"}, "minute": {"price": "1.00", "per": "60s", "connect_fee": "0.50"}}
+    prices = [{"usage": "content", "rate": "own"}, {"usage": "voice", "rate": "minute", "min_charge": "0.20"}]
+    bought = [
+        Use(seq, "test", f"r{seq}", "content", CALLER, at("2026-11-21T12:00:00"), events, amount_micros=990_000)
+        for seq, events in enumerate((0, 1))
+    ]
+    assert charged(rates, prices, [*bought, call("2026-11-21T12:00:00", 0, 2)]) == [0, 990_000, 0]
+
+
+@pytest.mark.parametrize("zone", ["America/Santiago", "America/Havana", "Africa/Cairo", "Europe/London"])
+def test_a_day_without_midnight_is_granted_once(zone: str) -> None:
+    """Where clocks skip midnight, the evening before and the morning after are still two days, each with one grant."""
+    minutes = {"unit": "time", "grant": "1m", "every": "day"}
+    skips = {
+        "America/Santiago": "2026-09-06T04:00:00",
+        "America/Havana": "2026-03-08T05:00:00",
+        "Africa/Cairo": "2026-04-23T22:00:00",
+        "Europe/London": "2026-03-29T00:00:00",
+    }
+    midnight = datetime.fromisoformat(skips[zone])
+    starts = [midnight + timedelta(minutes=offset) for offset in (-100, -40, -1, 0, 10, 70)]
+    taken = charged(
+        {"flat": {"price": "1.00", "per": "60s", "increments": ["1s"]}},
+        [{"usage": "voice", "rate": "flat"}],
+        [call(start.isoformat(), 30, seq) for seq, start in enumerate(starts)],
+        balances={"minutes": minutes},
+        includes=["minutes"],
+        time_zone=zone,
+    )
+    assert taken == [0, 0, 500_000, 0, 0, 500_000]

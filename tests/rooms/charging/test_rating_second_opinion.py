@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from hypothesis import event, given, settings
+from hypothesis import event, given
 
 from tests.charging_room import Platform
 from tests.opinion.accounts import Books
 from tests.opinion.pricing import Use
 from tests.opinion.tariff import read
-from tests.tariff_strategies import streams, subscribers, tariffs
+from tests.tariff_strategies import streams, subscribers, tariffs, tried
 from trunkline.kernel.dial import to_key
 from trunkline.records.charging import Unit
 
@@ -82,7 +82,7 @@ def compare(platform: Platform, books: Books) -> None:
             assert platform.value(subscriber, balance) == books.value(subscriber, balance), (subscriber, balance)
 
 
-@settings(max_examples=60)
+@tried(40)
 @given(files=tariffs(), rows=subscribers(), uses=streams())
 def test_random_tariffs_and_usage(files: dict[str, str], rows: list[dict[str, Any]], uses: list[Use]) -> None:
     """Two programs that share no line price, charge, book and tell the same."""
