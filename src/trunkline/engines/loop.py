@@ -98,9 +98,16 @@ class Carrier:
     """Carries batches through one flow. Tables may be replaced between batches."""
 
     def __init__(
-        self, flow: Flow, tables: Mapping[str, object], states: States, most_poison: int = 100
+        self,
+        flow: Flow,
+        tables: Mapping[str, object],
+        states: States,
+        most_poison: int = 100,
+        accounts: Accounts | None = None,
     ) -> None:
-        """Take the flow as it stands on the map."""
+        """Take the flow as it stands on the map; `accounts` when its records are accounted for."""
+        self._rejected = accounts.rejected if accounts else None
+        self._remembering = next((s for s in flow.steps if accounts and accounts.duplicate in s.writes), None)
         self.flow = flow
         self.tables = dict(tables)
         self._states = states
@@ -170,12 +177,14 @@ class Carrier:
         self, steps: Sequence[Step], carried: Carried, number: int, judge: Callable[[Carried], None]
     ) -> Carried:
         carried = Carried({name: list(frames) for name, frames in carried.frames.items()})
+        rejected_before = len(carried.frames.get(self._rejected.name, [])) if self._rejected else 0
         overlay: dict[str, Grouped] = {}
         changed: dict[str, State] = {}
         for step in steps:
             rows = carried.rows(step.reads)
             if len(rows):
                 self._run(step, rows, carried, overlay, changed)
+        self._forget_rejected(carried, rejected_before, overlay)
         judge(carried)
         for name, state in changed.items():
             self._states.put(state, overlay[name], number)
@@ -203,6 +212,22 @@ class Carrier:
         if step.state is not None and outcome.state is not None and changed is not None:
             changed[step.state.name] = step.state
             overlay[step.state.name] = over(overlay[step.state.name], outcome.state)
+
+    def _forget_rejected(self, carried: Carried, rejected_before: int, overlay: dict[str, Grouped]) -> None:
+        """A record that a later step rejected was not charged: it may come again, corrected, under its own name.
+
+        So what the step that knows duplicates has just remembered of it is taken back.
+        """
+        step = self._remembering
+        rejected = carried.frames.get(self._rejected.name, [])[rejected_before:] if self._rejected else []
+        if step is None or step.state is None or not rejected or step.state.name not in overlay:
+            return
+        place = ["file", "offset"]
+        again = carried.rows(step.reads).join(
+            pl.concat([rows.select(place) for rows in rejected]), on=place, how="semi"
+        )
+        keys = distinct(again.get_column(step.state.key).to_numpy())
+        overlay[step.state.name] = over(overlay[step.state.name], self._states.gather(step.state, keys))
 
     def _groups(self, state: State, column: Keys, held: Grouped | None) -> Grouped:
         """The groups of a column's keys: those this batch has already if they are enough, else gathered."""

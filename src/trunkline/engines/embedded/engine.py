@@ -138,7 +138,7 @@ class Engine:
         self.totals = Totals()
         self.clock_us = clock_us
         self.states = store
-        self._usage = Carrier(usage, self.tables, store, self.settings.most_poison)
+        self._usage = Carrier(usage, self.tables, store, self.settings.most_poison, accounts)
         self._raw = usage.steps[0].reads
         self._received = usage.steps[0].writes
         self._seen_of: dict[int, tuple[int, int]] = {}
@@ -412,7 +412,9 @@ class Engine:
         counts = counted(carried, received, batch.decoded, self.accounts)
         for stream in (self.accounts.rejected, self.accounts.held):
             if carried.frames.get(stream.name):
-                carried.frames[stream.name] = [_with_raw(carried.rows(stream), batch.blocks)]
+                carried.frames[stream.name] = [
+                    _with_raw(carried.rows(stream).sort("file", "offset"), batch.blocks)
+                ]
         return carried, counts
 
     def _judge(self, batch: Batch, carried: Carried) -> None:
