@@ -195,7 +195,7 @@ def test_nothing_is_random() -> None:
 
 
 def test_tests_wait_for_what_they_expect() -> None:
-    """No test sleeps: tests/waiting.py waits for the thing itself. (A stand-in server may pace what it sends.)"""
+    """No test sleeps: tests/waiting.py waits for the thing itself; a stand-in server may pace what it sends."""
     sleepers = [
         f"{short(path)}:{node.lineno}"
         for path in TESTS
