@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from trunkline.kernel.grouped import State
 from trunkline.mediation.mapping import Mapping
 from trunkline.ports import Refused
 from trunkline.records import charging, usage
-from trunkline.settings import Folders
+from trunkline.settings import Folders, Keeping
 from trunkline.stores.embedded.disk import Disk
+from trunkline.stores.embedded.retention import LetGo, retain
 from trunkline.stores.embedded.store import Store
 
 ACCOUNTS = Accounts(
@@ -127,3 +129,9 @@ def ingest(
     named = NamedFiles(platform.store, files, platform.mappings.__getitem__)
     totals = platform.engine.drive(named, progress=progress)
     return Ingested(totals, named.troubles)
+
+
+def let_go(platform: Platform, keeping: Keeping) -> LetGo:
+    """Let go of what is older than it is kept for."""
+    days = dict.fromkeys((charging.CHARGED.name, charging.ENTRIES.name, charging.ALERTS.name), keeping.usage_days)
+    return retain(platform.store, time.time_ns() // 1000, days | {usage.RAW.name: keeping.raw_days})

@@ -24,7 +24,7 @@ from trunkline.api.app import create_app
 from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
 from trunkline.bootstrap.catalogues import remembered_tariff
-from trunkline.bootstrap.platform import Platform, chosen_mapping
+from trunkline.bootstrap.platform import Platform, chosen_mapping, let_go
 from trunkline.bootstrap.reconcile import reconcile
 from trunkline.bootstrap.tokens import known_tokens
 from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow
@@ -36,6 +36,7 @@ from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
 
 log = logging.getLogger("trunkline.serve")
 
+DAY_S = 86_400
 MONEY = MoneyFlow(topology.MONEY, charging.REFUSED)
 
 
@@ -45,6 +46,7 @@ class Serving:
 
     platform: Platform
     http: Http
+    keeping: Keeping
     intake: EngineIntake
     reader: EmbeddedReader
     audit: EmbeddedAudit
@@ -70,7 +72,13 @@ def prepare(platform: Platform, http: Http, keeping: Keeping) -> Serving:
     intake = EngineIntake(platform.engine, MONEY, sources, keeping.spool_mb << 20)
     data = platform.folders.data
     return Serving(
-        platform, http, intake, EmbeddedReader(data), EmbeddedAudit(data, platform.store.disk), sources
+        platform,
+        http,
+        keeping,
+        intake,
+        EmbeddedReader(data),
+        EmbeddedAudit(data, platform.store.disk),
+        sources,
     )
 
 
@@ -117,6 +125,14 @@ def run(
 
 def _drive(serving: Serving) -> None:
     serving.platform.engine.drive(serving.sources, serving.stop)
+
+
+def _keep(serving: Serving) -> None:
+    """Once a day, beginning with the start, let go of what was kept long enough."""
+    while True:
+        let_go(serving.platform, serving.keeping)
+        if serving.stop.wait(DAY_S):
+            return
 
 
 def _listen(serving: Serving) -> socket.socket:

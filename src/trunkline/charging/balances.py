@@ -8,7 +8,7 @@ rest and may go below zero, because the use has already happened.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
@@ -17,7 +17,7 @@ import polars as pl
 
 from trunkline.charging.drawing import COUNTED_CAUSE, Use, add_row, expire, survey, take, unit_of
 from trunkline.charging.ledger import ENTRY, changes_of, entries_of
-from trunkline.charging.rate import subscription_at
+from trunkline.charging.rate import Priced, subscription_at
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.vector import DEFAULT_CYCLE_DAY, DEFAULT_PLAN, DEFAULT_ZONE, MOST_NEW, vectors
 from trunkline.kernel.flow import Outcome
@@ -114,55 +114,73 @@ def _charge(
     return out_offsets, out_rows[:written], entries[:count]
 
 
-def charge(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
-    """Take rated usage from balances: charged usage, ledger entries, watched changes, rejects, and the accounts."""
+class Drawn(NamedTuple):
+    """What charging makes of a batch: the accounts after it, its entries, and arrays beside its rows."""
+
+    accounts: Grouped
+    entries: Array  # ledger.ENTRY, with what counters tell among them
+    verdict: Array  # u1: 0 = charged, else the number of a reason
+    charged: Array  # i8 micro-units
+    covered: Array  # i8 units that allowances paid
+    late: Array  # bool
+
+
+def draw_batch(
+    batch: pl.DataFrame, priced: Priced, groups: Array, accounts: Grouped, catalogue: Catalogue
+) -> Drawn:
+    """Take each row's use from its account, in the order of the rows."""
     size = len(batch)
-    groups = locate(accounts.keys, batch["subscriber"].to_numpy())
-    assert size == 0 or groups.min() >= 0, "the engine gave no state for a subscriber of the batch"
     order, first = order_by_group(groups, len(accounts))
-    verdict = np.zeros(size, np.uint8)
+    verdict, late = np.zeros(size, np.uint8), np.zeros(size, np.bool_)
     charged, covered = np.zeros(size, np.int64), np.zeros(size, np.int64)
-    late = np.zeros(size, np.bool_)
+    kind = batch["kind"].to_numpy()
     offsets, rows, entries = _charge(
         vectors(catalogue).t,
         accounts.offsets,
         accounts.rows,
         order,
         first,
-        batch["kind"].to_numpy(),
+        kind,
         batch["direction"].to_numpy(),
         batch["start_us"].to_numpy(),
-        unit_of(batch["kind"].to_numpy()),
+        unit_of(kind),
         batch["units"].to_numpy(),
-        batch["plan"].to_numpy(),
-        batch["price_line"].to_numpy(),
-        batch["node"].to_numpy(),
-        batch["zone"].to_numpy(),
-        batch["list_micros"].to_numpy(),
+        *priced[1:],
         verdict,
         charged,
         covered,
         late,
     )
-    state = Grouped(accounts.keys, offsets, rows)
+    return Drawn(Grouped(accounts.keys, offsets, rows), entries, verdict, charged, covered, late)
+
+
+def charge(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
+    """Take rated usage from balances: charged usage, entries, watched changes, rejects, and the accounts."""
+    groups = locate(accounts.keys, batch["subscriber"].to_numpy())
+    assert len(batch) == 0 or groups.min() >= 0, "the engine gave no state for a subscriber of the batch"
+    columns = ("plan", "price_line", "node", "zone", "list_micros")
+    priced = Priced(np.zeros(0, np.uint8), *(batch[name].to_numpy() for name in columns))
+    drawn = draw_batch(batch, priced, groups, accounts, catalogue)
     done = batch.with_columns(
-        charged_micros=pl.Series(charged), allowance_units=pl.Series(covered), late=pl.Series(late)
+        charged_micros=pl.Series(drawn.charged),
+        allowance_units=pl.Series(drawn.covered),
+        late=pl.Series(drawn.late),
     )
     rejected = REJECTED.record.empty()
-    refused = verdict != 0
+    refused = drawn.verdict != 0
     if refused.any():
-        reasons = pl.Series("reason", [_REASONS[code] for code in verdict[refused]], dtype=pl.String)
+        reasons = pl.Series("reason", [_REASONS[code] for code in drawn.verdict[refused]], dtype=pl.String)
         rejected = REJECTED.record.conform(batch.filter(pl.Series(refused)).with_columns(reason=reasons))
         done = done.filter(pl.Series(~refused))
-    booked = entries["cause"] != COUNTED_CAUSE
+    booked = drawn.entries["cause"] != COUNTED_CAUSE
     return Outcome(
         (
             _named(done, catalogue),
-            entries_of(entries[booked] if not booked.all() else entries, batch, catalogue),
-            changes_of(entries, batch, catalogue),
+            entries_of(drawn.entries if booked.all() else drawn.entries[booked], batch, catalogue),
+            changes_of(drawn.entries, batch, catalogue),
             rejected,
         ),
-        state,
+        drawn.accounts,
     )
 
 

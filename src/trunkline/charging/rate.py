@@ -7,7 +7,7 @@ never dropped. Zero units (a call that nobody answered) cost nothing and need no
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
@@ -224,23 +224,31 @@ def _class_node(row: tuple[Any, ...], catalogue: Catalogue) -> int:
     return 0
 
 
-def rate(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
-    """Price each row of metered usage; rows that cannot be priced come back rejected, with the reason.
+class Priced(NamedTuple):
+    """What rating finds for each row of a batch; the arrays run beside its rows."""
 
-    Rows leave in the order of subscribers, each subscriber's in the order of arrival: charging then walks memory from end
-    to end (twice as fast), and the history is written in the order in which it is asked for.
-    """
+    verdict: Array  # u1: 0 = priced, else the number of a reason
+    version: Array  # u2: plan version
+    line: Array  # i4: the catalogue's line, NONE for zero units without a price
+    node: Array  # i4
+    zone: Array  # i4
+    list_micros: Array  # i8
+
+
+def price_batch(batch: pl.DataFrame, groups: Array, accounts: Grouped, catalogue: Catalogue) -> Priced:
+    """Find the price of each row; `groups` says which of the accounts each row belongs to."""
     size = len(batch)
-    groups = locate(accounts.keys, batch["subscriber"].to_numpy())
-    assert size == 0 or groups.min() >= 0, "the engine gave no state for a subscriber of the batch"
-    order, _ = order_by_group(groups, len(accounts))
-    batch, groups = batch[order], groups[order]
-    verdict = np.zeros(size, np.uint8)
+    priced = Priced(
+        verdict=np.zeros(size, np.uint8),
+        version=np.zeros(size, np.uint16),
+        line=np.full(size, NONE, np.int32),
+        node=np.zeros(size, np.int32),
+        zone=np.zeros(size, np.int32),
+        list_micros=np.zeros(size, np.int64),
+    )
     foreign = batch["currency"].is_not_null() & (batch["currency"] != catalogue.currency)
     if foreign.any():
-        verdict[foreign.to_numpy()] = _CURRENCY
-    version, line = np.zeros(size, np.uint16), np.full(size, NONE, np.int32)
-    node, zone, price = np.zeros(size, np.int32), np.zeros(size, np.int32), np.zeros(size, np.int64)
+        priced.verdict[foreign.to_numpy()] = _CURRENCY
     known = vectors(catalogue)
     _rate(
         known.t,
@@ -257,23 +265,32 @@ def rate(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcom
         class_nodes(batch, catalogue),
         batch["units"].to_numpy(),
         batch["amount_micros"].to_numpy(),
-        verdict,
-        version,
-        line,
-        node,
-        zone,
-        price,
+        *priced,
     )
+    return priced
+
+
+def rate(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
+    """Price each row of metered usage; rows that cannot be priced come back rejected, with the reason.
+
+    Rows leave in the order of subscribers, each subscriber's in the order of arrival: charging then walks memory
+    from end to end (twice as fast), and history is written in the order in which it is asked for.
+    """
+    groups = locate(accounts.keys, batch["subscriber"].to_numpy())
+    assert len(batch) == 0 or groups.min() >= 0, "the engine gave no state for a subscriber of the batch"
+    order, _ = order_by_group(groups, len(accounts))
+    batch, groups = batch[order], groups[order]
+    priced = price_batch(batch, groups, accounts, catalogue)
     rated = batch.with_columns(
-        plan=pl.Series(version),
-        price_line=pl.Series(line),
-        node=pl.Series(node),
-        zone=pl.Series(zone),
-        list_micros=pl.Series(price),
+        plan=pl.Series(priced.version),
+        price_line=pl.Series(priced.line),
+        node=pl.Series(priced.node),
+        zone=pl.Series(priced.zone),
+        list_micros=pl.Series(priced.list_micros),
     )
-    refused = verdict != 0
+    refused = priced.verdict != 0
     if not refused.any():
         return Outcome((rated, REJECTED.record.empty()))
-    reasons = pl.Series("reason", [_REASONS[code] for code in verdict[refused]], dtype=pl.String)
+    reasons = pl.Series("reason", [_REASONS[code] for code in priced.verdict[refused]], dtype=pl.String)
     rejected = REJECTED.record.conform(batch.filter(pl.Series(refused)).with_columns(reason=reasons))
     return Outcome((rated.filter(pl.Series(~refused)), rejected))

@@ -9,14 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
+from trunkline import settings
 from trunkline.bootstrap import tokens
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US
 from trunkline.bootstrap.reconcile import reconcile as reconcile_books
+from trunkline.bootstrap.platform import let_go, opened
 from trunkline.cli.app import DATA, AsJson, Data, answer_json, app, out, table
 from trunkline.cli.money import since
 from trunkline.kernel import money
 from trunkline.ports import Refused
+from trunkline.settings import Folders, Keeping
+from trunkline.stores.embedded import backup as store_backup
 from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
 
 token = typer.Typer(no_args_is_help=True, help="Who may use the API: tokens by name and role.")
@@ -108,6 +112,52 @@ def _moment(text: str | None, default: int) -> int:
     except ValueError as error:
         raise Refused(f"{text} is not a moment such as 2026-11-01 or 2026-11-01T12:00:00Z.") from error
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="Folder to copy into: empty, or not there yet.")],
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the data folder as it is at one moment, also while it is written to; the copy is checked."""
+    made = store_backup.backup(data, target)
+    _tell_backup(made, f"Backed up to {target}", as_json=as_json)
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="Folder of a backup.")],
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a backup back as a new data folder; it is checked first, and an existing folder is never overwritten."""
+    made = store_backup.restore(source, data)
+    _tell_backup(made, f"Restored to {data}", as_json=as_json)
+
+
+def _tell_backup(made: store_backup.BackedUp, done: str, *, as_json: bool) -> None:
+    if as_json:
+        answer_json(vars(made))
+    else:
+        out.print(f"{done}: commit {made.commit:,}, {made.files:,} files, {made.octets:,} octets.", highlight=False)
+
+
+@app.command()
+def retain(
+    data: Data = DATA,
+    compact: Annotated[bool, typer.Option("--compact", help="Also merge files, so that answers come fastest.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let go of what is older than it is kept for (TRUNKLINE_USAGE_DAYS, TRUNKLINE_RAW_DAYS). A running platform does so daily."""
+    with opened(Folders(data=data)) as platform:
+        gone = let_go(platform, settings.read(Keeping))
+        if compact:
+            platform.store.keeper.compact()
+    if as_json:
+        answer_json(vars(gone))
+    else:
+        out.print(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in vars(gone).items()), highlight=False)
 
 
 @token.command("add")

@@ -9,7 +9,7 @@ import typer
 
 from trunkline.bootstrap.catalogues import remembered_tariff, tariff_files
 from trunkline.bootstrap.platform import load_subscribers, opened
-from trunkline.charging.tariffs import check, compare, describe
+from trunkline.charging.tariffs import TariffError, check, compare, describe
 from trunkline.cli.app import DATA, AsJson, Data, answer_json, app, out, table
 from trunkline.ports import Refused
 from trunkline.settings import Folders
@@ -48,12 +48,18 @@ def show(
 ) -> None:
     """Plans and prices in words."""
     files = tariff_files(folder) if folder else remembered_tariff(data)
-    told = describe(files, plan)
+    try:
+        told = vars(describe(files, plan))
+    except TariffError:
+        raise
+    except ValueError as error:
+        raise Refused(str(error)) from error
     if as_json:
-        answer_json(told.as_dict())
+        answer_json(told)
         return
-    for title, rows in told.sections():
-        out.print(f"\n[bold]{title}[/]")
+    for section, found in told.items():
+        rows = [found] if isinstance(found, dict) else list(found)
+        out.print(f"\n[bold]{section.capitalize()}[/]")
         table(rows, {key: key.replace("_", " ") for key in rows[0]} if rows else {}, "none")
 
 
