@@ -1,0 +1,86 @@
+"""A whole operator audited: tariff directory, subscribers file and usage files in, every amount out.
+
+    python -m tests.opinion.audit TARIFFS SUBSCRIBERS FILE...
+
+prints one JSON line for each record, then one for each balance, each alert, and the counts.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from tests.opinion.accounts import Books
+from tests.opinion.intake import Intake
+from tests.opinion.quantities import micros
+from tests.opinion.tariff import moment_us, read_directory
+
+EVER_US = 2**62
+
+
+@dataclass
+class Audit:
+    """What an auditor hands over."""
+
+    books: Books
+    intake: Intake
+
+
+def audit(
+    tariffs: Path, subscribers: Path, files: Iterable[Path], now_us: int = EVER_US, oldest_us: int = 0
+) -> Audit:
+    """Read, price and charge everything, in the order of the files and their lines."""
+    books = Books(read_directory(tariffs))
+    enrol(books, subscribers)
+    intake = Intake(now_us, oldest_us)
+    for use in intake.uses(line for path in files for line in path.read_bytes().split(b"\n")):
+        books.charge(use)
+    return Audit(books, intake)
+
+
+def enrol(books: Books, path: Path) -> None:
+    """Load the subscribers' list."""
+    with path.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            since = row.get("from") or ""
+            books.subscribe(
+                row["subscriber"].removeprefix("+"),
+                row["plan"],
+                moment_us(since, books.tariff.zone) // 1_000_000 if since else 0,
+                ZoneInfo(row["time_zone"]) if row.get("time_zone") else None,
+                int(row["cycle_day"]) if row.get("cycle_day") else None,
+                micros(row.get("balance") or "0"),
+                micros(row.get("credit_limit") or "0"),
+            )
+
+
+def main(arguments: list[str]) -> int:
+    """Print the audit."""
+    if len(arguments) < 3:
+        print(__doc__, file=sys.stderr)
+        return 2
+    found = audit(Path(arguments[0]), Path(arguments[1]), [Path(name) for name in arguments[2:]])
+    for verdict in found.books.verdicts:
+        print(json.dumps(asdict(verdict)))
+    for refused in found.intake.refused:
+        print(json.dumps(asdict(refused)))
+    for subscriber, account in found.books.accounts.items():
+        for balance in account.balances:
+            print(json.dumps({"subscriber": subscriber, "balance": balance.rule.name, "period": balance.period, "value": balance.value}))
+    for alert in found.books.alerts:
+        print(json.dumps(asdict(alert)))
+    rated = sum(verdict.status == "rated" for verdict in found.books.verdicts)
+    counts = {"received": found.intake.received, "rated": rated, "duplicate": found.intake.duplicates}
+    counts["held"] = len(found.intake.held)
+    counts["rejected"] = len(found.intake.refused) + len(found.books.verdicts) - rated
+    print(json.dumps(counts))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
