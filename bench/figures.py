@@ -27,7 +27,12 @@ class Figure:
 
     def tell(self) -> None:
         """Print it as one JSON line."""
-        line: dict[str, Any] = {"figure": self.name, "value": _short(self.value), "unit": self.unit, "goal": self.goal}
+        line: dict[str, Any] = {
+            "figure": self.name,
+            "value": _short(self.value),
+            "unit": self.unit,
+            "goal": self.goal,
+        }
         line["runs"] = self.runs
         if self.yardstick_value is not None:
             line |= {"yardstick": self.yardstick, "yardstick_value": _short(self.yardstick_value)}
@@ -48,7 +53,9 @@ def median(measure: Callable[[], float], runs: int) -> float:
 def resident_octets(pid: int | str = "self") -> int:
     """Memory of a process that is its own: file pages that the kernel may take back are not counted."""
     fields = dict(
-        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines() if ":" in line
+        line.split(":", 1)
+        for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+        if ":" in line
     )
     return sum(int(fields[name].split()[0]) for name in ("RssAnon", "RssShmem")) * 1024
 

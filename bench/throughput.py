@@ -59,10 +59,21 @@ def kernel(work: Path, records: int, runs: int) -> list[Figure]:
     with opened(folders(work)) as platform:
         catalogue, mappings = platform.catalogue, platform.mappings
         block = usage.RAW.record.conform(
-            pl.DataFrame({"file": [1], "source": [None], "mapping": ["trunkline"], "offset": [0], "line": [1], "bytes": [lines.read_bytes()]})
+            pl.DataFrame(
+                {
+                    "file": [1],
+                    "source": [None],
+                    "mapping": ["trunkline"],
+                    "offset": [0],
+                    "line": [1],
+                    "bytes": [lines.read_bytes()],
+                }
+            )
         )
         decoded = decode(block, mappings).rows[0].with_columns(seq=pl.int_range(records))
-        metered = meter(decoded, Grouped.empty(usage.SESSIONS.dtype, np.unique(decoded["session_key"].to_numpy()))).rows[0]
+        metered = meter(
+            decoded, Grouped.empty(usage.SESSIONS.dtype, np.unique(decoded["session_key"].to_numpy()))
+        ).rows[0]
         keys = np.unique(metered["subscriber"].to_numpy())
         accounts = platform.store.gather(charging.ACCOUNTS, keys)
     metered = metered.sort("subscriber", "seq")

@@ -47,8 +47,8 @@ from trunkline.kernel.dial import DIGEST_MARK
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import locate, order_by_group
-from trunkline.records.charging import RowKind
-from trunkline.records.usage import REJECTED, Direction, Kind
+from trunkline.records.charging import RATED, RowKind
+from trunkline.records.usage import METERED, REJECTED, Direction, Kind
 
 Array = npt.NDArray[Any]
 Vector = npt.NDArray[np.int64]
@@ -59,6 +59,9 @@ _VOICE, _SMS, _DATA = int(Kind.VOICE), int(Kind.SMS), int(Kind.DATA)
 _TERMINATING = int(Direction.TERMINATING)
 
 # Verdicts of the kernel; 0 is "priced". The names stand in records.usage.REASONS.
+_PRICE_ALONE = ("amount_micros", "currency", "five_qi")  # columns that pricing asks for and nobody after it
+_NEEDED = [name for name in METERED.record.schema if name in RATED.record.schema or name in _PRICE_ALONE]
+
 _REASONS = ("", "unknown_subscriber", "no_plan_at_time", "tariff_not_found", "too_large", "wrong_currency")
 _UNKNOWN, _NO_PLAN, _NO_TARIFF, _LARGE, _CURRENCY = range(1, 6)
 
@@ -279,9 +282,9 @@ def rate(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcom
     groups = locate(accounts.keys, batch["subscriber"].to_numpy())
     assert len(batch) == 0 or groups.min() >= 0, "the engine gave no state for a subscriber of the batch"
     order, _ = order_by_group(groups, len(accounts))
-    batch, groups = batch[order], groups[order]
+    batch, groups = batch.select(_NEEDED)[order], groups[order]
     priced = price_batch(batch, groups, accounts, catalogue)
-    rated = batch.with_columns(
+    rated = batch.drop(_PRICE_ALONE).with_columns(
         plan=pl.Series(priced.version),
         price_line=pl.Series(priced.line),
         node=pl.Series(priced.node),

@@ -68,12 +68,26 @@ ACCOUNTS = State(
 
 TARIFFS = Table("tariffs", "The compiled catalogue: plans, destinations, prices, balances and counters.")
 
+# Metering and pricing have used these up; what nobody asks for again is not carried along.
+USED_UP = (
+    "payload",
+    "duration_ms",
+    "octets_up",
+    "octets_down",
+    "events",
+    "session_start_us",
+    "session_key",
+    "amount_micros",
+    "currency",
+    "five_qi",
+)
+
 RATED = Stream(
     "charging.rated",
     Record(
         "Rated usage",
         "Usage with its price before any balance is touched.",
-        METERED.record.columns
+        tuple(column for column in METERED.record.columns if column.name not in USED_UP)
         + (
             Column("plan", pl.UInt16, "Number of the plan version that priced it."),
             Column(
