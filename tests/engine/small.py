@@ -133,6 +133,7 @@ STATES = (SEEN, ACCOUNTS)
 class Lines:
     """Plain lines without a heading."""
 
+    source = "small"
     header_lines = 0
 
     def record_end(self, data: bytes) -> int:

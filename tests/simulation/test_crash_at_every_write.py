@@ -35,6 +35,7 @@ def _busy_house(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "FAN_IN", 2)
     monkeypatch.setattr("trunkline.stores.embedded.store.INLINE_OCTETS", 0)
     monkeypatch.setattr("trunkline.stores.embedded.segments.INLINE_OCTETS", 0)
+    monkeypatch.setattr("trunkline.stores.embedded.segments.BACKLOG_ROWS", 15)
 
 
 def run(

@@ -32,6 +32,10 @@ class Framing(Protocol):
     """What reading must know of a mapping: where records end, and whether a heading stands before them."""
 
     @property
+    def source(self) -> str:
+        """Name of the system that writes such records, when nobody says another."""
+
+    @property
     def header_lines(self) -> int:
         """How many lines at the head of a file are no records but say what its columns are."""
 

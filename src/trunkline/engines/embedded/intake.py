@@ -54,7 +54,8 @@ class EngineIntake:
             if unread > self._most_unread_octets:
                 raise Busy(max(1, (unread - self._most_unread_octets // 2) // _DRAINED_OCTETS_A_SECOND))
         lines = self._whole(mapping, lines)
-        return self._append(mapping, source or mapping, lines, b"")
+        # The same source as a file of that mapping has, so that a record is known whichever way it comes.
+        return self._append(mapping, source or self._engine.framing(mapping).source, lines, b"")
 
     def move(self, movements: Sequence[Movement]) -> list[dict[str, Any]]:
         """Book movements; one answer each: booked, repeated or refused with a reason."""

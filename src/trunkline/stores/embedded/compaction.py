@@ -7,7 +7,6 @@ merged.
 
 from __future__ import annotations
 
-import io
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +71,9 @@ def merge(disk: Disk, folder: Path, connection: sqlite3.Connection, chosen: Chos
         within = pl.col("subscriber").is_between(
             pl.lit(low, dtype=pl.UInt64), pl.lit(high - 1, dtype=pl.UInt64)
         )
-        parts = pl.collect_all([_opened(folder, connection, s).filter(within) for s in chosen.segments])
+        parts = pl.collect_all(
+            [segments.opened(folder, connection, s.segment, s.path).filter(within) for s in chosen.segments]
+        )
         frame = pl.concat([part for part in parts if len(part)] or parts[:1], how="diagonal_relaxed")
         time = segments.TIME_OF[chosen.stream]
         frame = frame.sort("subscriber", time, "seq", maintain_order=True)
@@ -140,17 +141,10 @@ def _borders(folder: Path, connection: sqlite3.Connection, chosen: Chosen) -> li
     every = pl.col("subscriber").gather_every(_SAMPLE)
     sample = np.concatenate(
         [
-            _opened(folder, connection, s).select(every).collect().to_series().to_numpy()
+            segments.opened(folder, connection, s.segment, s.path).select(every).collect().to_series().to_numpy()
             for s in chosen.segments
         ]
     )  # fmt: skip
     sample.sort()
     inner = sorted({int(sample[len(sample) * piece // pieces]) for piece in range(1, pieces)} - {low})
     return [low, *inner, high]
-
-
-def _opened(folder: Path, connection: sqlite3.Connection, segment: Segment) -> pl.LazyFrame:
-    if segment.path is not None:
-        return pl.scan_parquet(folder / segment.path)
-    (body,) = connection.execute("SELECT body FROM segments WHERE segment = ?", (segment.segment,)).fetchone()
-    return pl.read_parquet(io.BytesIO(body)).lazy()

@@ -6,7 +6,6 @@ change. A merge may remove a file between the two; then the question is asked ag
 
 from __future__ import annotations
 
-import io
 import json
 import sqlite3
 import threading
@@ -26,10 +25,9 @@ from trunkline.kernel.identity import identities
 from trunkline.ports import Accounting, AuditEvent, FolderDamaged
 from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS
 from trunkline.records.usage import SEEN
-from trunkline.stores.embedded import manifest, runs
+from trunkline.stores.embedded import manifest, runs, segments
 from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.manifest import stored_word, transaction, word_of
-from trunkline.stores.embedded.segments import TIME_OF
 
 _DAY_US = 86_400_000_000
 _TRIES = 5
@@ -127,7 +125,7 @@ class EmbeddedReader:
 
     def scan(self, stream: Stream, from_us: int, until_us: int) -> Iterator[pl.DataFrame]:
         """All stored rows of a stretch of time, a segment at a time and in no order, for recomputations."""
-        time = pl.col(TIME_OF[stream.name])
+        time = pl.col(segments.TIME_OF[stream.name])
         with self._moment() as connection:
             for _, part in self._segments(connection, stream, None, from_us, until_us):
                 frame = part.filter((time >= from_us) & (time < until_us)).collect()
@@ -137,7 +135,7 @@ class EmbeddedReader:
     def _history(
         self, stream: Stream, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int
     ) -> pl.DataFrame:
-        time = TIME_OF[stream.name]
+        time = segments.TIME_OF[stream.name]
         within = (pl.col(time) >= from_us) & (pl.col(time) < until_us)
         order = [time, "seq", *(["part"] if stream is ENTRIES else [])]
         most = limit + offset
@@ -394,13 +392,7 @@ class EmbeddedReader:
         ).fetchall()
         parts = []
         for number, path, newest_us in rows:
-            if path is not None:
-                parts.append((newest_us, pl.scan_parquet(self.folder / path)))
-            else:
-                (body,) = connection.execute(
-                    "SELECT body FROM segments WHERE segment = ?", (number,)
-                ).fetchone()
-                parts.append((newest_us, pl.read_parquet(io.BytesIO(body)).lazy()))
+            parts.append((newest_us, segments.opened(self.folder, connection, number, path)))
         return parts
 
 

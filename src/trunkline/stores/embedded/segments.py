@@ -2,11 +2,14 @@
 
 A commit writes its rows as one small segment (within the manifest when it is tiny); the keeper merges small
 segments into large ones, a month of events at a time, which are what a question about a year is answered from.
+The many rows of a backlog are first written as they are (uncompressed Arrow): sorting and packing them at once
+would cost a fifth of all the work, and the keeper does it anyway when there is time (docs/decisions/0013).
 """
 
 from __future__ import annotations
 
 import io
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.manifest import stored_word
 
 INLINE_OCTETS = 128 << 10
+BACKLOG_ROWS = 32_000  # a commit of more rows is written as it is
 FOLDER = "segments"
 HISTORY: dict[str, Stream] = {CHARGED.name: CHARGED, ENTRIES.name: ENTRIES}
 TIME_OF = {CHARGED.name: "start_us", ENTRIES.name: "time_us"}
@@ -25,7 +29,7 @@ TIME_OF = {CHARGED.name: "start_us", ENTRIES.name: "time_us"}
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment as the manifest names it; either `path` or `body` holds the Parquet."""
+    """A segment as the manifest names it; either `path` or `body` holds the rows."""
 
     segment: int
     stream: str
@@ -68,24 +72,36 @@ def write(
     row_group: int | None = None,
 ) -> Segment:
     """Write rows as one segment; a tiny one keeps its octets to be put into the manifest."""
-    frame = sorted_by_subscriber(frame)
     octets = io.BytesIO()
-    frame.write_parquet(
-        octets, compression="lz4", statistics=level > 0, row_group_size=row_group or len(frame)
-    )
+    as_it_is = level == 0 and len(frame) > BACKLOG_ROWS
+    if as_it_is:
+        frame.write_ipc(octets, compression="uncompressed")
+    else:
+        frame = sorted_by_subscriber(frame)
+        frame.write_parquet(
+            octets, compression="lz4", statistics=level > 0, row_group_size=row_group or len(frame)
+        )
     inline = octets.tell() <= INLINE_OCTETS and level == 0
     path = None
     if not inline:
-        path = f"{FOLDER}/{stream}/{name}.parquet"
+        path = f"{FOLDER}/{stream}/{name}.{'arrow' if as_it_is else 'parquet'}"
         disk.write(folder / path, [octets.getbuffer()])
     time = TIME_OF[stream]
     borders: tuple[int, int, int, int, int, int] = frame.select(
         pl.min("seq").alias("a"), pl.max("seq").alias("b"), pl.min(time).alias("c"), pl.max(time).alias("d"),
-        pl.first("subscriber").alias("e"), pl.last("subscriber").alias("f"),
+        pl.min("subscriber").alias("e"), pl.max("subscriber").alias("f"),
     ).row(0)  # fmt: skip
     return Segment(
         0, stream, level, len(frame), octets.tell(), *borders, path, octets.getvalue() if inline else None
     )
+
+
+def opened(folder: Path, connection: sqlite3.Connection, segment: int, path: str | None) -> pl.LazyFrame:
+    """The rows of a segment, from its file or from the manifest."""
+    if path is None:
+        (body,) = connection.execute("SELECT body FROM segments WHERE segment = ?", (segment,)).fetchone()
+        return pl.read_parquet(io.BytesIO(body)).lazy()
+    return pl.scan_ipc(folder / path) if path.endswith(".arrow") else pl.scan_parquet(folder / path)
 
 
 def sorted_by_subscriber(frame: pl.DataFrame) -> pl.DataFrame:

@@ -218,7 +218,7 @@ def _next_free(octets: Octets, width: int, row: int) -> int:
     value: Any = np.int64(0)
     for at in range(5):
         value = value << 8 | np.int64(octets[row * width + at])
-    return value - 1  # type: ignore[no-any-return]
+    return value - 1
 
 
 @nb.njit(nogil=True, cache=True)
