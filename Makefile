@@ -9,6 +9,7 @@ LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork
           --generate-hashes --only-binary :all: --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help env env-dev run check test bench docs lock clean
 
 help: ## list these verbs
@@ -21,20 +22,22 @@ $(VENV)/.made:
 	@PYTHON='$(PYTHON)' bash scripts/make_venv.sh $(VENV)
 	@touch $@
 
-$(VENV)/.base: requirements/base.txt pyproject.toml | $(VENV)/.made
+$(VENV)/.base: requirements/base.txt | $(VENV)/.made
 	$(PIP) --require-hashes -r requirements/base.txt
-	$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The development pins contain the base pins, so both stamps are true afterwards.
-$(VENV)/.dev: requirements/dev.txt requirements/base.txt pyproject.toml | $(VENV)/.made
+$(VENV)/.dev: requirements/dev.txt requirements/base.txt | $(VENV)/.made
 	$(PIP) --require-hashes -r requirements/dev.txt
-	$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.base $@
 
-env: $(VENV)/.base ## make .venv with what a running trunkline needs
+$(VENV)/.trunkline: pyproject.toml requirements/base.in | $(VENV)/.base
+	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
 
-env-dev: $(VENV)/.dev ## the same, and what developing and testing need
+env: $(VENV)/.base $(VENV)/.trunkline ## make .venv with what a running trunkline needs
+
+env-dev: $(VENV)/.dev $(VENV)/.trunkline ## the same, and what developing and testing need
 
 lock: env-dev ## pin requirements/*.in again, with hashes, for Python 3.11 to 3.13
 	$(LOCK) --upgrade -o requirements/base.txt requirements/base.in requirements/build.in
