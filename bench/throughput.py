@@ -22,6 +22,7 @@ from trunkline.records import charging, usage
 from trunkline.stores.embedded.reader import EmbeddedReader
 
 SUBSCRIBERS = 100_000
+GOAL = "at least 500,000 and a ratio of 0.4; aim 1,000,000 and 0.7"
 
 
 def end_to_end(work: Path, records: int, runs: int) -> list[Figure]:
@@ -47,7 +48,7 @@ def end_to_end(work: Path, records: int, runs: int) -> list[Figure]:
     reading = median(bare, runs)
     return [
         Figure(
-            "end_to_end", median(run, runs), "CDR/s", "at least 500,000 and a ratio of 0.4; aim 1,000,000 and 0.7", runs,
+            "end_to_end", median(run, runs), "CDR/s", GOAL, runs,
             "polars.read_ndjson of the same file", reading,
         )
     ]  # fmt: skip
@@ -84,7 +85,8 @@ def kernel(work: Path, records: int, runs: int) -> list[Figure]:
         priced = price_batch(metered, groups, accounts, catalogue)
         drawn = draw_batch(metered, priced, groups, accounts, catalogue)
         seconds = time.perf_counter() - began
-        assert not priced.verdict.any() and not drawn.verdict.any(), "every record was charged"
+        assert not priced.verdict.any(), "every record was priced"
+        assert not drawn.verdict.any(), "every record was charged"
         return records / seconds
 
     run()

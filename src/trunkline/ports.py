@@ -151,7 +151,7 @@ class Intake(Protocol):
     """Orders to the one process that writes; each returns only when its effect is durable."""
 
     def usage(self, mapping: str, lines: bytes, source: str | None = None) -> Receipt:
-        """Take usage lines for the named mapping (of the mapping's source, unless another is named); raises `Busy` or `Refused`."""
+        """Take usage lines for the named mapping; raises `Busy` or `Refused`. `source` wins over the mapping's."""
 
     def move(self, movements: Sequence[Movement]) -> list[dict[str, Any]]:
         """Book movements; one answer each: `{"movement_id", "status": "booked"|"repeated"|"refused", "reason"}`."""

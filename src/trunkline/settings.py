@@ -1,18 +1,19 @@
 """Everything that can be chosen, one frozen dataclass a part; the only reader of the environment.
 
-Each setting has a default that is safe on a laptop. `TRUNKLINE_<NAME>` in the environment overrides it, an option of the
-command line overrides both, and all mistakes are reported at once.
+Each setting has a default that is safe on a laptop. `TRUNKLINE_<NAME>` in the environment overrides it, an
+option of the command line overrides both, and all mistakes are reported at once.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 PREFIX = "TRUNKLINE_"
+DATA = Path("trunkline-data")
 Part = TypeVar("Part")
 
 
@@ -20,7 +21,7 @@ class SettingsError(ValueError):
     """Some settings cannot be used; the text names each and says what it takes."""
 
 
-def _setting(default: Any, doc: str) -> Any:
+def _setting(default: Any, doc: str) -> Any:  # noqa: ANN401 -- the field's own annotation says the type
     return field(default=default, metadata={"doc": doc})
 
 
@@ -28,7 +29,7 @@ def _setting(default: Any, doc: str) -> Any:
 class Folders:
     """Where things lie."""
 
-    data: Path = _setting(Path("trunkline-data"), "Data folder: everything that is kept lies in it.")
+    data: Path = _setting(DATA, "Data folder: everything that is kept lies in it.")  # noqa: RUF009 -- it makes a field
     tariffs: str = _setting("", "Folder of the tariff. Empty: the one that the data folder remembers.")
     subscribers: str = _setting(
         "",
@@ -63,13 +64,13 @@ class Keeping:
     )
 
 
-def read(part: type[Part], environment: Mapping[str, str] | None = None, **chosen: Any) -> Part:
+def read(part: type[Part], environment: Mapping[str, str] | None = None, **chosen: object) -> Part:
     """One part of the settings: defaults, then the environment, then what was chosen on the command line."""
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
     mistakes: list[str] = []
     for setting in fields(part):  # type: ignore[arg-type]
-        kind = type(setting.default)
+        kind: Callable[[Any], Any] = type(setting.default)
         if chosen.get(setting.name) is not None:
             values[setting.name] = kind(chosen[setting.name])
             continue

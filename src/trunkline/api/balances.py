@@ -45,6 +45,7 @@ def account_view(rows: Rows, catalogue: Catalogue, now_us: int) -> dict[str, Any
         "currency": catalogue.currency,
         "plans": [_plan(row, catalogue, now_s) for row in rows if row["kind"] == RowKind.SUBSCRIPTION],
         "balances": [_balance_view(balance) for balance in balances_of(rows, catalogue, now_us)],
+        "can_top_up": _can_top_up(rows, catalogue),
         "counters": [_counter(row, catalogue, now_s) for row in rows if row["kind"] == RowKind.COUNTER],
     }
 
@@ -88,6 +89,29 @@ def _balance_view(balance: Balance) -> dict[str, Any]:
         "valid_from": second_text(balance.from_s),
         "valid_until": second_text(balance.until_s),
     }
+
+
+def _can_top_up(rows: Rows, catalogue: Catalogue) -> list[dict[str, Any]]:
+    """The balances that may be added to: money, those that are held, and those that come by top-up only."""
+    t = catalogue.tables
+    held = {int(row["definition"]) for row in rows if row["kind"] == RowKind.BALANCE}
+    numbers = [
+        number
+        for number, name in enumerate(catalogue.balances)
+        if name
+        and t.balance_known[number]
+        and (number in held or t.balance_main[number] or not t.balance_period[number])
+    ]
+    return [
+        {
+            "name": catalogue.balances[number],
+            "unit": Unit(int(t.balance_unit[number])).name.lower(),
+            "main": number == catalogue.main_balance,
+        }
+        for number in sorted(
+            numbers, key=lambda each: (each != catalogue.main_balance, catalogue.balances[each])
+        )
+    ]
 
 
 def _plan(row: Any, catalogue: Catalogue, now_s: int) -> dict[str, Any]:  # noqa: ANN401

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from trunkline import ports
-from trunkline.records.charging import ALERTS, CHARGED
+from trunkline.records.charging import ALERTS
 
 log = logging.getLogger("trunkline.live")
 
@@ -37,7 +37,7 @@ class Sample:
     money_micros_per_s: float
     accounting: tuple[ports.Accounting, ...]
     status: dict[str, Any]
-    usage: pl.DataFrame
+    usage: pl.DataFrame | None  # None when nobody looked
     alerts: pl.DataFrame
 
 
@@ -85,7 +85,7 @@ class Live:
         if self.facts:
             status = {**status, **self.facts()}
         looked_at = self.watchers > 0
-        usage = self.reader.usage(None, 0, FOREVER_US, NEWEST_SHOWN) if looked_at else CHARGED.record.empty()
+        usage = self.reader.usage(None, 0, FOREVER_US, NEWEST_SHOWN) if looked_at else None
         return Sample(
             number=self.newest.number + 1 if self.newest else 1,
             time_us=now_us,

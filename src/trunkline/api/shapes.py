@@ -116,6 +116,14 @@ class PlanRow(BaseModel):
     state: str
 
 
+class TopUpChoice(BaseModel):
+    """A balance that may be added to."""
+
+    name: str
+    unit: str
+    main: bool
+
+
 class CounterRow(BaseModel):
     """What was used in a period."""
 
@@ -135,6 +143,7 @@ class AccountAnswer(BaseModel):
     currency: str
     plans: list[PlanRow]
     balances: list[BalanceRow]
+    can_top_up: list[TopUpChoice]
     counters: list[CounterRow]
 
 

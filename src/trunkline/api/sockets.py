@@ -118,7 +118,9 @@ def _sample_view(desk: Desk, sample: Sample) -> dict[str, Any]:
         "money_micros_per_s": sample.money_micros_per_s,
         "accounting": accounting_view(sample.accounting, currency),
         "status": sample.status,
-        "usage": usage_rows(sample.usage, desk.people, full=False, whereabouts=False),
+        "usage": None
+        if sample.usage is None
+        else usage_rows(sample.usage, desk.people, full=False, whereabouts=False),
         "alerts": alert_rows(sample.alerts, desk.people, currency, full=False)[::-1],
     }
 

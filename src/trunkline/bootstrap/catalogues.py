@@ -1,7 +1,8 @@
 """Tariffs and mappings on their way from files to the engine.
 
-The data folder remembers the tariff it was last given, and the register of numbers that accounts store. The register only
-grows and is written before anything can use a new number, so a crash leaves at most numbers that nobody uses.
+The data folder remembers the tariff it was last given, and the register of numbers that accounts store. The
+register only grows and is written before anything can use a new number, so a crash leaves at most numbers
+that nobody uses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The demonstration operator on the live platform: its day streams in as fast as asked, and goes on where it stopped."""
+"""The demonstration operator on the live platform: its day streams in as fast as asked, and goes on where
+it stopped.
+"""
 
 from __future__ import annotations
 

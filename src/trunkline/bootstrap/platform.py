@@ -1,9 +1,11 @@
-"""A platform put together: the store of a data folder, the engine over it, and the tables its steps look things up in."""
+"""A platform put together: the store of a data folder, the engine over it, and the tables its steps look
+things up in.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,11 @@ from trunkline.stores.embedded.retention import LetGo, retain
 from trunkline.stores.embedded.store import Store
 
 ACCOUNTS = Accounts(
-    rated=charging.CHARGED, duplicate=usage.DUPLICATES, rejected=usage.REJECTED, held=usage.HELD
+    rated=charging.CHARGED,
+    duplicate=usage.DUPLICATES,
+    rejected=usage.REJECTED,
+    held=usage.HELD,
+    told=charging.ALERTS,
 )
 BY_ENDING = {".csv": "trunkline_csv"}
 PACKED = (".gz", ".zst")
@@ -119,7 +125,11 @@ class Ingested:
 
 
 def ingest(
-    platform: Platform, paths: Sequence[Path], mapping: str | None, source: str | None, progress: Any = None
+    platform: Platform,
+    paths: Sequence[Path],
+    mapping: str | None,
+    source: str | None,
+    progress: Callable[[Totals], None] | None = None,
 ) -> Ingested:
     """Read files to their end; returns when everything is durable."""
     files = []
@@ -133,5 +143,7 @@ def ingest(
 
 def let_go(platform: Platform, keeping: Keeping) -> LetGo:
     """Let go of what is older than it is kept for."""
-    days = dict.fromkeys((charging.CHARGED.name, charging.ENTRIES.name, charging.ALERTS.name), keeping.usage_days)
+    days = dict.fromkeys(
+        (charging.CHARGED.name, charging.ENTRIES.name, charging.ALERTS.name), keeping.usage_days
+    )
     return retain(platform.store, time.time_ns() // 1000, days | {usage.RAW.name: keeping.raw_days})

@@ -97,8 +97,8 @@ def _raw(reader: EmbeddedReader, mappings: dict[str, Mapping]) -> pl.DataFrame:
     """Every readable record of the octets that are kept and were committed, decoded anew."""
     parts = []
     for file in reader.files().filter(pl.col("offset") > 0).iter_rows(named=True):
-        for frame in _blocks(reader.folder, file, mappings[file["mapping"]]):
-            parts.append(decode(usage.RAW.record.conform(frame), mappings).rows[0])
+        frames = _blocks(reader.folder, file, mappings[file["mapping"]])
+        parts += [decode(usage.RAW.record.conform(frame), mappings).rows[0] for frame in frames]
     return pl.concat(parts) if parts else usage.DECODED.record.empty()
 
 
@@ -177,7 +177,10 @@ def _charged_anew(
     accounts = _contracts(reader.accounts(), keys)
     metered, orders = _turns(metered, orders)
     done = []
-    for turn in range(int(max(metered["turn"].max() or 0, orders["turn"].max() or 0)) + 1):
+    last = max(
+        pl.concat([metered["turn"].cast(pl.Int64), orders["turn"].cast(pl.Int64)]).to_list(), default=0
+    )
+    for turn in range(last + 1):
         if turn:
             accounts = _over(accounts, post(orders.filter(pl.col("turn") == turn), accounts, catalogue).state)
         rated = rate(metered.filter(pl.col("turn") == turn), accounts, catalogue).rows[0]
@@ -237,7 +240,8 @@ def _contracts(accounts: Grouped, keys: Keys) -> Grouped:
 
 def _over(accounts: Grouped, changed: Grouped | None) -> Grouped:
     """The accounts after a step that was given all of them."""
-    assert changed is not None and len(changed) == len(accounts), "a step loses no account"
+    assert changed is not None, "a step that was given accounts returns them"
+    assert len(changed) == len(accounts), "a step loses no account"
     return changed
 
 

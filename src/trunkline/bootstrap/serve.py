@@ -1,7 +1,7 @@
 """The running platform: the engine drives what comes live, and the API and the page are served beside it.
 
-One process, three kinds of threads: the engine's pipeline, the server's loop, and the demonstration when asked for. When one of
-them fails, all stop in order, so that nothing is accepted that would not be charged.
+One process, three kinds of threads: the engine's pipeline, the server's loop, and the demonstration when
+asked for. When one of them fails, all stop in order, so that nothing is accepted that would not be charged.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from trunkline import topology
 from trunkline.api.access import Role
@@ -90,7 +91,8 @@ def _assert_safe(http: Http) -> None:
         loopback = False
     if not loopback and not http.hosts:
         raise Refused(
-            f"{http.host} is not loopback. Put a proxy with TLS before it, and name the host names to answer to with --hosts."
+            f"{http.host} is not loopback. Put a proxy with TLS before it,"
+            " and name the host names to answer to with --hosts."
         )
 
 
@@ -144,7 +146,8 @@ def _listen(serving: Serving) -> socket.socket:
     except OSError as error:
         listener.close()
         raise Refused(
-            f"{serving.http.host}:{serving.http.port} is taken ({error.strerror}). Choose another with --port, or 0 for any."
+            f"{serving.http.host}:{serving.http.port} is taken ({error.strerror})."
+            " Choose another with --port, or 0 for any."
         ) from error
     serving.http = Http(**{**vars(serving.http), "port": listener.getsockname()[1]})
     return listener
@@ -162,7 +165,7 @@ def _guarded(serving: Serving, server: uvicorn.Server, work: Callable[[], None])
     return run
 
 
-def _application(serving: Serving) -> Any:
+def _application(serving: Serving) -> FastAPI:
     http = serving.http
     options = ApiOptions(
         hosts=("127.0.0.1", "localhost", "::1", *filter(None, http.hosts.split(","))),

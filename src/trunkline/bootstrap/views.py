@@ -45,7 +45,7 @@ def amount(unit: int, value: int, currency: str) -> str:
 
 def account_rows(rows: Rows, catalogue: Catalogue) -> list[dict[str, Any]]:
     """An account's subscriptions, balances and counters as rows to show."""
-    shown = []
+    shown: list[dict[str, Any]] = []
     for row in np.sort(rows, order=["kind", "definition", "period"]):
         kind, number = RowKind(int(row["kind"])), int(row["definition"])
         until = int(row["valid_until_s"])

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trunkline.charging.ledger import watched
+from trunkline.charging.ledger import Watched, watched
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.flow import Outcome
@@ -30,7 +30,7 @@ _TOLD = np.dtype([("row", "i8"), ("mark", "i4"), ("times", "i4")])
 
 @nb.njit(nogil=True, cache=True)
 def _watch(
-    w: Any, offsets: Array, rows: Array, order: Array, first: Array, threshold: Array, period: Array, before: Array,
+    w: Watched, offsets: Array, rows: Array, order: Array, first: Array, threshold: Array, period: Array, before: Array,
     after: Array,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     groups = len(offsets) - 1

@@ -48,8 +48,8 @@ def _grown(array: Array, size: int, fresh: Array) -> Array:
 @nb.njit(nogil=True, cache=True, error_model="numpy")
 def _charge(
     t: Vector, offsets: Array, rows: Array, order: Array, first: Array, kind: Array, direction: Array, start_us: Array,
-    unit: Array, units: Array, version: Array, line: Array, node: Array, zone: Array, list_micros: Array, verdict: Array,
-    charged: Array, covered_units: Array, late: Array,
+    unit: Array, units: Array, version: Array, line: Array, node: Array, zone: Array, list_micros: Array,
+    verdict: Array, charged: Array, covered_units: Array, late: Array,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     groups = len(offsets) - 1
     out_offsets = np.zeros(groups + 1, np.int64)
@@ -91,9 +91,9 @@ def _charge(
             subscription = subscription_at(work, 0, size, start_s)
             packed = nb.int64(work[subscription].granted)
             use = Use(
-                row, nb.int64(kind[row]), nb.int64(direction[row]), nb.int64(zone[row]), nb.int64(node[row]), start_us[row],
-                start_s, packed & 0xFFFF, packed >> 16, nb.int64(unit[row]), units[row], nb.int64(version[row]),
-                nb.int64(line[row]), list_micros[row],
+                row, nb.int64(kind[row]), nb.int64(direction[row]), nb.int64(zone[row]), nb.int64(node[row]),
+                start_us[row], start_s, packed & 0xFFFF, packed >> 16, nb.int64(unit[row]), units[row],
+                nb.int64(version[row]), nb.int64(line[row]), list_micros[row],
             )  # fmt: skip
             kept_size, kept_count = size, count
             _copy(work, 0, saved, 0, size)

@@ -381,7 +381,8 @@ def _cover(
 
 @nb.njit(inline="always")
 def _pay(
-    t: Vector, use: Use, total: int, limit: int, work: Array, size: int, used: Array, entries: Array, count: int, part: int
+    t: Vector, use: Use, total: int, limit: int, work: Array, size: int, used: Array, entries: Array, count: int,
+    part: int,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Take an amount from money balances, the main one last: verdict, the account's size, entries."""
     left = total
@@ -400,7 +401,7 @@ def _pay(
             part += 1
             left -= takes
     if left > 0 and failed == 0:
-        at = _held(work, size, _BALANCE, t[MAIN], False, 0)
+        at = _held(work, size, _BALANCE, t[MAIN], periodic=False, start_s=0)
         if at < 0:
             size = add_row(work, size, _BALANCE, t[MAIN], 0, 0, 0, NEVER_S)
             at = size - 1

@@ -151,7 +151,7 @@ def _crosses(falling: int, level: int, hysteresis: int, before: int, after: int)
 
 
 @nb.njit(nogil=True, cache=True)
-def _near(w: Any, entries: Array) -> Array:
+def _near(w: Watched, entries: Array) -> Array:
     """Entry, threshold, measure before and measure after of the movements near a mark."""
     found = np.empty((64, 4), np.int64)
     count = 0
@@ -165,7 +165,9 @@ def _near(w: Any, entries: Array) -> Array:
             number = w.number[first + step]
             falling = w.falling[number]
             granted = entries[at].granted
-            credit = granted if entries[at].definition == w.main else np.int64(0)
+            credit = 0
+            if entries[at].definition == w.main:
+                credit = granted
             before = _measure(entries[at].before, granted, w.limit[number], falling, credit)
             after = _measure(entries[at].after, granted, w.limit[number], falling, credit)
             near = False

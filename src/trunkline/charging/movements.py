@@ -1,7 +1,8 @@
 """Movements that are not usage: opening an account, top-ups, adjustments, refunds.
 
-They take the same road as usage (one ledger, one order of arrival for each subscriber), so a balance is always the sum of
-its entries. They are rare beside usage, and plain Python over the few rows of an account keeps their rules readable.
+They take the same road as usage (one ledger, one order of arrival for each subscriber), so a balance is
+always the sum of its entries. They are rare beside usage, and plain Python over the few rows of an account
+keeps their rules readable.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def _row_for(account: Rows, balance: int, order: dict[str, Any], catalogue: Cata
 
 def _entry(
     order: dict[str, Any],
-    row: Any,
+    row: np.void,
     amount: int,
     before: int,
     balance: int,
@@ -150,7 +151,7 @@ def _entry(
 
 
 def enrol(subscribers: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
-    """Open accounts and add subscriptions; what is already there stays as it is, so loading a file again changes nothing."""
+    """Open accounts and add subscriptions; what is there stays, so loading a file again changes nothing."""
     size = len(subscribers)
     plans = {name: number for number, name in enumerate(catalogue.plans) if name}
     zones = {name: number for number, name in enumerate(catalogue.time_zones) if name}

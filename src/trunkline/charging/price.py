@@ -1,9 +1,10 @@
 """What a use costs: the walk of one use through time bands, tiers and slots, in whole numbers.
 
-A use of so many units is walked from where allowances stopped covering it. A stretch ends where the time band
-changes (calls only; midnight changes nothing by itself), where accumulated usage enters the next tier, or where the use ends. Inside a stretch whole
-increments are charged by the slot in force; an increment that was begun is finished at its price, even past the
-border. Each stretch is rounded once, by its rate's own rule, and no float takes part.
+A use of so many units is walked from where allowances stopped covering it. A stretch ends where the time
+band changes (calls only; midnight changes nothing by itself), where accumulated usage enters the next tier,
+or where the use ends. Inside a stretch whole increments are charged by the slot in force; an increment that
+was begun is finished at its price, even past the border. Each stretch is rounded once, by its rate's own
+rule, and no float takes part.
 """
 
 from __future__ import annotations

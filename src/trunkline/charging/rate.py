@@ -150,8 +150,8 @@ def line_at(t: Vector, version: int, kind: int, direction: int, zone: int, node:
 @nb.njit(nogil=True, cache=True, error_model="numpy")
 def _rate(
     t: Vector, ranges: Words, groups: Array, offsets: Array, rows: Array, kind: Array, direction: Array, calling: Array,
-    called: Array, start_us: Array, plmn: Array, class_node: Array, units: Array, amount: Array, verdict: Array, version: Array,
-    line: Array, node: Array, zone: Array, price: Array,
+    called: Array, start_us: Array, plmn: Array, class_node: Array, units: Array, amount: Array, verdict: Array,
+    version: Array, line: Array, node: Array, zone: Array, price: Array,
 ) -> None:  # fmt: skip
     for row in range(len(groups)):
         if verdict[row] != 0:
@@ -195,7 +195,7 @@ def _rate(
         if t[base + L_RECORD]:
             total = amount[row] if units[row] > 0 else nb.int64(0)
         elif t[base + L_FREE] == 0:
-            total = price_use(t, found_line, k == _VOICE, start, time_zone, 0, units[row], 0, True)
+            total = price_use(t, found_line, k == _VOICE, start, time_zone, 0, units[row], 0, fee=True)
             if total < 0:
                 verdict[row] = _NO_TARIFF if total == NO_PRICE else _LARGE
                 continue

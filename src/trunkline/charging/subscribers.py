@@ -1,7 +1,8 @@
 """Reading the subscribers file: who has which plan from when on, with every mistake told at once.
 
-The file is CSV with a header; only `subscriber` and `plan` are required. Several rows of one subscriber are its history of
-plans. Nothing is taken from a file with mistakes, so it can be corrected and loaded again as a whole.
+The file is CSV with a header; only `subscriber` and `plan` are required. Several rows of one subscriber are
+its history of plans. Nothing is taken from a file with mistakes, so it can be corrected and loaded again as
+a whole.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def read_subscribers(name: str, content: bytes, catalogue: Catalogue) -> pl.Data
     """Subscribers of a CSV file as rows of `records.charging.SUBSCRIBERS`, `seq` = 0 to n - 1 in file order."""
     mistakes = Mistakes()
     table = _table(name, content, mistakes)
+    columns: dict[str, pl.Series] = {}
     if table is not None:
         columns = {
             "subscriber": _numbers(name, table["subscriber"], mistakes),

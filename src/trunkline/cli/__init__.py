@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
+from trunkline.cli import keeping, money, running, setting_aside, tariffs
 from trunkline.cli.app import EXIT_CODES, app, failed
-from trunkline.cli import keeping, money, running, setting_aside, tariffs  # isort: skip -- they register their commands
 
 __all__ = ["EXIT_CODES", "app", "keeping", "main", "money", "running", "setting_aside", "tariffs"]
 

@@ -58,7 +58,7 @@ def _version(*, asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[  # noqa: ARG001 -- acts when it is read
+    version: Annotated[
         bool,
         typer.Option(
             "--version", callback=lambda value: _version(asked=value), is_eager=True, help="Show the version."
@@ -92,7 +92,7 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def answer_json(value: Any) -> None:
+def answer_json(value: object) -> None:
     """One JSON value on one line."""
     sys.stdout.buffer.write(
         orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY, default=str)
@@ -115,7 +115,7 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], empty: 
     out.print(shown, highlight=False)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):

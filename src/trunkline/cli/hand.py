@@ -61,7 +61,8 @@ def hand(data: Path, url: str | None) -> Iterator[Hand]:
             _drain(serving)
     except FolderInUse as error:
         raise FolderInUse(
-            f"{error} Ask that one: give its address with --url, and a token in {TOKEN} (trunkline token add NAME --role billing)."
+            f"{error} Ask that one: give its address with --url, and a token in {TOKEN}"
+            " (trunkline token add NAME --role billing)."
         ) from error
 
 
@@ -69,7 +70,7 @@ def _drain(serving: serve.Serving) -> None:
     """Charge what was offered again before the folder is let go."""
     stop = threading.Event()
 
-    def look(*_: Any) -> None:
+    def look(*_: object) -> None:
         if serving.sources.unread_octets == 0:
             stop.set()
 

@@ -12,9 +12,9 @@ import typer
 from trunkline import settings
 from trunkline.bootstrap import tokens
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
+from trunkline.bootstrap.platform import let_go, opened
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US
 from trunkline.bootstrap.reconcile import reconcile as reconcile_books
-from trunkline.bootstrap.platform import let_go, opened
 from trunkline.cli.app import DATA, AsJson, Data, answer_json, app, out, table
 from trunkline.cli.money import since
 from trunkline.kernel import money
@@ -140,16 +140,23 @@ def _tell_backup(made: store_backup.BackedUp, done: str, *, as_json: bool) -> No
     if as_json:
         answer_json(vars(made))
     else:
-        out.print(f"{done}: commit {made.commit:,}, {made.files:,} files, {made.octets:,} octets.", highlight=False)
+        out.print(
+            f"{done}: commit {made.commit:,}, {made.files:,} files, {made.octets:,} octets.", highlight=False
+        )
 
 
 @app.command()
 def retain(
     data: Data = DATA,
-    compact: Annotated[bool, typer.Option("--compact", help="Also merge files, so that answers come fastest.")] = False,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Also merge files, so that answers come fastest.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let go of what is older than it is kept for (TRUNKLINE_USAGE_DAYS, TRUNKLINE_RAW_DAYS). A running platform does so daily."""
+    """Let go of what is older than it is kept for (TRUNKLINE_USAGE_DAYS, TRUNKLINE_RAW_DAYS).
+
+    A running platform does so daily.
+    """
     with opened(Folders(data=data)) as platform:
         gone = let_go(platform, settings.read(Keeping))
         if compact:
@@ -157,7 +164,10 @@ def retain(
     if as_json:
         answer_json(vars(gone))
     else:
-        out.print(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in vars(gone).items()), highlight=False)
+        out.print(
+            ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in vars(gone).items()),
+            highlight=False,
+        )
 
 
 @token.command("add")

@@ -83,8 +83,9 @@ def ingest(
 def _tell(result: dict[str, Any], currency: str) -> None:
     out.print(
         f"{result['received']:,} received = {result['rated']:,} rated + {result['duplicate']:,} duplicate"
-        f" + {result['rejected']:,} rejected + {result['held']:,} held; {money.to_text(result['charged_micros'])} {currency},"
-        f" {result['alerts']:,} alerts, in {result['seconds']:.1f} s",
+        f" + {result['rejected']:,} rejected + {result['held']:,} held;"
+        f" {money.to_text(result['charged_micros'])} {currency}, {result['alerts']:,} alerts,"
+        f" in {result['seconds']:.1f} s",
         highlight=False,
     )
     if result["rejected"]:

@@ -60,6 +60,7 @@ class Accounts:
     rejected: Stream
     held: Stream
     charged: str = "charged_micros"  # column of `rated`
+    told: Stream | None = None  # what customers are told, for the totals of a run
 
 
 @dataclass

@@ -55,11 +55,11 @@ def _order(groups: npt.NDArray[np.int64], count: int) -> tuple[npt.NDArray[np.in
 
 def locate(keys: npt.NDArray[np.uint64], column: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     """Position in `keys` (all different) of each value of `column`; -1 where it is absent."""
-    return _locate(np.ascontiguousarray(keys), np.ascontiguousarray(column))  # type: ignore[no-any-return]
+    return _locate(np.ascontiguousarray(keys), np.ascontiguousarray(column))
 
 
 def order_by_group(
     groups: npt.NDArray[np.int64], count: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Rows in group order, within a group as they stood, and where each of `count` groups begins in that order."""
-    return _order(groups, count)  # type: ignore[no-any-return]
+    return _order(groups, count)

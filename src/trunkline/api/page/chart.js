@@ -24,7 +24,7 @@ export function chart(currency) {
       tzDate: (second) => uPlot.tzDate(new Date(second * 1e3), "UTC"),
       scales: { records: { range: (_, low, high) => [0, Math.max(high, 1)] }, money: { range: (_, low, high) => [0, Math.max(high, 0.01)] } },
       axes: [
-        { ...axis, space: 70, size: 34, values: (_, ticks) => ticks.map((at) => new Date(at * 1000).toISOString().slice(11, 19)) },
+        { ...axis, space: 70, size: 34, incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600], values: (_, ticks) => ticks.map((at) => new Date(at * 1000).toISOString().slice(11, 19)) },
         { ...axis, scale: "records", size: 64, values: (_, ticks) => ticks.map(tick) },
         { ...axis, scale: "money", side: 1, size: 64, grid: { show: false }, values: (_, ticks) => ticks.map(tick) },
       ],

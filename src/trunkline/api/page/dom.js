@@ -18,6 +18,15 @@ export function show(parent, ...children) {
   parent.replaceChildren(...children.flat(Infinity).filter(Boolean));
 }
 
+// For what moves by itself: it holds still while somebody points at it or stands in it, so that no row slips away from
+// under a finger, and no focus is lost. What was held back comes with the next change.
+export function showCalmly(parent, ...children) {
+  const held = parent.childElementCount > 0 && parent.matches(":hover, :focus-within");
+  parent.toggleAttribute("data-held", held);
+  if (!held) show(parent, ...children);
+  return !held;
+}
+
 // A table that can be scrolled by keyboard. Columns: {name, cell(row)}, and number, wrap, long or unseen (a name only
 // for those who listen).
 export function table(caption, columns, rows, empty, options = {}) {

@@ -29,6 +29,15 @@ export function money(micros, currency = "") {
   return `${sign}${count(whole)}.${rest}${currency ? " " + currency : ""}`;
 }
 
+// A column of money: every amount with as many decimals as the longest needs, so that the points stand in one line.
+export function moneyColumn(amounts) {
+  const decimals = Math.max(2, ...amounts.map((micros) => money(micros).split(".")[1].length));
+  return (micros) => {
+    const [whole, rest] = money(micros).split(".");
+    return `${whole}.${rest.padEnd(decimals, "0")}`;
+  };
+}
+
 // Money a second: two figures are enough to see whether it flows.
 export function moneyRate(micros) {
   const value = micros / 1e6;

@@ -1,4 +1,4 @@
-"""Usage comes in over HTTP: NDJSON in a mapping's own words, or CloudEvents around our own schema.
+"""Usage comes in over HTTP: lines in a mapping's own words, or CloudEvents around our own schema.
 
 The answer 202 means durable, and only that: charging follows within the second. A body is taken whole or not
 at all, so a sender may repeat it after any error; what was taken before is then recognised as duplicate.
@@ -22,8 +22,10 @@ from trunkline.api.shapes import ReceiptAnswer
 routes = APIRouter(tags=["usage"])
 
 NDJSON = "application/x-ndjson"
+TEXT = "text/plain"
 EVENT = "application/cloudevents+json"
 EVENTS = "application/cloudevents-batch+json"
+LINES = (NDJSON, TEXT)
 OWN_MAPPING = "trunkline"
 
 _BODY = {
@@ -31,6 +33,12 @@ _BODY = {
         "required": True,
         "content": {
             NDJSON: {"schema": {"type": "string", "description": "One record a line."}},
+            TEXT: {
+                "schema": {
+                    "type": "string",
+                    "description": "Whole records as the mapping's system writes them.",
+                }
+            },
             EVENT: {
                 "schema": {"type": "object", "required": ["specversion", "type", "source", "id", "data"]}
             },
@@ -51,22 +59,20 @@ _BODY = {
 async def hand_in(
     request: Request,
     desk: AtDesk,
-    mapping: Annotated[
-        str, Query(max_length=100, description="Mapping that reads NDJSON lines.")
-    ] = OWN_MAPPING,
+    mapping: Annotated[str, Query(max_length=100, description="Mapping that reads the lines.")] = OWN_MAPPING,
 ) -> ports.Receipt:
     """Take usage. 202 once it is durable; 429 with Retry-After when the platform is catching up."""
     kind = media_type(request)
-    if kind not in (NDJSON, EVENT, EVENTS):
-        raise Problem(415, "unsupported_media_type", f"Send {NDJSON}, {EVENT} or {EVENTS}.")
+    if kind not in (*LINES, EVENT, EVENTS):
+        raise Problem(415, "unsupported_media_type", f"Send {NDJSON}, {TEXT}, {EVENT} or {EVENTS}.")
     body = await read_body(request)
     receipt = await run_in_threadpool(_take, desk, kind, mapping, body)
-    desk.metrics.posted.labels(mapping if kind == NDJSON else OWN_MAPPING).inc(receipt.records)
+    desk.metrics.posted.labels(mapping if kind in LINES else OWN_MAPPING).inc(receipt.records)
     return receipt
 
 
 def _take(desk: AtDesk, kind: str, mapping: str, body: bytes) -> ports.Receipt:
-    if kind == NDJSON:
+    if kind in LINES:
         lines = body if body.endswith(b"\n") else body + b"\n"
     else:
         mapping, lines = OWN_MAPPING, lines_of_events(_events(body, batch=kind == EVENTS))

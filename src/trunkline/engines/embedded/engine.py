@@ -25,7 +25,7 @@ from trunkline.kernel.flow import Flow, Stream
 from trunkline.ports import Accounting, Commit, EngineStore, Movement, Progress, Settled
 
 BATCH_RECORDS = 256_000
-BATCH_OCTETS = 32 << 20
+BATCH_OCTETS = 20 << 20
 SMALLEST_BATCH_OCTETS = 1 << 20
 LIVE_PAUSE_S = 0.04  # between live batches: what came meanwhile shares one commit
 WATCHED_RECORDS = 1000  # of one file, before its share of rejects is judged
@@ -315,6 +315,8 @@ class Engine:
         ends = self._ends(batch, carried)
         self._number = number
         self.totals.add(counts)
+        if self.accounts.told is not None:
+            self.totals.alerts += len(carried.rows(self.accounts.told))
         self.totals.batches += 1
         self.totals.octets += sum(len(block.octets) for block in batch.blocks)
         received = self._next_seq - seq

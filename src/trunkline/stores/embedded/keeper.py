@@ -24,7 +24,7 @@ from trunkline.stores.embedded.states import Memory, RunInfo, Windowed, insert_r
 FAN_IN = 8
 INLINE_OCTETS = 128 << 10
 LINGER_S = 10.0
-IDLE_S = 1.0
+IDLE_S = 2.0
 _PAUSE_S = 0.05
 _FULL_PAUSE_S = 10.0
 _CHECKPOINT_OCTETS = 8 << 20
@@ -39,7 +39,7 @@ class House(Protocol):
     writing: threading.Lock
     memories: dict[str, Memory]
     number: int
-    last_commit_s: float
+    last_busy_s: float
 
 
 class Keeper:
@@ -82,7 +82,7 @@ class Keeper:
                     return True
                 if self._merge_runs(memory):
                     return True
-            idle = time.monotonic() - self._store.last_commit_s > IDLE_S
+            idle = time.monotonic() - self._store.last_busy_s > IDLE_S
             return self._compact(idle=idle, wholly=False)
 
     def compact(self) -> None:

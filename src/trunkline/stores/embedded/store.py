@@ -68,7 +68,7 @@ class Store:
             self.memories: dict[str, Memory] = {}
             for state in states:
                 self._load(state)
-            self.last_commit_s = time.monotonic()
+            self.last_busy_s = time.monotonic()
             self.keeper = Keeper(self)
             if keep_house:
                 self.keeper.start()
@@ -80,6 +80,7 @@ class Store:
 
     def gather(self, state: State, keys: Keys) -> Grouped:
         """What ascending `keys` hold, with everything that was put, committed or not."""
+        self.last_busy_s = time.monotonic()
         return self.memories[state.name].gather(keys)
 
     def put(self, state: State, groups: Grouped, number: int) -> None:
@@ -112,7 +113,7 @@ class Store:
                 infos = [insert_run(self.connection, info, body) for info, body in changed]
                 self._write_small(commit)
             self.number, self.next_seq = commit.number, commit.next_seq
-            self.last_commit_s = time.monotonic()
+            self.last_busy_s = time.monotonic()
             by_state = {info.state: info for info in infos}
             for name, memory in self.memories.items():
                 memory.committed(commit.number, by_state.get(name))

@@ -1,7 +1,7 @@
 // Thresholds that were crossed, as they are crossed.
 
 import { get } from "/page/api.js";
-import { failure, h, heading, show, table } from "/page/dom.js";
+import { failure, h, heading, show, showCalmly, table } from "/page/dom.js";
 import { moment, money, sentence, time, words } from "/page/format.js";
 import { listen, live } from "/page/live.js";
 import { person } from "/page/views/person.js";
@@ -11,12 +11,13 @@ const KEPT = 500;
 export function alerts(main, session) {
   const list = h("div", {}, h("p", { class: "loading" }, "Loading…"));
   const rows = new Map();
+  let behind = false;
   show(main, heading("Alerts", h("p", { class: "muted" }, "Newest first; new ones appear by themselves. Each crossing is told once.")),
     h("section", { class: "card", "aria-label": "Alerts" }, legend(), list));
 
   function draw() {
     const newest = [...rows.values()].sort((a, b) => b.number - a.number).slice(0, KEPT);
-    show(list, table("Alerts, newest first", alertRow(session, false), newest, "No alerts yet. They appear here when an allowance, a low balance or a spend cap is crossed."));
+    return showCalmly(list, table("Alerts, newest first", alertRow(session, false), newest, "No alerts yet. They appear here when an allowance, a low balance or a spend cap is crossed."));
   }
   async function load() {
     try {
@@ -32,7 +33,7 @@ export function alerts(main, session) {
     if (what !== "sample") return;
     const known = rows.size;
     for (const row of value.alerts) rows.set(row.number, row);
-    if (rows.size !== known) draw();
+    if (rows.size !== known || behind) behind = !draw();
   });
   load();
   return end;

@@ -3,6 +3,8 @@
 import { get, post } from "/page/api.js";
 import { failure, h, heading, say, show } from "/page/dom.js";
 import { moment, money, quantity, words } from "/page/format.js";
+import { listen, live } from "/page/live.js";
+import { other } from "/page/views/subscriber.js";
 
 export function conflicts(main, session) {
   const settle = session.may("settle");
@@ -43,10 +45,16 @@ export function conflicts(main, session) {
         h("button", { type: "button", onclick: decide("charge", `Conflict ${row.number}: the second record is charged as usage of its own.`) }, "Charge the second too")) : null);
   }
 
+  let known = live.sample ? live.sample.status.held_open : -1;
+  const end = listen((what, value) => {
+    if (what !== "sample" || value.status.held_open === known || list.matches(":hover, :focus-within")) return;
+    known = value.status.held_open;
+    load();
+  });
   load();
-  return () => {};
+  return end;
 }
 
 function firstText(first, currency) {
-  return `${first.kind}, ${first.subscriber.number} → ${first.called || first.service || first.destination || "–"}, ${moment(first.start_us)} UTC, ${quantity(first.units, first.unit)}, charged ${money(first.charged_micros, currency)}`;
+  return `${first.kind}, ${first.subscriber.number} ${first.direction === "terminating" ? "←" : "→"} ${other(first) || first.service || first.destination || "–"}, ${moment(first.start_us)} UTC, ${quantity(first.units, first.unit)}, charged ${money(first.charged_micros, currency)}`;
 }

@@ -1,8 +1,8 @@
 // How the platform is doing, at one glance and then in detail.
 
 import { chart } from "/page/chart.js";
-import { h, heading, show, table } from "/page/dom.js";
-import { age, count, money, moneyRate, percent, quantity, rate, time, words } from "/page/format.js";
+import { h, heading, show, showCalmly, table } from "/page/dom.js";
+import { age, count, money, moneyColumn, moneyRate, percent, quantity, rate, time, words } from "/page/format.js";
 import { listen, live } from "/page/live.js";
 import { alertRow } from "/page/views/alerts.js";
 import { person } from "/page/views/person.js";
@@ -23,6 +23,7 @@ export function overview(main, session) {
       h("section", { class: "card", "aria-labelledby": "usage-title" }, h("h2", { id: "usage-title" }, "Newest usage"), usage),
       h("section", { class: "card", "aria-labelledby": "newest-title" }, h("h2", { id: "newest-title" }, "Newest alerts"), newest)));
   show(figures, h("p", { class: "loading" }, "Waiting for the first sample…"));
+  show(usage, h("p", { class: "loading" }, "Waiting…"));
 
   function draw(sample) {
     const { currency } = sample.accounting;
@@ -34,8 +35,8 @@ export function overview(main, session) {
     show(figures, now(sample, currency));
     show(line, h("h2", { id: "accounting-title" }, "Accounting"), equation(sample.accounting), sources);
     show(sources, bySource(sample.accounting));
-    show(usage, newestUsage(sample, session));
-    show(newest, table("Newest alerts", alertRow(session, true), sample.alerts.slice(0, 8), "No alerts yet. Thresholds are set in the tariff's balances and counters."));
+    if (sample.usage) showCalmly(usage, newestUsage(sample, session));
+    showCalmly(newest, table("Newest alerts", alertRow(session, true), sample.alerts.slice(0, 8), "No alerts yet. Thresholds are set in the tariff's balances and counters."));
   }
 
   const end = listen((what, value) => { if (what === "sample") draw(value); });
@@ -50,12 +51,17 @@ function now(sample, currency) {
     figure("Records", rate(sample.records_per_s), "/ s"),
     figure("Money", moneyRate(sample.money_micros_per_s), `${currency} / s`),
     figure("Charged in all", money(sample.accounting.total.charged_micros).replace(/(\.\d\d)\d*$/, "$1"), currency),
-    figure("Newest usage began", seconds === null ? "–" : age(seconds), seconds === null ? "none yet" : seconds < -1 ? "of our clock" : "ago"),
+    figure("Newest usage began", seconds === null ? "–" : age(seconds), seconds === null ? "none yet" : seconds < -1 ? "of our clock" : "ago", committed(sample)),
   ];
 }
 
-function figure(name, value, unit) {
-  return h("div", {}, h("dt", {}, name), h("dd", {}, h("strong", {}, value), " ", h("span", { class: "muted" }, unit)));
+function committed(sample) {
+  const us = sample.status.committed_us;
+  return us ? `last commit ${age(Math.max(0, (sample.time_us - us) / 1e6))} ago` : "nothing committed yet";
+}
+
+function figure(name, value, unit, more = "") {
+  return h("div", {}, h("dt", {}, name), h("dd", {}, h("strong", {}, value), " ", h("span", { class: "muted" }, unit), more ? h("div", { class: "muted small" }, more) : null));
 }
 
 // received = rated + duplicate + rejected + held, with the check that it is so.
@@ -74,6 +80,7 @@ function equation(accounting) {
 }
 
 function bySource(accounting) {
+  const charged = moneyColumn(accounting.sources.map((row) => row.charged_micros));
   return table("Accounting by source", [
     { name: "Source", cell: (row) => row.source },
     { name: "Received", number: true, cell: (row) => count(row.received) },
@@ -82,18 +89,19 @@ function bySource(accounting) {
     { name: "Rejected", number: true, cell: (row) => count(row.rejected) },
     { name: "Held", number: true, cell: (row) => count(row.held) },
     { name: "Rejected share", number: true, cell: (row) => percent(row.rejected, row.received) },
-    { name: `Charged (${accounting.currency})`, number: true, cell: (row) => money(row.charged_micros) },
+    { name: `Charged (${accounting.currency})`, number: true, cell: (row) => charged(row.charged_micros) },
   ], accounting.sources, "Nothing received yet. Put a file into the watched folder, or POST to /api/v1/events.", { rowHeads: true });
 }
 
 function newestUsage(sample, session) {
   const { currency } = sample.accounting;
+  const charged = moneyColumn(sample.usage.map((row) => row.charged_micros));
   return table("Newest usage", [
     { name: "Began (UTC)", cell: (row) => time(row.start_us) },
     { name: "Kind", cell: (row) => row.kind },
     { name: "Subscriber", cell: (row) => person(session, row.subscriber) },
     { name: "To", cell: (row) => words(row.destination || row.service || "–") },
     { name: "Used", number: true, cell: (row) => quantity(row.units, row.unit) },
-    { name: `Charged (${currency})`, number: true, cell: (row) => money(row.charged_micros) },
+    { name: `Charged (${currency})`, number: true, cell: (row) => charged(row.charged_micros) },
   ], sample.usage, "No usage charged yet.");
 }

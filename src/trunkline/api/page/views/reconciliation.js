@@ -15,6 +15,7 @@ export function reconciliation(main, session) {
   async function begin() {
     try {
       await post("/api/v1/reconciliations");
+      wasRunning = true;
       await load();
     } catch (error) {
       say(error.message, true);
@@ -67,6 +68,7 @@ function result(row) {
     h("h2", { id: "result-title" }, `Last result, ${when(row)} UTC`),
     h("p", { class: "equation" },
       h("span", { class: "term" }, h("strong", {}, count(row.records ?? 0)), h("span", {}, "records")),
+      row.accounts !== undefined ? h("span", { class: "term" }, h("strong", {}, count(row.accounts)), h("span", {}, "accounts")) : null,
       h("span", { class: "term" }, h("strong", {}, count(row.differences ?? 0)), h("span", {}, "differences")),
       h("span", { class: "term" }, h("strong", {}, money(row.difference_micros ?? 0, currency())), h("span", {}, "difference")),
       good ? h("span", { class: "verdict good" }, "✓ the books agree") : h("span", { class: "verdict bad" }, "✕ the books differ: see the causes")),
@@ -75,10 +77,11 @@ function result(row) {
 
 function causes(row) {
   const said = row.causes || row.by_cause || {};
-  const rows = Array.isArray(said) ? said : Object.entries(said).map(([cause, value]) => (typeof value === "object" && value ? { cause, ...value } : { cause, count: value }));
+  const rows = Object.entries(said).map(([cause, value]) => (typeof value === "object" && value ? { cause, ...value } : { cause, count: value }));
+  if (row.accounts !== undefined) rows.push({ cause: "balances of accounts", count: row.account_differences, difference_micros: row.account_difference_micros });
   return table("Differences by cause", [
     { name: "Cause", cell: (each) => sentence(String(each.cause)) },
-    { name: "Records", number: true, cell: (each) => count(each.count ?? each.records ?? each.differences ?? 0) },
+    { name: "Differences", number: true, cell: (each) => count(each.count ?? each.records ?? each.differences ?? 0) },
     { name: "Money", number: true, cell: (each) => (each.micros ?? each.difference_micros) === undefined ? "–" : money(each.micros ?? each.difference_micros, currency()) },
   ], rows, "No causes were told.", { rowHeads: true });
 }

@@ -3,6 +3,7 @@
 import { get, post, query } from "/page/api.js";
 import { failure, h, heading, say, show, table } from "/page/dom.js";
 import { count, words } from "/page/format.js";
+import { listen, live } from "/page/live.js";
 
 const PAGE = 50;
 
@@ -96,7 +97,14 @@ export function rejects(main, session) {
     document.getElementById("edit-title").focus();
   }
 
+  // New rejects appear by themselves, but never under somebody's finger.
+  let known = live.sample ? live.sample.status.rejected_open : -1;
+  const end = listen((what, value) => {
+    if (what !== "sample" || value.status.rejected_open === known || list.matches(":hover, :focus-within")) return;
+    known = value.status.rejected_open;
+    load();
+  });
   show(list, h("p", { class: "loading" }, "Loading…"));
   load();
-  return () => {};
+  return end;
 }

@@ -1,8 +1,8 @@
 // One person: find, see balances and usage as it happens, top up. Every look is written to the audit trail.
 
 import { get, post } from "/page/api.js";
-import { failure, h, heading, say, show, table } from "/page/dom.js";
-import { iso, moment, money, quantity, sentence, words } from "/page/format.js";
+import { failure, h, heading, say, show, showCalmly, table } from "/page/dom.js";
+import { iso, moment, money, moneyColumn, quantity, sentence, words } from "/page/format.js";
 import { listen, live, watch } from "/page/live.js";
 
 export function subscriber(main, session, reference) {
@@ -64,7 +64,7 @@ function one(place, session, reference) {
     plans.textContent = current ? planText(current, view.currency) : "No plan: usage of this subscriber is rejected.";
     show(balances, view.balances.length ? [...view.balances].sort((a, b) => b.main - a.main).map((balance) => balanceBar(balance, view.currency)) : h("p", { class: "empty" }, "No balances yet; allowances are given at the first use."));
     show(counters, view.counters.length ? [h("h4", {}, "Used this period"), view.counters.map((each) => counterLine(each, view.currency))] : null);
-    show(usage, usageTable(rows, view.currency));
+    showCalmly(usage, usageTable(rows, view.currency));
     if (!form && session.may("move_money")) {
       form = topUpForm(view, path, load);
       show(topUp, form);
@@ -132,15 +132,19 @@ function counterLine(counter, currency) {
   return h("div", { class: "row" }, h("span", {}, words(counter.name)), h("span", {}, quantity(counter.used, counter.unit, currency) + cap));
 }
 
+// The other party: who was called, or who called.
+export const other = (row) => (row.direction === "terminating" ? row.calling : row.called);
+
 function usageTable(rows, currency) {
+  const charged = moneyColumn(rows.map((row) => row.charged_micros));
   return table("Usage, newest first", [
     { name: "Began (UTC)", cell: (row) => moment(row.start_us) },
     { name: "Kind", cell: (row) => (row.direction === "terminating" ? `${row.kind} in` : row.kind) },
-    { name: "To", cell: (row) => row.called || row.service || "–" },
+    { name: "With", cell: (row) => other(row) || row.service || "–" },
     { name: "Destination", cell: (row) => words(row.destination) + (row.visited_plmn ? ` (in ${row.visited_plmn})` : "") },
     { name: "Used", number: true, cell: (row) => quantity(row.units, row.unit) },
     { name: "From allowance", number: true, cell: (row) => (row.allowance_units ? quantity(row.allowance_units, row.unit) : "–") },
-    { name: `Charged (${currency})`, number: true, cell: (row) => money(row.charged_micros) },
+    { name: `Charged (${currency})`, number: true, cell: (row) => charged(row.charged_micros) },
     { name: "Remark", unseen: true, cell: (row) => (row.late ? h("span", { class: "tag", title: "It belonged to an earlier period and was charged to that one" }, "late") : "") },
   ], rows, "No usage yet. It appears here within a second of being charged.");
 }
@@ -157,8 +161,7 @@ export function toUnits(text, unit) {
 }
 
 function topUpForm(view, path, done) {
-  const names = [...new Map(view.balances.map((balance) => [balance.name, balance])).values()].sort((a, b) => b.main - a.main);
-  if (names.length === 0) return null;
+  const names = view.can_top_up;
   let key = crypto.randomUUID();
   const unitName = (unit) => ({ money: view.currency, time: "min", octets: "MB", events: "events" })[unit];
   const choice = h("select", { id: "topup-balance" }, names.map((balance) => h("option", { value: balance.name }, words(balance.name))));

@@ -30,7 +30,7 @@ export function tariffs(main, session, chosen) {
       const plan = await get(`/api/v1/tariffs/${encodeURIComponent(chosen)}`);
       show(place,
         h("h2", {}, plan.name, h("span", { class: "muted" }, ` amounts in ${plan.currency}`)),
-        part("Versions", plan.versions), part("Prices", plan.prices, plan.more_prices),
+        part("Versions", plan.versions), part("Prices", plan.prices.map(since), plan.more_prices),
         part("Balances", plan.balances), part("Counters", plan.counters), part("Time bands", plan.schedules));
     } catch (error) {
       show(place, failure(error, showPlan));
@@ -41,7 +41,10 @@ export function tariffs(main, session, chosen) {
 }
 
 // A table of whatever words the tariff has. What is the same in every row is said once, above; what is empty is left out.
-const FIRST = ["plan", "usage", "to", "when", "price", "limits"];
+// A price's version is known by its date; the plan's name stands above.
+const since = ({ plan, ...price }) => ({ since: plan.split("@").at(-1), ...price });
+
+const FIRST = ["since", "usage", "to", "when", "price", "limits"];
 const LONG = new Set(["for", "price", "warns", "to"]);
 const rank = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
 
