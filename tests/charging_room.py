@@ -1,4 +1,4 @@
-"""The platform's charging steps, driven from tests as an engine drives them: batches in, state handed from one to the next.
+"""The platform's charging steps, driven from tests as an engine drives them: batch after batch, with their state.
 
 What an engine does with the rows (storing, committing, crashing) is tested elsewhere; here only the rules of the trade
 are at work.
@@ -19,7 +19,17 @@ from trunkline.charging.tariffs.catalogue import Catalogue, Register
 from trunkline.charging.tariffs.compiling import compile_catalogue
 from trunkline.kernel.dial import to_key
 from trunkline.kernel.grouped import Grouped
-from trunkline.records.charging import ACCOUNT_ROW, ACCOUNTS, ALARMED, CHARGED, ENTRIES, ALERTS, NEVER_S, SUBSCRIBERS, RowKind
+from trunkline.records.charging import (
+    ACCOUNT_ROW,
+    ACCOUNTS,
+    ALARMED,
+    ALERTS,
+    CHARGED,
+    ENTRIES,
+    NEVER_S,
+    SUBSCRIBERS,
+    RowKind,
+)
 from trunkline.records.usage import METERED, REJECTED, Direction, Kind
 
 ENROLLED = 1_000_000  # subscribers are loaded before the first use, which has number 0
@@ -135,7 +145,9 @@ class Platform:
     def value(self, subscriber: str, balance: str) -> int:
         """What is left of a balance, over all its periods."""
         rows = self.accounts.get(to_key(subscriber), np.empty(0, ACCOUNT_ROW))
-        mine = (rows["kind"] == RowKind.BALANCE) & (rows["definition"] == self.catalogue.balances.index(balance))
+        mine = (rows["kind"] == RowKind.BALANCE) & (
+            rows["definition"] == self.catalogue.balances.index(balance)
+        )
         return int(rows["value"][mine].sum())
 
     def table(self, name: str) -> pl.DataFrame:
@@ -144,7 +156,9 @@ class Platform:
         frames: list[pl.DataFrame] = getattr(self, name)
         return pl.concat([streams[name].record.empty(), *frames], how="vertical_relaxed")
 
-    def _state(self, held: dict[int, np.ndarray[Any, Any]], batch: pl.DataFrame, dtype: np.dtype[Any]) -> Grouped:
+    def _state(
+        self, held: dict[int, np.ndarray[Any, Any]], batch: pl.DataFrame, dtype: np.dtype[Any]
+    ) -> Grouped:
         keys = sorted(set(batch["subscriber"].to_list()))
         groups = [held.get(key, np.empty(0, dtype)) for key in keys]
         offsets = np.concatenate([[0], np.cumsum([len(group) for group in groups])]).astype(np.int64)

@@ -15,15 +15,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from tests.charging_room import Platform
 from tests.opinion.pricing import Use
 from tests.peer_translation import Opening, Translation, Untranslatable, translate
-from tests.charging_room import Platform
 from trunkline.kernel.money import MICROS
 
 Json = dict[str, Any]
 
 SUBSCRIBER = "900000000001"
-LATER = {"maxdebit": "operation arrives with online charging", "max_usage": "operation arrives with online charging"}
+LATER = {
+    "maxdebit": "operation arrives with online charging",
+    "max_usage": "operation arrives with online charging",
+}
 SHARED = "shared groups arrive with shared balances"
 KNOWN_KEYS = ("cost", "balances", "error")
 

@@ -85,7 +85,7 @@ def _whole(value: Fraction | int, written: object) -> int:
 
 def moment(text: str) -> datetime:
     """A moment with its zone; without one it is UTC."""
-    value = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    value = datetime.fromisoformat(text)
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
@@ -151,7 +151,11 @@ def read_timing(name: str, timings: Mapping[str, Json]) -> Timing:
     if name not in timings:
         raise Untranslatable(f"timing {name!r} is not defined")
     rule = timings[name]
-    times = [_second_of_day(part) for part in str(rule.get("start", "00:00:00")).split(";") if part and part not in EVER]
+    times = [
+        _second_of_day(part)
+        for part in str(rule.get("start", "00:00:00")).split(";")
+        if part and part not in EVER
+    ]
     end_s = times[1] + 1 if len(times) > 1 else 86_400  # the second that is named still belongs to it
     return Timing(
         _numbers(rule, "years"),
@@ -184,7 +188,9 @@ class Dialling:
     def __init__(self, prefixes: Sequence[str]) -> None:
         """Give each prefix that is not dialled a code; a longer name continues the code of a shorter one."""
         self.codes: dict[str, str] = {}
-        for number, prefix in enumerate(sorted({each for each in prefixes if _lead(each) != each}, key=lambda p: (len(p), p))):
+        for number, prefix in enumerate(
+            sorted({each for each in prefixes if _lead(each) != each}, key=lambda p: (len(p), p))
+        ):
             self.codes[prefix] = self._front(prefix) + f"B{number:02d}"
 
     def _front(self, text: str) -> str:
@@ -294,7 +300,9 @@ class Tariff:
         """The slots, counted from where the use begins within its call."""
         if name not in self.rules.get("rates", {}):
             raise Untranslatable(f"rate {name!r} is not defined")
-        groups = sorted(self.rules["rates"][name], key=lambda group: base_units(group.get("group_start", "0")))
+        groups = sorted(
+            self.rules["rates"][name], key=lambda group: base_units(group.get("group_start", "0"))
+        )
         begun = base_units(self.call.get("duration_index", 0)) - base_units(self.call["usage"])
         begun = max(begun, 0)
         slots: list[Json] = []
@@ -404,14 +412,17 @@ class Tariff:
             for line in self.rules["destination_rates"][part["destination_rate"]]:
                 cap = Decimal(str(line.get("max_cost", 0)))
                 free = line.get("max_cost_strategy") == "*free" and cap > 0
-                entry = Entry(timing, Decimal(str(part.get("weight", 0))), self.rate_for(line), cap if free else None)
-                for prefix in self._prefixes(line["destination"]):
+                entry = Entry(
+                    timing, Decimal(str(part.get("weight", 0))), self.rate_for(line), cap if free else None
+                )
+                for prefix in self.prefixes(line["destination"]):
                     found.setdefault(prefix, []).append(entry)
         for entries in found.values():
             entries.sort(key=lambda entry: (-entry.weight, -entry.timing.start_s))
         return found
 
-    def _prefixes(self, destination: str) -> list[str]:
+    def prefixes(self, destination: str) -> list[str]:
+        """The prefixes of a destination; `*any` for everything."""
         if destination in EVER:
             return [ANY]
         if destination not in self._destinations():
@@ -453,7 +464,9 @@ class Tariff:
         prefixes = dict.fromkeys(prefix for each in self._destinations().values() for prefix in each)
         shared = {
             "operator": {"name": "peer", "currency": "EUR", "time_zone": "UTC"},
-            "destinations": {self.destination(each): {"prefixes": [self.dialling.prefix(each)]} for each in prefixes},
+            "destinations": {
+                self.destination(each): {"prefixes": [self.dialling.prefix(each)]} for each in prefixes
+            },
             "schedules": self.schedules,
             "rates": self.rates,
             "balances": balances,
@@ -548,8 +561,21 @@ class Accounts:
 
     def _is_default(self, balance: Json) -> bool:
         """Money without any condition and without weight is what a debt is booked on."""
-        bound = ("destinations", "categories", "timings", "rating_subject", "shared_groups", "blocker", "factors", "disabled")
-        return not Decimal(str(balance.get("weight", 0))) and not any(balance.get(key) for key in bound) and not _expiry(balance)
+        bound = (
+            "destinations",
+            "categories",
+            "timings",
+            "rating_subject",
+            "shared_groups",
+            "blocker",
+            "factors",
+            "disabled",
+        )
+        return (
+            not Decimal(str(balance.get("weight", 0)))
+            and not any(balance.get(key) for key in bound)
+            and not _expiry(balance)
+        )
 
     def _rule(self, balance: Json, rank: int) -> Json:
         money = balance["type"] == "*monetary"
@@ -584,26 +610,40 @@ class Accounts:
             closed = True
         elif destinations and rule.get("usage") != ["iot"]:
             rule.setdefault("usage", [self.tariff.kind])
-            taken = [each for each in destinations if not each.startswith("!")]
-            if not taken:
-                raise Untranslatable("a balance for everything but some destinations is not in trunkline's tariffs")
-            rule["to"] = self._names(taken)
-            if len(taken) < len(destinations):
-                rule["except"] = self._names([each[1:] for each in destinations if each.startswith("!")])
-        timings = [read_timing(name, self.tariff.rules.get("timings", {})) for name in balance.get("timings", [])]
+            self._bind_destinations(destinations, rule)
+        timings = [
+            read_timing(name, self.tariff.rules.get("timings", {})) for name in balance.get("timings", [])
+        ]
         if closed:
             timings = [Timing(years=(2060,), months=(12,), month_days=(31,))]
         if timings and not any(timing.always for timing in timings):
             rows = [timing.row("open") for timing in timings] + [{"band": "closed"}]
             rule["schedule"], rule["bands"] = self.tariff.schedule(rows), ["open"]
 
+    def _bind_destinations(self, destinations: list[str], rule: Json) -> None:
+        """Destinations that a balance serves, without those behind a `!`, which exclude all that lies within them."""
+        excluded = self._prefixes([each[1:] for each in destinations if each.startswith("!")])
+        taken = [
+            prefix
+            for prefix in self._prefixes([each for each in destinations if not each.startswith("!")])
+            if not any(prefix.startswith(other) for other in excluded)
+        ]
+        if not taken:
+            raise Untranslatable(
+                "a balance for everything but some destinations is not in trunkline's tariffs"
+            )
+        rule["to"] = [self.tariff.destination(prefix) for prefix in taken]
+        within = [other for other in excluded if any(other.startswith(prefix) for prefix in taken)]
+        if within:
+            rule["except"] = [self.tariff.destination(prefix) for prefix in within]
+
     def _in_category(self, balance: Json) -> bool:
         categories = [each for each in balance.get("categories", []) if each not in EVER]
         return not categories or self.tariff.call.get("category") in categories
 
-    def _names(self, destinations: list[str]) -> list[str]:
-        prefixes = [prefix for each in destinations for prefix in self.tariff._prefixes(each)]
-        return [self.tariff.destination(prefix) for prefix in dict.fromkeys(prefixes)]
+    def _prefixes(self, destinations: list[str]) -> list[str]:
+        """The prefixes of some destinations, each once."""
+        return list(dict.fromkeys(prefix for each in destinations for prefix in self.tariff.prefixes(each)))
 
     def _increments(self, balance: Json, subject: str, rule: Json) -> None:
         """In which steps units are taken, and whether they cost money besides."""
@@ -628,7 +668,9 @@ class Accounts:
         slots = [slot for name in used if name != "none" for slot in self.tariff.rates[name]["slots"]]
         found = {int(slot["increment"].removesuffix("ms")) for slot in slots}
         if len(found) != 1:
-            raise Untranslatable("a balance whose rating subject has several increments is not in trunkline's tariffs")
+            raise Untranslatable(
+                "a balance whose rating subject has several increments is not in trunkline's tariffs"
+            )
         return found.pop()
 
 

@@ -1,8 +1,8 @@
 """Random tariffs and random usage, small and valid, for properties that must hold under any of them.
 
-The tariffs are written as a clerk writes them (YAML, of which JSON is a part), so that reading and compiling are tried as
-well. Names, prefixes and moments are few and chosen to meet: nested prefixes, bands that end while a call runs, clocks
-that are put forward, periods that end.
+The tariffs are written as a clerk writes them (YAML, of which JSON is a part), so that reading and compiling are
+tried as well. Names, prefixes and moments are few and chosen to meet: nested prefixes, bands that end while a call
+runs, clocks that are put forward, periods that end.
 """
 
 from __future__ import annotations
@@ -22,11 +22,18 @@ Draw = Any
 
 
 def tried(examples: int) -> settings:
-    """So many examples; a failure is made smaller, but not explained, because compiling a tariff under a tracer takes minutes."""
+    """So many examples; a failure is made smaller, but not explained: a traced compilation takes minutes."""
     return settings(max_examples=examples, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink])
 
 
-ZONES = ("UTC", "Europe/London", "America/New_York", "America/Santiago", "Asia/Kathmandu", "Australia/Lord_Howe")
+ZONES = (
+    "UTC",
+    "Europe/London",
+    "America/New_York",
+    "America/Santiago",
+    "Asia/Kathmandu",
+    "Australia/Lord_Howe",
+)
 DESTINATIONS: Json = {
     "mobile": {"prefixes": ["447"]},
     "on_net": {"prefixes": ["44770", "44771"]},
@@ -35,7 +42,20 @@ DESTINATIONS: Json = {
     "german_mobile": {"prefixes": ["4915", "49160"]},
     "short": {"prefixes": ["1"], "numbers": ["999"]},
 }
-NUMBERS = ("447700900001", "447709000001", "4477", "44771", "447800000000", "493012345", "49151234", "49160", "112", "999", "33140", "1")
+NUMBERS = (
+    "447700900001",
+    "447709000001",
+    "4477",
+    "44771",
+    "447800000000",
+    "493012345",
+    "49151234",
+    "49160",
+    "112",
+    "999",
+    "33140",
+    "1",
+)
 SHEET = """destination,prefix,price,per,first,next,connect_fee,min_charge,max_cost
 france,33|336,0.11,60s,30s,1s,0.02,,1.50
 germany,491,0.123457,60s,,,,0.05,
@@ -157,7 +177,7 @@ def rates(draw: Draw, unit: str) -> Json:
         rate["connect_fee"] = draw(amounts())
     if draw(st.booleans()):
         rate["rounding"] = draw(roundings())
-    return rate
+    return dict(rate)
 
 
 UNITS = {"voice": "time", "sms": "events", "data": "octets", "iot": "events", "content": "events"}
@@ -216,8 +236,18 @@ def price_lists(draw: Draw) -> list[Json]:
 def balances(draw: Draw, number: int) -> Json:
     """A balance of any unit."""
     unit = draw(st.sampled_from(("time", "time", "octets", "events", "money")))
-    kinds = {"time": ["voice"], "octets": ["data"], "events": ["sms", "iot"], "money": ["voice", "data", "sms", "content"]}[unit]
-    grants = {"time": ("30s", "5m", "200s"), "octets": ("50KB", "10MB"), "events": ("1", "5"), "money": ("0.50", "3.00")}
+    kinds = {
+        "time": ["voice"],
+        "octets": ["data"],
+        "events": ["sms", "iot"],
+        "money": ["voice", "data", "sms", "content"],
+    }[unit]
+    grants = {
+        "time": ("30s", "5m", "200s"),
+        "octets": ("50KB", "10MB"),
+        "events": ("1", "5"),
+        "money": ("0.50", "3.00"),
+    }
     rule: Json = {
         "unit": unit,
         "usage": kinds,
@@ -276,10 +306,14 @@ def tariffs(draw: Draw) -> dict[str, str]:
         },
         "holidays": {"national": ["2026-12-25", "2026-03-29"]},
         "destinations": DESTINATIONS,
-        "zones": {"eu": {"plmn": [26201], "mcc": [208]}, "world": {"default": draw(st.booleans()), "mcc": [310]}},
+        "zones": {
+            "eu": {"plmn": [26201], "mcc": [208]},
+            "world": {"default": draw(st.booleans()), "mcc": [310]},
+        },
         "classes": CLASSES,
         "schedules": SCHEDULES,
-        "rates": {f"{unit}_{at}": draw(rates(unit)) for unit in SIZES for at in range(3)} | {"of_record": {"price": "record"}},
+        "rates": {f"{unit}_{at}": draw(rates(unit)) for unit in SIZES for at in range(3)}
+        | {"of_record": {"price": "record"}},
         "balances": {"main": main} | granted,
         "counters": counters,
     }
@@ -290,7 +324,13 @@ def tariffs(draw: Draw) -> dict[str, str]:
     plans: Json = {
         "discount": {"plan": "discount", "prices": [{"usage": "voice", "to": "any", "rate": "time_0"}]},
         "base": {"plan": "base", "prices": draw(price_lists()), "includes": includes, "counters": ["spend"]},
-        "gold": {"plan": "gold", "prices": draw(price_lists()), "includes": includes, "counters": ["spend"], "fallback": ["base"]},
+        "gold": {
+            "plan": "gold",
+            "prices": draw(price_lists()),
+            "includes": includes,
+            "counters": ["spend"],
+            "fallback": ["base"],
+        },
         "gold_2": {
             "plan": "gold",
             "effective": draw(st.sampled_from(("2026-03-29", "2026-11-16T08:00:10"))),

@@ -218,7 +218,9 @@ class Books:
         self._carry_out(account, settled, use, terms)
         self._count(account, version, use, terms, settled.money)
         covered = min(settled.covered, use.units)
-        return self._verdict(use, "rated", "", listed, settled.money, covered, destination, version.label, late)
+        return self._verdict(
+            use, "rated", "", listed, settled.money, covered, destination, version.label, late
+        )
 
     def _verdict(
         self,
@@ -262,7 +264,7 @@ class Books:
             held = [row for row in account.subscriptions if row.from_s <= use.start_us // 1_000_000]
             if not held:
                 raise Unpriced("no_plan_at_time")
-            chosen = sorted(held, key=lambda row: row.from_s)[-1]
+            chosen = max(reversed(held), key=lambda row: row.from_s)  # of two the one given last
         version = version_at(self.tariff, chosen.plan, use.start_us)
         if version is None:
             raise Unpriced("tariff_not_found")
@@ -346,7 +348,7 @@ class Books:
         if self._of_record(price):
             plan.money = listed if plan.covered < use.units else 0
         else:
-            counted = self._tier_value(account, price, use, terms)
+            counted = self._tier_value(account, price, use)
             rest = quote_micros(
                 self.tariff, price, use, terms.zone, plan.covered, use.units, counted, plan.covered == 0
             )
@@ -383,7 +385,7 @@ class Books:
         price = price_of(self.tariff, version, use)
         if self._free(price):
             return 0
-        counted = self._tier_value(account, price, use, terms)
+        counted = self._tier_value(account, price, use)
         return quote_micros(self.tariff, price, use, terms.zone, begin, end, counted, begin == 0)
 
     def _main(self, account: Account) -> Balance:
@@ -453,7 +455,10 @@ class Books:
             return False
         if rule.zones is not None and zone_of(self.tariff, use.visited_plmn) not in rule.zones:
             return False
-        if rule.schedule is not None and band(self.tariff.schedules[rule.schedule], zone, use.start_us) not in rule.bands:
+        if (
+            rule.schedule is not None
+            and band(self.tariff.schedules[rule.schedule], zone, use.start_us) not in rule.bands
+        ):
             return False
         return self._goes_to(use, rule)
 
@@ -470,7 +475,7 @@ class Books:
 
     # -- counting ------------------------------------------------------------------------------------------
 
-    def _tier_value(self, account: Account, price: Price, use: Use, terms: Subscription) -> int:
+    def _tier_value(self, account: Account, price: Price, use: Use) -> int:
         """What the price's tier counter holds in the use's period, before the use."""
         for rate in price.rates.values():
             if rate.counter is not None:
@@ -478,9 +483,7 @@ class Books:
                 return sum(held.value for held in account.counters if held.rule is rule and _holds(held, use))
         return 0
 
-    def _count(
-        self, account: Account, version: Version, use: Use, terms: Subscription, charged: int
-    ) -> None:
+    def _count(self, account: Account, version: Version, use: Use, terms: Subscription, charged: int) -> None:
         for name in self._kept_counters(version, use):
             rule = self.tariff.counters[name]
             if rule.unit == "money":
@@ -502,7 +505,10 @@ class Books:
         names = list(version.counters)
         for plan in chain_of(self.tariff, version, use.start_us):
             names += [
-                rate.counter for price in plan.prices for rate in price.rates.values() if rate.counter is not None
+                rate.counter
+                for price in plan.prices
+                for rate in price.rates.values()
+                if rate.counter is not None
             ]
         return list(dict.fromkeys(names))
 
@@ -518,7 +524,10 @@ class Books:
     def _watch_balance(self, entry: Entry, rule: BalanceRule) -> None:
         for mark in rule.thresholds:
             if entry.granted > 0:
-                used = [(entry.granted - value) * 100_000 // entry.granted for value in (entry.before, entry.after)]
+                used = [
+                    (entry.granted - value) * 100_000 // entry.granted
+                    for value in (entry.before, entry.after)
+                ]
                 self._watch_rising(entry, rule.name, "allowance", entry.period, mark, rule.hysteresis, used)
         for mark in rule.low:
             credit = entry.granted if rule.main else 0
@@ -537,7 +546,14 @@ class Books:
                 self._watch_rising(use, rule.name, "spend_cap", counter.period, mark, rule.hysteresis, spent)
 
     def _watch_rising(
-        self, cause: Entry | Use, name: str, kind: str, number: int, mark: int, hysteresis: int, values: list[int]
+        self,
+        cause: Entry | Use,
+        name: str,
+        kind: str,
+        number: int,
+        mark: int,
+        hysteresis: int,
+        values: list[int],
     ) -> None:
         """Tell when thousandths of a percent rise to the mark; arm again when they fall by the hysteresis."""
         before, after = values

@@ -71,7 +71,16 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(asdict(refused)))
     for subscriber, account in found.books.accounts.items():
         for balance in account.balances:
-            print(json.dumps({"subscriber": subscriber, "balance": balance.rule.name, "period": balance.period, "value": balance.value}))
+            print(
+                json.dumps(
+                    {
+                        "subscriber": subscriber,
+                        "balance": balance.rule.name,
+                        "period": balance.period,
+                        "value": balance.value,
+                    }
+                )
+            )
     for alert in found.books.alerts:
         print(json.dumps(asdict(alert)))
     rated = sum(verdict.status == "rated" for verdict in found.books.verdicts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from tests.opinion.tariff import BandRow
@@ -91,7 +92,7 @@ def _jumps(zone_name: str, day: date) -> tuple[int, ...]:
         return ()
     return tuple(
         moment
-        for before, moment in zip(quarters, quarters[1:], strict=False)
+        for before, moment in pairwise(quarters)
         if at(before).astimezone(zone).utcoffset() != at(moment).astimezone(zone).utcoffset()
     )
 

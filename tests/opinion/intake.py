@@ -107,7 +107,10 @@ class Intake:
         up, down, duration_ms, start_us = (record[name] for name in ("up", "down", "duration_ms", "start_us"))
         if record["report"]:
             session = self._session(record)
-            added = [max(new - old, 0) for new, old in ((up, session.up), (down, session.down), (duration_ms, session.duration_ms))]
+            added = [
+                max(new - old, 0)
+                for new, old in ((up, session.up), (down, session.down), (duration_ms, session.duration_ms))
+            ]
             session.up, session.down = max(up, session.up), max(down, session.down)
             session.duration_ms = max(duration_ms, session.duration_ms)
             up, down, duration_ms = added
@@ -234,19 +237,19 @@ class Reader:
         if counted in self.said and written not in self.said:
             return int(self.said[counted])
         try:
-            value = datetime.fromisoformat(str(self.said.get(written)).replace("Z", "+00:00"))
+            value = datetime.fromisoformat(str(self.said.get(written)))
         except ValueError:
             return None
         return to_us(value if value.tzinfo else value.replace(tzinfo=UTC))
 
-    def session_start(self, report: str, start_us: int | None, duration_ms: int) -> int | None:
+    def session_start(self, report: str, start_us: int | None, duration_ms: object) -> int | None:
         """When the session began: as written, the time of its start report, or the report's time less its duration."""
         if "session_start" in self.said or "session_start_us" in self.said:
             found = self.time("session_start", "session_start_us")
         elif start_us is None or report == "start":
             found = start_us
         else:
-            found = start_us - duration_ms * 1000 if "duration_ms" in self.said else None
+            found = start_us - int(str(duration_ms)) * 1000 if "duration_ms" in self.said else None
         if found is None:
             self.wrong.add("bad_time")
         return found
@@ -274,4 +277,6 @@ class Reader:
 
 
 def _international(text: str) -> str:
-    return text.strip().removeprefix("+").removeprefix("00") if text.strip()[:1] in ("+", "0") else text.strip()
+    return (
+        text.strip().removeprefix("+").removeprefix("00") if text.strip()[:1] in ("+", "0") else text.strip()
+    )

@@ -403,7 +403,9 @@ def _balance(name: str, rule: dict[str, Any]) -> BalanceRule:
         unit=unit,
         main=main,
         priority=2**31 - 1 if main else int(rule.get("priority", "100")),
-        directions=_plural(rule, "directions", ("originating",) if narrow else ("originating", "terminating")),
+        directions=_plural(
+            rule, "directions", ("originating",) if narrow else ("originating", "terminating")
+        ),
         schedule=rule.get("schedule"),
         bands=_names(rule.get("bands", ())),
         increment=units(rule.get("increment", "1s" if unit == "time" else "1")),
@@ -414,7 +416,9 @@ def _balance(name: str, rule: dict[str, Any]) -> BalanceRule:
         grant=quantity(rule.get("grant", "0")),
         thresholds=tuple(sorted(int(mark.removesuffix("%")) for mark in _names(rule.get("thresholds", ())))),
         low=tuple(sorted(quantity(mark) for mark in _names(rule.get("low", ())))),
-        hysteresis=quantity(rule.get("hysteresis", "0")) if "low" in rule else int(rule.get("hysteresis", "0")),
+        hysteresis=quantity(rule.get("hysteresis", "0"))
+        if "low" in rule
+        else int(rule.get("hysteresis", "0")),
         **_scope(rule, unit, narrow),
     )
 
@@ -510,6 +514,10 @@ def _bare(number: str) -> str:
 
 def _lines(files: Mapping[str, str], name: str) -> list[dict[str, str]]:
     """The lines of a sheet; blank ones and those that begin with # say nothing."""
-    rows = [row for row in csv.reader(io.StringIO(files[name])) if any(row) and not row[0].lstrip().startswith("#")]
+    rows = [
+        row
+        for row in csv.reader(io.StringIO(files[name]))
+        if any(row) and not row[0].lstrip().startswith("#")
+    ]
     columns = [column.strip().lower() for column in rows[0]]
     return [dict(zip(columns, (cell.strip() for cell in row), strict=True)) for row in rows[1:]]

@@ -17,6 +17,7 @@ import pytest
 from tests.opinion.audit import Audit, audit
 from trunkline.bootstrap.platform import ingest, opened
 from trunkline.kernel.dial import to_key
+from trunkline.kernel.flow import Stream
 from trunkline.records.charging import CHARGED, ENTRIES, Cause, RowKind, Unit
 from trunkline.settings import Folders
 from trunkline.simulator.settings import Settings
@@ -75,7 +76,11 @@ def _assert_counts(outcome: Outcome) -> None:
     intake, verdicts = outcome.audit.intake, outcome.audit.books.verdicts
     rated = sum(verdict.status == "rated" for verdict in verdicts)
     totals = outcome.totals
-    assert (totals.received, totals.duplicate, totals.held) == (intake.received, intake.duplicates, len(intake.held))
+    assert (totals.received, totals.duplicate, totals.held) == (
+        intake.received,
+        intake.duplicates,
+        len(intake.held),
+    )
     assert totals.rated == rated
     assert totals.received == totals.rated + totals.duplicate + totals.rejected + totals.held
     assert totals.charged_micros == sum(verdict.charged_micros for verdict in verdicts)
@@ -89,8 +94,9 @@ def _assert_rejects(outcome: Outcome) -> None:
     assert sorted(got) == sorted(expected)
 
 
-def _stored(outcome: Outcome, stream: Any) -> pl.DataFrame:
-    return pl.concat([stream.record.empty(), *outcome.reader.scan(stream, -EVER_US, EVER_US)], how="vertical_relaxed")
+def _stored(outcome: Outcome, stream: Stream) -> pl.DataFrame:
+    frames: list[pl.DataFrame] = [stream.record.empty(), *outcome.reader.scan(stream, -EVER_US, EVER_US)]
+    return pl.concat(frames, how="vertical_relaxed")
 
 
 def _assert_records(outcome: Outcome) -> None:
@@ -130,7 +136,14 @@ def _assert_entries(outcome: Outcome) -> None:
     entries = _stored(outcome, ENTRIES).filter(pl.col("cause") != int(Cause.TOPUP)).sort("seq", "part")
     for row in entries.iter_rows(named=True):
         got.setdefault(row["subscriber"], []).append(
-            (Unit(row["unit"]).name.lower(), row["debit"], row["credit"], row["amount"], row["balance"], row["period"])
+            (
+                Unit(row["unit"]).name.lower(),
+                row["debit"],
+                row["credit"],
+                row["amount"],
+                row["balance"],
+                row["period"],
+            )
             + (row["before"], row["after"], row["granted"])
         )
     expected: dict[int, list[Any]] = {}
@@ -155,7 +168,9 @@ def _assert_balances(outcome: Outcome) -> None:
     for subscriber, account in outcome.audit.books.accounts.items():
         rows = outcome.reader.account(to_key(subscriber))
         held = rows[rows["kind"] == RowKind.BALANCE]
-        got = sorted((int(row["definition"]), int(row["period"]), int(row["value"])) for row in held if row["value"])
+        got = sorted(
+            (int(row["definition"]), int(row["period"]), int(row["value"])) for row in held if row["value"]
+        )
         expected = sorted(
             (with_names[each.rule.name], each.period, each.value) for each in account.balances if each.value
         )
@@ -176,6 +191,8 @@ def test_a_faulty_day(tmp_path: Path, seed: int) -> None:
 def test_a_week(tmp_path: Path) -> None:
     """A week, with the weekend, renewals of the week and of the month, and every record agreed."""
     people = int(os.environ.get("TRUNKLINE_WEEK_SUBSCRIBERS", "60"))
-    outcome = charged(tmp_path, True, seed=7, subscribers=people, cells=20, hours=WEEK_HOURS, start=date(2026, 10, 27))
+    outcome = charged(
+        tmp_path, True, seed=7, subscribers=people, cells=20, hours=WEEK_HOURS, start=date(2026, 10, 27)
+    )
     assert_agreed(outcome)
     assert outcome.audit.books.alerts, "a week without a single alert tries nothing"

@@ -17,7 +17,10 @@ def platform_with(**balances: Any) -> Platform:
     main = {"main": {"unit": "money", "main": True}}
     tariff = {
         "operator": {"name": "Test", "currency": "EUR"},
-        "rates": {"minute": {"price": "1.00", "per": "60s", "increments": ["1s"]}, "message": {"price": "1.00", "per": "1"}},
+        "rates": {
+            "minute": {"price": "1.00", "per": "60s", "increments": ["1s"]},
+            "message": {"price": "1.00", "per": "1"},
+        },
         "balances": main | balances,
     }
     granted = [name for name, rule in balances.items() if "grant" in rule]
@@ -33,18 +36,29 @@ def platform_with(**balances: Any) -> Platform:
 
 def sms(seq: int, events: int = 1, days: int = 0) -> Use:
     """A message."""
-    return Use(seq, "test", f"r{seq}", "sms", CALLER, NOON_US + days * 86_400_000_000, events, called="4930123")
+    return Use(
+        seq, "test", f"r{seq}", "sms", CALLER, NOON_US + days * 86_400_000_000, events, called="4930123"
+    )
 
 
 def told(platform: Platform) -> list[tuple[int, str, int]]:
     """Which use told of which threshold of which balance."""
-    return [(row["seq"], row["balance"], row["threshold"]) for row in platform.table("alerts").iter_rows(named=True)]
+    return [
+        (row["seq"], row["balance"], row["threshold"])
+        for row in platform.table("alerts").iter_rows(named=True)
+    ]
 
 
 def test_a_mark_that_is_met_exactly_is_told() -> None:
     """All of an allowance used is 100 %, with and without hysteresis."""
     for hysteresis in (0, 5):
-        rule = {"unit": "events", "usage": ["sms"], "grant": "10", "every": "month", "thresholds": [50, 80, 100]}
+        rule = {
+            "unit": "events",
+            "usage": ["sms"],
+            "grant": "10",
+            "every": "month",
+            "thresholds": [50, 80, 100],
+        }
         platform = platform_with(texts=rule | {"hysteresis": hysteresis})
         platform.charge([sms(0, 4), sms(1), sms(2, 3), sms(3, 2)])
         assert told(platform) == [(1, "texts", 50), (2, "texts", 80), (3, "texts", 100)]

@@ -37,14 +37,19 @@ def charged(rates: dict[str, Any], prices: list[dict[str, Any]], uses: list[Use]
         "rates": rates,
         "balances": {"main": {"unit": "money", "main": True}} | shared.pop("balances", {}),
     } | {key: value for key, value in shared.items() if key == "counters"}
-    plan = {"plan": "p", "prices": prices, "includes": shared.get("includes", []), "counters": list(shared.get("counters", {}))}
+    plan = {
+        "plan": "p",
+        "prices": prices,
+        "includes": shared.get("includes", []),
+        "counters": list(shared.get("counters", {})),
+    }
     files = {"tariff.yaml": json.dumps(tariff), "plan.yaml": json.dumps(plan)}
     files |= {f"{extra['plan']}.yaml": json.dumps(extra) for extra in shared.get("plans", [])}
     platform = Platform.under(files)
     platform.enrol([{"subscriber": CALLER, "plan": "p"}])
     platform.charge(uses)
     assert platform.table("rejected").is_empty()
-    return platform.table("charged").sort("seq")["charged_micros"].to_list()  # type: ignore[no-any-return]
+    return platform.table("charged").sort("seq")["charged_micros"].to_list()
 
 
 def call(start: str, seconds: float, seq: int = 0) -> Use:
@@ -58,8 +63,18 @@ def call(start: str, seconds: float, seq: int = 0) -> Use:
         ("2026-11-21T12:00:00", 59, 10_000, "one stretch is rounded once: 0.00983.. up to 0.01"),
         ("2026-11-21T23:59:30", 59, 10_000, "midnight within one band (a weekend) is no border"),
         ("2026-03-29T00:59:30", 59, 10_000, "nor is the moment at which clocks change"),
-        ("2026-11-20T07:59:30", 59, 20_000, "08:00 on a Friday is: 30 s and 29 s are rounded up by themselves"),
-        ("2026-11-20T07:59:59.999500", 0.001, 10_000, "an increment that has begun before the border ends the use"),
+        (
+            "2026-11-20T07:59:30",
+            59,
+            20_000,
+            "08:00 on a Friday is: 30 s and 29 s are rounded up by themselves",
+        ),
+        (
+            "2026-11-20T07:59:59.999500",
+            0.001,
+            10_000,
+            "an increment that has begun before the border ends the use",
+        ),
     ],
 )
 def test_stretches_are_rounded_once(start: str, seconds: float, micros: int, why: str) -> None:
@@ -78,7 +93,10 @@ def test_a_priced_allowance_moves_through_tiers() -> None:
     for tier in tiers:
         tier["increments"] = ["1s"]  # type: ignore[assignment]
     taken = charged(
-        {"flat": {"price": "1.00", "per": "60s", "increments": ["1s"]}, "tiered": {"counter": "talk", "tiers": tiers}},
+        {
+            "flat": {"price": "1.00", "per": "60s", "increments": ["1s"]},
+            "tiered": {"counter": "talk", "tiers": tiers},
+        },
         [{"usage": "voice", "rate": "flat"}],
         [call("2026-11-21T12:00:00", 60, 0), call("2026-11-21T13:00:00", 60, 1)],
         balances={"minutes": {"unit": "time", "grant": "10m", "every": "month", "rated_by": "discount"}},
@@ -96,7 +114,16 @@ def test_nothing_used_costs_nothing() -> None:
     rates = {"own": {"price": "record"}, "minute": {"price": "1.00", "per": "60s", "connect_fee": "0.50"}}
     prices = [{"usage": "content", "rate": "own"}, {"usage": "voice", "rate": "minute", "min_charge": "0.20"}]
     bought = [
-        Use(seq, "test", f"r{seq}", "content", CALLER, at("2026-11-21T12:00:00"), events, amount_micros=990_000)
+        Use(
+            seq,
+            "test",
+            f"r{seq}",
+            "content",
+            CALLER,
+            at("2026-11-21T12:00:00"),
+            events,
+            amount_micros=990_000,
+        )
         for seq, events in enumerate((0, 1))
     ]
     assert charged(rates, prices, [*bought, call("2026-11-21T12:00:00", 0, 2)]) == [0, 990_000, 0]

@@ -33,9 +33,16 @@ def run(files: dict[str, str], rows: list[dict[str, Any]], batches: list[list[Us
 
 def assert_alike(one: Platform, other: Platform) -> None:
     """Assert that both wrote the same rows and hold the same accounts; engines promise no order of rows."""
-    orders = {"charged": ["seq"], "entries": ["seq", "part"], "alerts": ["seq", "alert_id"], "rejected": ["line"]}
+    orders = {
+        "charged": ["seq"],
+        "entries": ["seq", "part"],
+        "alerts": ["seq", "alert_id"],
+        "rejected": ["line"],
+    }
     for name, order in orders.items():
-        assert_frame_equal(one.table(name).sort(order), other.table(name).sort(order), categorical_as_str=True)
+        assert_frame_equal(
+            one.table(name).sort(order), other.table(name).sort(order), categorical_as_str=True
+        )
     assert set(one.accounts) == set(other.accounts)
     for key, rows in one.accounts.items():
         assert rows.tolist() == other.accounts[key].tolist()
@@ -92,7 +99,9 @@ def test_the_books_balance(files: dict[str, str], rows: list[dict[str, Any]], us
     paid = charged.join(money, on="seq", how="left").with_columns(pl.col("amount").fill_null(0))
     assert paid.filter(pl.col("amount") != pl.col("charged_micros")).is_empty()
     assert money.join(charged, on="seq", how="anti").is_empty()
-    assert charged.filter((pl.col("allowance_units") > pl.col("units")) | (pl.col("charged_micros") < 0)).is_empty()
+    assert charged.filter(
+        (pl.col("allowance_units") > pl.col("units")) | (pl.col("charged_micros") < 0)
+    ).is_empty()
     assert len(charged) + len(platform.table("rejected")) == len(uses)
 
 
@@ -110,13 +119,17 @@ def _assert_sums(platform: Platform, entries: pl.DataFrame) -> None:
     signed = pl.when(pl.col("credit") == "balance").then("amount").otherwise(-pl.col("amount"))
     sums = {
         (row["subscriber"], row["balance"], row["period"]): row["sum"]
-        for row in entries.group_by("subscriber", "balance", "period").agg(signed.sum().alias("sum")).iter_rows(named=True)
+        for row in entries.group_by("subscriber", "balance", "period")
+        .agg(signed.sum().alias("sum"))
+        .iter_rows(named=True)
     }
     held: dict[tuple[int, str, int], int] = defaultdict(int)
     for key, rows in platform.accounts.items():
         for row in rows[rows["kind"] == RowKind.BALANCE]:
             held[key, platform.catalogue.balances[row["definition"]], int(row["period"])] += int(row["value"])
-    assert {key: value for key, value in sums.items() if value} == {key: value for key, value in held.items() if value}
+    assert {key: value for key, value in sums.items() if value} == {
+        key: value for key, value in held.items() if value
+    }
     causes = {int(cause) for cause in Cause}
     assert set(entries["cause"].unique().to_list()) <= causes
 

@@ -1,4 +1,4 @@
-"""Whatever the tariff and whatever the usage: the platform and the second opinion agree on every record and every entry."""
+"""Whatever the tariff and the usage: the platform and the second opinion agree on every record and entry."""
 
 from __future__ import annotations
 
@@ -39,7 +39,14 @@ def compare(platform: Platform, books: Books) -> None:
     """Assert that both say the same of every record, entry, alert and balance."""
     words = {to_key(subscriber): subscriber for subscriber in books.subscribers()}
     expected = {
-        (v.seq, v.record_id): (v.list_micros, v.charged_micros, v.allowance_units, v.destination, v.plan, v.late)
+        (v.seq, v.record_id): (
+            v.list_micros,
+            v.charged_micros,
+            v.allowance_units,
+            v.destination,
+            v.plan,
+            v.late,
+        )
         for v in books.verdicts
         if v.status == "rated"
     }
@@ -61,13 +68,32 @@ def compare(platform: Platform, books: Books) -> None:
     }
     assert got == expected
     entries = [
-        (row["seq"], words[row["subscriber"]], Unit(row["unit"]).name.lower(), row["debit"], row["credit"], row["amount"])
+        (
+            row["seq"],
+            words[row["subscriber"]],
+            Unit(row["unit"]).name.lower(),
+            row["debit"],
+            row["credit"],
+            row["amount"],
+        )
         + (row["balance"], row["period"], row["before"], row["after"], row["granted"])
         for row in platform.table("entries").sort("seq", "part", maintain_order=True).iter_rows(named=True)
         if row["debit"] != "topups"
     ]
     assert entries == [
-        (e.seq, e.subscriber, e.unit, e.debit, e.credit, e.amount, e.balance, e.period, e.before, e.after, e.granted)
+        (
+            e.seq,
+            e.subscriber,
+            e.unit,
+            e.debit,
+            e.credit,
+            e.amount,
+            e.balance,
+            e.period,
+            e.before,
+            e.after,
+            e.granted,
+        )
         for e in books.ledger
     ]
     alerts = [
@@ -79,7 +105,10 @@ def compare(platform: Platform, books: Books) -> None:
     )
     for subscriber in words.values():
         for balance in platform.catalogue.balances[1:]:
-            assert platform.value(subscriber, balance) == books.value(subscriber, balance), (subscriber, balance)
+            assert platform.value(subscriber, balance) == books.value(subscriber, balance), (
+                subscriber,
+                balance,
+            )
 
 
 @tried(40)
