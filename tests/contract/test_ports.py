@@ -53,7 +53,9 @@ class Running:
     sources: LiveSources
 
 
-def call(name: str, duration_ms: int = 60_000, called: str = "447700900009", subscriber: str = "447700900001") -> bytes:
+def call(
+    name: str, duration_ms: int = 60_000, called: str = "447700900009", subscriber: str = "447700900001"
+) -> bytes:
     """One call as a line of our own schema."""
     return (
         f'{{"id":"{name}","type":"voice","subscriber":"{subscriber}","called":"{called}",'
@@ -90,7 +92,10 @@ def balance(running: Running, subscriber: int) -> int:
 
 def charged(running: Running, count: int) -> None:
     """Wait until so many records came out of the flow."""
-    until(lambda: sum(row.received for row in running.reader.accounting()) >= count, f"{count} records are counted")
+    until(
+        lambda: sum(row.received for row in running.reader.accounting()) >= count,
+        f"{count} records are counted",
+    )
 
 
 def topup(name: str, amount: int, subscriber: int = ANNA, balance_name: str = "main") -> Movement:
@@ -139,7 +144,8 @@ def test_a_movement_is_booked_once(running: Running) -> None:
 def test_movements_from_many_threads_all_count(running: Running) -> None:
     """Orders that come at once are carried one after another, beside usage."""
     threads = [
-        threading.Thread(target=lambda part=part: running.intake.move([topup(f"p{part}", 1)])) for part in range(20)
+        threading.Thread(target=lambda part=part: running.intake.move([topup(f"p{part}", 1)]))
+        for part in range(20)
     ]
     for thread in threads:
         thread.start()
