@@ -128,3 +128,16 @@ async def test_gzip_is_understood(world: World) -> None:
         )
     assert answer.status_code == 202
     assert len(world.store.charged) == 1
+
+
+@pytest.mark.anyio
+async def test_text_of_other_systems_is_handed_to_their_mapping(world: World) -> None:
+    """Lines that are no JSON come as text/plain, with the mapping that reads them."""
+    text = {"Content-Type": "text/plain; charset=utf-8"}
+    async with world.client() as client:
+        answer = await client.post("/api/v1/events", content=orjson.dumps(CALL), headers=text)
+        assert (answer.status_code, answer.json()["records"]) == (202, 1)
+        answer = await client.post("/api/v1/events?mapping=nobody", content=b"a=b", headers=text)
+    assert answer.status_code == 400
+    assert "nobody" in answer.json()["message"]
+    assert len(world.store.charged) == 1
