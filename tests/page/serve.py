@@ -16,6 +16,7 @@ import uvicorn
 
 from tests.api.memory_store import MemoryStore
 from tests.api.small_catalogue import CATALOGUE, FILES
+from tests.waiting import until
 from trunkline.api.access import Role, Token, digest
 from trunkline.api.app import create_app
 from trunkline.api.options import ApiOptions
@@ -111,8 +112,7 @@ def served(records: int = 400, *, period_s: float = 0.3, port: int = 0) -> Itera
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        while not server.started:
-            time.sleep(0.01)
+        until(lambda: server.started, "the server has started")
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
             yield Served(url, store, app, tokens)
@@ -121,19 +121,32 @@ def served(records: int = 400, *, period_s: float = 0.3, port: int = 0) -> Itera
             thread.join(10)
 
 
-def main() -> None:
-    """Serve until interrupted, with a trickle of usage."""
-    chance = random.Random(1)
-    with served(port=int(sys.argv[1]) if len(sys.argv) > 1 else 0) as world:
-        print(world.link())
+@contextmanager
+def trickling(world: Served, seed: int = 1) -> Iterator[None]:
+    """Usage that goes on arriving, a few records at a time."""
+    chance, stop = random.Random(seed), threading.Event()
+
+    def trickle() -> None:
         at = 1_000_000
-        while True:
-            time.sleep(0.2)
-            body = b"\n".join(
-                orjson.dumps(record(chance, at + each, now_us())) for each in range(chance.randrange(1, 30))
-            )
+        while not stop.wait(0.2):
+            records = [record(chance, at + each, now_us()) for each in range(chance.randrange(1, 30))]
+            world.store.usage("trunkline", b"\n".join(orjson.dumps(each) for each in records))
             at += 100
-            world.store.usage("trunkline", body)
+
+    thread = threading.Thread(target=trickle, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    with served(port=int(sys.argv[1]) if len(sys.argv) > 1 else 0) as world, trickling(world):
+        print(world.link())
+        threading.Event().wait()
 
 
 if __name__ == "__main__":
