@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import threading
@@ -145,7 +146,8 @@ def run(
             received = sum(each.received for each in serving.reader.accounting())
             others = (lambda: demo.play(world, serving.intake, serving.stop, received, speed),)  # type: ignore[assignment]
         shown = threading.Thread(target=_show, args=(serving,), name="progress", daemon=True)
-        serve.run(serving, lambda link: _started(serving, link, shown), others)
+        with contextlib.suppress(KeyboardInterrupt):  # being asked to stop is no trouble
+            serve.run(serving, lambda link: _started(serving, link, shown), others)
 
 
 def _started(serving: serve.Serving, link: str, shown: threading.Thread) -> None:
