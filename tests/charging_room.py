@@ -26,8 +26,10 @@ from trunkline.records.charging import (
     ALERTS,
     CHARGED,
     ENTRIES,
+    MOVEMENTS,
     NEVER_S,
     SUBSCRIBERS,
+    Cause,
     RowKind,
 )
 from trunkline.records.usage import METERED, REJECTED, Direction, Kind
@@ -81,6 +83,7 @@ class Platform:
     """A catalogue and the accounts charged under it."""
 
     catalogue: Catalogue
+    files: Mapping[str, str] = field(default_factory=dict)
     accounts: dict[int, np.ndarray[Any, Any]] = field(default_factory=dict)
     alarmed: dict[int, np.ndarray[Any, Any]] = field(default_factory=dict)
     charged: list[pl.DataFrame] = field(default_factory=list)
@@ -91,7 +94,7 @@ class Platform:
     @classmethod
     def under(cls, files: Mapping[str, str]) -> Platform:
         """An empty platform under a tariff directory given by file name."""
-        return cls(compile_catalogue(files, NOTHING_REGISTERED)[0])
+        return cls(compile_catalogue(files, NOTHING_REGISTERED)[0], files)
 
     def enrol(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Load subscribers: `subscriber`, `plan`, and optionally `from_s`, `time_zone`, `cycle_day`, amounts."""
@@ -134,13 +137,44 @@ class Platform:
         outcome = balances.charge(rated, state, self.catalogue)
         charged, entries, changes, blocked = outcome.rows
         self._keep(self.accounts, outcome.state)
-        watched = alerts.watch(changes, self._state(self.alarmed, changes, ALARMED.dtype), self.catalogue)
-        self._keep(self.alarmed, watched.state)
+        self._watch(changes)
         assert len(charged) + len(rejected) + len(blocked) == len(uses), "a record got lost"
         self.charged.append(charged)
         self.entries.append(entries)
-        self.alerts.extend(watched.rows)
         self.rejected += [rejected, blocked]
+
+    def post(
+        self,
+        subscriber: str,
+        balance: str,
+        amount: int,
+        seq: int,
+        cause: Cause = Cause.TOPUP,
+        until_s: int = NEVER_S,
+    ) -> str:
+        """One movement through post and watch; the reason when it is refused."""
+        order = {
+            "seq": seq,
+            "movement_id": f"m{seq}",
+            "cause": int(cause),
+            "subscriber": to_key(subscriber),
+            "time_us": 0,
+            "balance": balance,
+            "amount": amount,
+            "valid_until_s": until_s,
+        }
+        frame = pl.DataFrame([order], schema=MOVEMENTS.record.schema)
+        outcome = movements.post(frame, self._state(self.accounts, frame, ACCOUNTS.dtype), self.catalogue)
+        entries, changes, refused = outcome.rows
+        self._keep(self.accounts, outcome.state)
+        self._watch(changes)
+        self.entries.append(entries)
+        return "" if refused.is_empty() else str(refused["reason"][0])
+
+    def _watch(self, changes: pl.DataFrame) -> None:
+        outcome = alerts.watch(changes, self._state(self.alarmed, changes, ALARMED.dtype), self.catalogue)
+        self._keep(self.alarmed, outcome.state)
+        self.alerts.extend(outcome.rows)
 
     def value(self, subscriber: str, balance: str) -> int:
         """What is left of a balance, over all its periods."""

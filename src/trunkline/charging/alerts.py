@@ -29,16 +29,29 @@ _TOLD = np.dtype([("row", "i8"), ("mark", "i4"), ("times", "i4")])
 
 
 @nb.njit(nogil=True, cache=True)
+def _row_of(rows: Array, begin: int, end: int, owner: int, counter: int, period: int, mark: int) -> int:
+    """Row of one mark of one period, or `end` when it was never told."""
+    for at in range(begin, end):
+        row = rows[at]
+        if row.definition == owner and row.counter == counter and row.period == period and row.mark == mark:
+            return at
+    return end
+
+
+@nb.njit(nogil=True, cache=True)
 def _watch(
     w: Watched, offsets: Array, rows: Array, order: Array, first: Array, threshold: Array, period: Array, before: Array,
     after: Array,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     groups = len(offsets) - 1
     out_offsets = np.zeros(groups + 1, np.int64)
-    out_rows = np.empty(len(rows) + len(order), _ALARMED)
-    told = np.empty(len(order) * 8 + 8, _TOLD)
-    written = np.int64(0)
-    count = np.int64(0)
+    most = 1
+    for number in range(len(w.mark_count)):
+        most = max(most, w.mark_count[number])
+    out_rows = np.empty(len(rows) + len(order) * most, _ALARMED)
+    told = np.empty(len(order) * most, _TOLD)
+    written = nb.int64(0)
+    count = nb.int64(0)
     for group in range(groups):
         begin = written
         for at in range(offsets[group], offsets[group + 1]):
@@ -47,39 +60,33 @@ def _watch(
         for at in range(first[group], first[group + 1]):
             row = order[at]
             number = threshold[row]
-            found = begin
-            while found < written and (
-                out_rows[found].threshold != number or out_rows[found].period != period[row]
-            ):
-                found += 1
-            if found == written:
-                out_rows[written].threshold = number
-                out_rows[written].period = period[row]
-                out_rows[written].crossed = 0
-                out_rows[written].times = 0
-                written += 1
+            owner, counter = w.owner[number], w.counter[number]
             for mark in range(w.mark_count[number]):
                 level = w.mark[w.mark_first[number] + mark]
-                bit = np.int32(1) << np.int32(mark)
                 if w.falling[number]:
                     crossed = before[row] >= level and after[row] < level
                     armed = after[row] >= level + w.hysteresis[number]
                 else:
                     crossed = before[row] < level and after[row] >= level
                     armed = after[row] <= level - w.hysteresis[number]
-                if armed and not crossed:  # without hysteresis, a mark that is met exactly is crossed
-                    out_rows[found].crossed &= ~bit
-                elif crossed and out_rows[found].crossed & bit == 0:
-                    out_rows[found].crossed |= bit
+                found = _row_of(out_rows, begin, written, owner, counter, period[row], level)
+                if crossed and found == written:
+                    out_rows[written].definition = owner
+                    out_rows[written].counter = counter
+                    out_rows[written].crossed = 0
+                    out_rows[written].times = 0
+                    out_rows[written].period = period[row]
+                    out_rows[written].mark = level
+                    written += 1
+                if crossed and out_rows[found].crossed == 0:
+                    out_rows[found].crossed = 1
                     out_rows[found].times += 1
-                    if count == len(told):
-                        more = np.empty(2 * count, _TOLD)
-                        more[:count] = told
-                        told = more
                     told[count].row = row
                     told[count].mark = mark
                     told[count].times = out_rows[found].times
                     count += 1
+                elif armed and not crossed and found < written:  # without hysteresis, a mark that is met is crossed
+                    out_rows[found].crossed = 0
         out_offsets[group + 1] = written
     return out_offsets, out_rows[:written], told[:count]
 

@@ -85,6 +85,8 @@ class Watched(NamedTuple):
     of_balance: Array  # i8 [register number, 2]: first and count in `number`
     of_counter: Array
     number: Array  # thresholds, by balance, then by counter
+    owner: Array  # by threshold: register number of its balance or counter
+    counter: Array  # by threshold: 1 = of a counter
     falling: Array  # by threshold: 1 = told when what is left falls below the mark
     limit: Array  # by threshold: the cap; 0 where percent are of what was granted
     hysteresis: Array  # by threshold, in the unit of the measure
@@ -118,6 +120,8 @@ def watched(catalogue: Catalogue) -> Watched:
         of_balance=owners[0],
         of_counter=owners[1],
         number=np.array(number, np.int64),
+        owner=np.array([threshold.number for threshold in thresholds], np.int64),
+        counter=np.array([threshold.counter for threshold in thresholds], np.int64),
         falling=np.array([threshold.kind == "low_balance" for threshold in thresholds], np.uint8),
         limit=np.array([threshold.limit if threshold.counter else 0 for threshold in thresholds], np.int64),
         hysteresis=np.array(

@@ -296,6 +296,15 @@ ALERTS = Stream(
 ALARMED = State(
     "charging.alarmed",
     "subscriber",
-    np.dtype([("threshold", "i4"), ("period", "i4"), ("crossed", "i4"), ("times", "i4")]),
-    "Which thresholds are crossed and not armed again.",
+    np.dtype(
+        [
+            ("definition", "u2"),  # number of the balance or counter in the catalogue's register
+            ("counter", "u1"),
+            ("crossed", "u1"),  # 1 = told, and not armed again
+            ("times", "i4"),  # how often it was told
+            ("period", "i4"),
+            ("mark", "i8"),  # thousandths of a percent, or what is left, as measured
+        ]
+    ),
+    "Which marks are crossed and not armed again; by name and mark, so that another tariff finds its own.",
 )

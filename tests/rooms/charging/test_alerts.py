@@ -7,6 +7,8 @@ from typing import Any
 
 from tests.charging_room import Platform
 from tests.opinion.pricing import Use
+from trunkline.charging.tariffs.catalogue import Register
+from trunkline.charging.tariffs.compiling import compile_catalogue
 
 NOON_US = 1_795_262_400_000_000  # 2026-11-21T12:00:00Z
 CALLER = "447700900001"
@@ -100,3 +102,33 @@ def test_the_credit_limit_counts_for_the_main_balance() -> None:
     platform.enrol([{"subscriber": CALLER, "plan": "p", "credit_micros": 5_000_000, "payment": "postpaid"}])
     platform.charge([sms(0, 3), sms(1)])
     assert told(platform) == [(1, "main", 2_000_000)]
+
+
+def test_another_tariff_knows_what_was_told() -> None:
+    """A tariff with more thresholds in front does not take one balance's marks for another's, nor tell twice."""
+    rule = {"unit": "events", "usage": ["sms"], "grant": "10", "every": "month", "thresholds": [50, 80]}
+    before = platform_with(texts=rule)
+    before.charge([sms(0, 6)])
+    assert told(before) == [(0, "texts", 50)]
+
+    register = Register({"p": 1}, {"main": 1, "texts": 2}, {}, {"UTC": 1})
+    after = platform_with(
+        talk={"unit": "time", "grant": "1m", "every": "day", "thresholds": [50]}, texts=rule
+    )
+    catalogue, grown = compile_catalogue(after.files, register)
+    assert grown.balances["texts"] == 2
+    again = Platform(catalogue, accounts=before.accounts, alarmed=before.alarmed)
+    again.charge([sms(1), sms(2)])
+    assert told(again) == [(2, "texts", 80)]
+
+
+def test_a_topped_up_balance_is_told_again() -> None:
+    """Low money is told, a top-up beyond the hysteresis arms the mark, and the next fall is told again."""
+    main = {"main": {"unit": "money", "main": True, "low": ["5.00"], "hysteresis": "1.00"}}
+    platform = platform_with(**main)
+    platform.charge([sms(0, 6)])
+    platform.post(CALLER, "main", 1_500_000, seq=1)
+    platform.charge([sms(2)])
+    platform.post(CALLER, "main", 3_000_000, seq=3)
+    platform.charge([sms(4, 3)])
+    assert told(platform) == [(0, "main", 5_000_000), (4, "main", 5_000_000)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import polars as pl
 from hypothesis import event, given
 
 from tests.charging_room import Platform
@@ -38,69 +39,10 @@ def second_opinion(files: dict[str, str], rows: list[dict[str, Any]], uses: list
 def compare(platform: Platform, books: Books) -> None:
     """Assert that both say the same of every record, entry, alert and balance."""
     words = {to_key(subscriber): subscriber for subscriber in books.subscribers()}
-    expected = {
-        (v.seq, v.record_id): (
-            v.list_micros,
-            v.charged_micros,
-            v.allowance_units,
-            v.destination,
-            v.plan,
-            v.late,
-        )
-        for v in books.verdicts
-        if v.status == "rated"
-    }
-    got = {
-        (row["seq"], row["record_id"]): (
-            row["list_micros"],
-            row["charged_micros"],
-            row["allowance_units"],
-            row["destination"],
-            row["plan"].partition(" with ")[0],
-            row["late"],
-        )
-        for row in platform.table("charged").iter_rows(named=True)
-    }
-    refused = {v.record_id: v.reason for v in books.verdicts if v.status == "rejected"}
-    rejects = platform.table("rejected")
-    assert dict(zip(rejects["line"], rejects["reason"], strict=True)) == {
-        int(name.removeprefix("r")): reason for name, reason in refused.items()
-    }
-    assert got == expected
-    entries = [
-        (
-            row["seq"],
-            words[row["subscriber"]],
-            Unit(row["unit"]).name.lower(),
-            row["debit"],
-            row["credit"],
-            row["amount"],
-        )
-        + (row["balance"], row["period"], row["before"], row["after"], row["granted"])
-        for row in platform.table("entries").sort("seq", "part", maintain_order=True).iter_rows(named=True)
-        if row["debit"] != "topups"
-    ]
-    assert entries == [
-        (
-            e.seq,
-            e.subscriber,
-            e.unit,
-            e.debit,
-            e.credit,
-            e.amount,
-            e.balance,
-            e.period,
-            e.before,
-            e.after,
-            e.granted,
-        )
-        for e in books.ledger
-    ]
-    alerts = [
-        (row["seq"], words[row["subscriber"]], row["kind"], row["balance"], row["threshold"], row["period"])
-        for row in platform.table("alerts").iter_rows(named=True)
-    ]
-    assert sorted(alerts) == sorted(
+    _compare_records(platform, books)
+    _compare_entries(platform, books, words)
+    alerts = platform.table("alerts").select("seq", "subscriber", "kind", "balance", "threshold", "period")
+    assert sorted((row[0], words[row[1]], *row[2:]) for row in alerts.rows()) == sorted(
         (a.seq, a.subscriber, a.kind, a.balance, a.threshold, a.period) for a in books.alerts
     )
     for subscriber in words.values():
@@ -109,6 +51,47 @@ def compare(platform: Platform, books: Books) -> None:
                 subscriber,
                 balance,
             )
+
+
+def _compare_records(platform: Platform, books: Books) -> None:
+    rejects = platform.table("rejected")
+    assert dict(zip(rejects["line"], rejects["reason"], strict=True)) == {
+        verdict.seq: verdict.reason for verdict in books.verdicts if verdict.status == "rejected"
+    }
+    names = (
+        "seq",
+        "record_id",
+        "list_micros",
+        "charged_micros",
+        "allowance_units",
+        "destination",
+        "late",
+        "plan",
+    )
+    got = [
+        (*row[:-1], row[-1].partition(" with ")[0])
+        for row in platform.table("charged").select(names).sort("seq").rows()
+    ]
+    assert got == [
+        tuple(getattr(verdict, name) for name in names)
+        for verdict in books.verdicts
+        if verdict.status == "rated"
+    ]
+
+
+def _compare_entries(platform: Platform, books: Books, words: dict[int, str]) -> None:
+    names = ("debit", "credit", "amount", "balance", "period", "before", "after", "granted")
+    entries = (
+        platform.table("entries").filter(pl.col("debit") != "topups").sort("seq", "part", maintain_order=True)
+    )
+    got = [
+        (row[0], words[row[1]], Unit(row[2]).name.lower(), *row[3:])
+        for row in entries.select("seq", "subscriber", "unit", *names).rows()
+    ]
+    assert got == [
+        (entry.seq, entry.subscriber, entry.unit, *(getattr(entry, name) for name in names))
+        for entry in books.ledger
+    ]
 
 
 @tried(40)
