@@ -108,3 +108,22 @@ def test_a_state_of_other_fields_is_refused(tmp_path: Path) -> None:
     other = State("plain", "k", np.dtype([("value", "i4")]), "Changed.")
     with pytest.raises(Exception, match="other fields"):
         Store(tmp_path, [other], keep_house=False)
+
+
+def test_a_full_filter_makes_room_and_forgets_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the keeper at work beside it, no key that was put is ever called new."""
+    monkeypatch.setattr(states, "YOUNG_KEYS", 500)
+    monkeypatch.setattr(states, "_FIRST_ROOM", 1000)
+    store = Store(tmp_path, [WINDOW])
+    for number in range(1, 60):
+        keys = np.arange(number * 200, number * 200 + 200, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        keys.sort()
+        groups = Grouped(keys, np.arange(201), np.zeros(200, WINDOW.dtype))
+        store.put(WINDOW, groups, number)
+        store.commit(Commit(number, 0, 0, states=[(WINDOW, groups)]))
+        every = np.arange(200, number * 200 + 200, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        every.sort()
+        assert len(store.gather(WINDOW, every).rows) == len(every), f"commit {number}"
+    store.close()

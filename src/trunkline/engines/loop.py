@@ -23,6 +23,9 @@ from trunkline.ports import Accounting
 POISON = "poison"
 
 
+PLACE = ["file", "offset"]  # where a record stands
+
+
 class FileStopped(Exception):
     """Nearly all of a file is rejected: carry the batch again without it, and tell a person."""
 
@@ -177,7 +180,8 @@ class Carrier:
     def _onward(
         self, steps: Sequence[Step], carried: Carried, number: int, judge: Callable[[Carried], None]
     ) -> Carried:
-        carried = Carried({name: list(frames) for name, frames in carried.frames.items()})
+        given = carried
+        carried = Carried({name: list(frames) for name, frames in given.frames.items()})
         rejected_before = len(carried.frames.get(self._rejected.name, [])) if self._rejected else 0
         overlay: dict[str, Grouped] = {}
         changed: dict[str, State] = {}
@@ -185,7 +189,10 @@ class Carrier:
             rows = carried.rows(step.reads)
             if len(rows):
                 self._run(step, rows, carried, overlay, changed)
-        self._forget_rejected(carried, rejected_before, overlay)
+        refused = self._refused(carried, rejected_before)
+        if refused is not None and self._left_a_trace(steps, carried, refused):
+            return self._onward(steps, self._without(given, steps[0].reads, carried, refused), number, judge)
+        self._forget(carried, refused, overlay)
         judge(carried)
         for name, state in changed.items():
             self._states.put(state, overlay[name], number)
@@ -214,19 +221,41 @@ class Carrier:
             changed[step.state.name] = step.state
             overlay[step.state.name] = over(overlay[step.state.name], outcome.state)
 
-    def _forget_rejected(self, carried: Carried, rejected_before: int, overlay: dict[str, Grouped]) -> None:
+    def _refused(self, carried: Carried, rejected_before: int) -> pl.DataFrame | None:
+        """Places of the records that a later step rejected; None when there are none."""
+        rejected = carried.frames.get(self._rejected.name, [])[rejected_before:] if self._rejected else []
+        return pl.concat([rows.select(PLACE) for rows in rejected]) if rejected else None
+
+    def _left_a_trace(self, steps: Sequence[Step], carried: Carried, refused: pl.DataFrame) -> bool:
+        """Whether a record that was rejected has moved what an earlier step remembers (key 0 remembers nothing)."""
+        for step in steps:
+            if step.state is None or step is self._remembering or self._rejected in step.writes:
+                continue
+            rows = carried.rows(step.reads)
+            if set(PLACE) <= set(rows.columns) and bool(
+                (rows.join(refused, on=PLACE, how="semi").get_column(step.state.key) != 0).any()
+            ):
+                return True
+        return False
+
+    def _without(self, given: Carried, entry: Stream, carried: Carried, refused: pl.DataFrame) -> Carried:
+        """The batch as if the rejected records had never come, with them set aside; carried once more, it is right."""
+        assert self._rejected is not None, "somebody rejected them"
+        frames = {name: list(parts) for name, parts in given.frames.items() if name != entry.name}
+        frames[self._rejected.name] = list(carried.frames[self._rejected.name])
+        again = Carried(frames)
+        again.add(entry, given.rows(entry).join(refused, on=PLACE, how="anti", maintain_order="left"))
+        return again
+
+    def _forget(self, carried: Carried, refused: pl.DataFrame | None, overlay: dict[str, Grouped]) -> None:
         """A record that a later step rejected was not charged: it may come again, corrected, under its own name.
 
         So what the step that knows duplicates has just remembered of it is taken back.
         """
         step = self._remembering
-        rejected = carried.frames.get(self._rejected.name, [])[rejected_before:] if self._rejected else []
-        if step is None or step.state is None or not rejected or step.state.name not in overlay:
+        if step is None or step.state is None or refused is None or step.state.name not in overlay:
             return
-        place = ["file", "offset"]
-        again = carried.rows(step.reads).join(
-            pl.concat([rows.select(place) for rows in rejected]), on=place, how="semi"
-        )
+        again = carried.rows(step.reads).join(refused, on=PLACE, how="semi")
         keys = distinct(again.get_column(step.state.key).to_numpy())
         overlay[step.state.name] = over(overlay[step.state.name], self._states.gather(step.state, keys))
 

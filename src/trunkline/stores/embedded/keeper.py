@@ -78,8 +78,11 @@ class Keeper:
         with self._working:
             self._remove_lingering(LINGER_S)
             for memory in self._store.memories.values():
-                if isinstance(memory, Windowed) and self._write_out(memory):
-                    return True
+                if isinstance(memory, Windowed):
+                    if memory.is_nearly_full:
+                        memory.widen()
+                    if self._write_out(memory):
+                        return True
                 if self._merge_runs(memory):
                     return True
             idle = time.monotonic() - self._store.last_busy_s > IDLE_S

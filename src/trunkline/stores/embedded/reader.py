@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,12 +64,10 @@ class EmbeddedReader:
 
         return self._again(ask)
 
-    def rejected_places(self, reasons: Sequence[str]) -> pl.DataFrame:
-        """Where records stand that were rejected for these reasons, settled or not."""
+    def rejected_places(self) -> pl.DataFrame:
+        """Where records stand that were rejected, settled or not."""
         return self._table(
-            "SELECT DISTINCT file, line FROM rejected WHERE reason IN (SELECT value FROM json_each(?))",
-            (json.dumps(list(reasons)),),
-            {"file": pl.Int64, "line": pl.Int64},
+            "SELECT DISTINCT file, line FROM rejected", (), {"file": pl.Int64, "line": pl.Int64}
         )
 
     def charged_conflicts(self) -> pl.DataFrame:
@@ -316,6 +314,12 @@ class EmbeddedReader:
         if connection is None:
             connection = self._threads.connection = manifest.open_to_read(self.folder)
         return connection
+
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        """All that is asked within is answered from one moment; keep it short, because merges go on meanwhile."""
+        with self._moment():
+            yield
 
     @contextmanager
     def _moment(self) -> Iterator[sqlite3.Connection]:

@@ -34,6 +34,7 @@ SLACK_DAYS = 1  # rows are forgotten this much later than promised, so that no b
 YOUNG_KEYS = 2_000_000
 YOUNG_RUNS = 256
 _FIRST_ROOM = 16_000_000
+_NEARLY = 0.7
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Memory(ABC):
     state: State
     open_run: Opener
     newest_day: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
         """Begin empty."""
@@ -277,15 +278,14 @@ class Windowed(Memory):
     def put(self, groups: Grouped, number: int) -> None:
         """What keys hold from now on."""
         if self._seen.keys + len(groups.keys) > self._seen.room:
-            self._seen = filter_of(self._outside, 3 * self._seen.keys)
-            for table in (self._young, self._frozen):
-                if table is not None:
-                    self._seen.add(table.all_keys())
+            with self._lock:  # the keeper was too slow, or there is none; no run may change places meanwhile
+                self.widen()
         if self._frozen is None and self._last_put < number and self._is_full(len(groups.keys)):
             self._freeze(number - 1)
         self._last_put = number
-        self._young.put(groups)
-        self._seen.add(groups.keys)
+        with self._lock:
+            self._young.put(groups)
+            self._seen.add(groups.keys)
         if len(groups.rows):
             self.newest_day = max(self.newest_day, int(groups.rows["day"].max()))
 
@@ -294,6 +294,20 @@ class Windowed(Memory):
         with self._lock:
             table = self._frozen
         return None if table is None else table.gather(table.all_keys())
+
+    @property
+    def is_nearly_full(self) -> bool:
+        """Soon the filter will guess too often."""
+        return self._seen.keys > _NEARLY * self._seen.room
+
+    def widen(self) -> None:
+        """Build a filter with more room; what was put meanwhile is added at the end, in a moment."""
+        wider = filter_of(self._outside, 4 * self._seen.keys)
+        with self._lock:
+            for table in (self._young, self._frozen):
+                if table is not None:
+                    wider.add(table.all_keys())
+            self._seen = wider
 
     def installed(self, gone: set[int], info: RunInfo | None) -> None:
         """Runs were merged."""
