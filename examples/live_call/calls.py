@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Makes real calls: SIPp phones ring through a Kamailio proxy, which writes one line of accounting a call.
 
     calls.py FOLDER [--calls 20] [--per-second 5] [--seed 1] [--longest 3.0]

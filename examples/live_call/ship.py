@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Ships a growing log to trunkline: new lines go out in batches, over HTTP, each charged exactly once.
 
     TRUNKLINE_TOKEN=… ship.py FILE --url http://127.0.0.1:8450 --mapping kamailio_log [--only "log_write_cdr(): "]

@@ -23,7 +23,8 @@ KNOWN, STRANGER = "447700900001", "447700900002"
 def report(subscriber: str, number: int, megabytes: int) -> str:
     """The session's report `number`, with its counter so far."""
     record = {
-        "id": f"{subscriber}-{number}", "type": "data", "subscriber": subscriber, "start": f"2026-11-21T10:{number:02d}:00Z",
+        "id": f"{subscriber}-{number}", "type": "data", "subscriber": subscriber,
+        "start": f"2026-11-21T10:{number:02d}:00Z",
         "session": subscriber, "session_start": "2026-11-21T10:00:00Z", "report": "interim",
         "octets_up": 0, "octets_down": megabytes * 1_000_000, "service": "internet",
     }  # fmt: skip

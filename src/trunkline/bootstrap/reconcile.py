@@ -2,7 +2,7 @@
 
 It shares the rules with the stream (a step has one meaning) but none of its state: identities, sessions and accounts
 begin empty, and one pass takes everything that is kept. What is taken from the store is only what happened outside the
-records: the order of arrival, what the clock refused, the contracts, the movements of money, and what people decided.
+records: the order of arrival, what stands as rejected, the contracts, the movements of money, and what people decided.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from trunkline.mediation.decode import decode
 from trunkline.mediation.deduplicate import deduplicate
 from trunkline.mediation.mapping import Mapping
 from trunkline.mediation.meter import meter
-from trunkline.ports import SourceFile
+from trunkline.ports import FolderDamaged, SourceFile
 from trunkline.records import charging, usage
 from trunkline.records.charging import MOVEMENTS, NEVER_S, Cause, RowKind
 from trunkline.stores.embedded.reader import EmbeddedReader
 
 BLOCK_OCTETS = 32 << 20
 BEGINNING_US, END_US = -(2**62), 2**62
-JUDGED_BY_CLOCK = ("in_the_future", "too_old")  # verdicts that depended on the moment and stand as facts
+MOMENTS_TRIED = 5
 _COMPARED = ("seq", "source", "record_id", *KEY, *SIDES, "start_us")
 _TOLD = 100
 
@@ -68,6 +68,42 @@ class Books:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What the store holds at one moment: one side of the comparison, and what happened outside the records."""
+
+    stored: pl.DataFrame
+    accounts: Grouped
+    movements: pl.DataFrame
+    files: pl.DataFrame
+    rejected: pl.DataFrame  # file, line: what stands as rejected is no usage, and its name may be used again
+    decided: pl.DataFrame  # file, line, number: conflicts that a person let be charged
+
+
+def gather(reader: EmbeddedReader) -> Facts:
+    """Everything that is asked of the store, at one moment, so that a running platform does not move underneath."""
+    for _ in range(MOMENTS_TRIED - 1):
+        try:
+            return _gathered(reader)
+        except (FileNotFoundError, FolderDamaged, pl.exceptions.ComputeError):
+            continue  # a merge took a file away; the next moment has another
+    return _gathered(reader)
+
+
+def _gathered(reader: EmbeddedReader) -> Facts:
+    place = {"file": pl.Int32}
+    with reader.moment():
+        parts = list(reader.scan(charging.CHARGED, BEGINNING_US, END_US))
+        return Facts(
+            stored=pl.concat(parts) if parts else charging.CHARGED.record.empty(),
+            accounts=reader.accounts(),
+            movements=_movements(reader),
+            files=reader.files().filter(pl.col("offset") > 0),
+            rejected=reader.rejected_places().cast(place),  # type: ignore[arg-type]
+            decided=reader.charged_conflicts().cast(place),  # type: ignore[arg-type]
+        )
+
+
 def reconcile(
     reader: EmbeddedReader,
     catalogue: Catalogue,
@@ -77,27 +113,25 @@ def reconcile(
 ) -> dict[str, Any]:
     """Compare the usage that began in a stretch of time; differences by cause, to the micro-unit."""
     began = time.monotonic()
-    stored = _stored(reader)
-    raw = _ordered(_raw(reader, mappings), stored, reader)
-    recomputed, accounts = _charged_anew(raw, reader, catalogue)
+    facts = gather(reader)
+    raw = _ordered(_raw(reader.folder, facts.files, mappings), facts)
+    recomputed, accounts = _charged_anew(raw, facts, catalogue)
     within = (pl.col("start_us") >= from_us) & (pl.col("start_us") < until_us)
-    found = compare(stored.select(_COMPARED).filter(within), recomputed.select(_COMPARED).filter(within))
-    held = reader.accounts()
+    found = compare(
+        facts.stored.select(_COMPARED).filter(within), recomputed.select(_COMPARED).filter(within)
+    )
     whole = from_us == BEGINNING_US and until_us == END_US
-    differing, micros = _balances_differ(held, accounts, catalogue) if whole else (0, 0)
-    return Books(found, len(held) if whole else 0, differing, micros).as_dict(time.monotonic() - began)
+    differing, micros = _balances_differ(facts.accounts, accounts, catalogue) if whole else (0, 0)
+    return Books(found, len(facts.accounts) if whole else 0, differing, micros).as_dict(
+        time.monotonic() - began
+    )
 
 
-def _stored(reader: EmbeddedReader) -> pl.DataFrame:
-    parts = list(reader.scan(charging.CHARGED, BEGINNING_US, END_US))
-    return pl.concat(parts) if parts else charging.CHARGED.record.empty()
-
-
-def _raw(reader: EmbeddedReader, mappings: dict[str, Mapping]) -> pl.DataFrame:
+def _raw(folder: Path, files: pl.DataFrame, mappings: dict[str, Mapping]) -> pl.DataFrame:
     """Every readable record of the octets that are kept and were committed, decoded anew."""
     parts = []
-    for file in reader.files().filter(pl.col("offset") > 0).iter_rows(named=True):
-        frames = _blocks(reader.folder, file, mappings[file["mapping"]])
+    for file in files.iter_rows(named=True):
+        frames = _blocks(folder, file, mappings[file["mapping"]])
         parts += [decode(usage.RAW.record.conform(frame), mappings).rows[0] for frame in frames]
     return pl.concat(parts) if parts else usage.DECODED.record.empty()
 
@@ -127,13 +161,12 @@ def _blocks(folder: Path, file: dict[str, Any], mapping: Mapping) -> Iterator[pl
         blocks.close()
 
 
-def _ordered(raw: pl.DataFrame, stored: pl.DataFrame, reader: EmbeddedReader) -> pl.DataFrame:
+def _ordered(raw: pl.DataFrame, facts: Facts) -> pl.DataFrame:
     """Raw records in the order of their arrival; what the store lacks stands behind its neighbour in the file."""
     place = ("file", "line")
-    judged = reader.rejected_places(JUDGED_BY_CLOCK).with_columns(pl.col("file").cast(pl.Int32))
-    raw = raw.join(judged, on=place, how="anti")
-    known = stored.select(*place, pl.col("seq")).unique(place, keep="first")
-    named = _named_by_people(raw, reader)
+    raw = raw.join(facts.rejected, on=place, how="anti")
+    known = facts.stored.select(*place, pl.col("seq")).unique(place, keep="first")
+    named = _named_by_people(raw, facts.decided)
     return (
         named.join(known, on=place, how="left")
         .sort(place)
@@ -146,9 +179,8 @@ def _ordered(raw: pl.DataFrame, stored: pl.DataFrame, reader: EmbeddedReader) ->
     )
 
 
-def _named_by_people(raw: pl.DataFrame, reader: EmbeddedReader) -> pl.DataFrame:
+def _named_by_people(raw: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame:
     """Conflicts that a person let be charged bear a name of their own, as they do in the store."""
-    decided = reader.charged_conflicts().with_columns(pl.col("file").cast(pl.Int32))
     if not len(decided):
         return raw
     place = ("file", "line")
@@ -165,16 +197,14 @@ def _keys(column: pl.Series) -> Keys:
     return np.unique(column.to_numpy())
 
 
-def _charged_anew(
-    raw: pl.DataFrame, reader: EmbeddedReader, catalogue: Catalogue
-) -> tuple[pl.DataFrame, Grouped]:
+def _charged_anew(raw: pl.DataFrame, facts: Facts, catalogue: Catalogue) -> tuple[pl.DataFrame, Grouped]:
     """Usage charged from nothing, and the accounts that result."""
     unique = deduplicate(raw, Grouped.empty(usage.SEEN.dtype, _keys(raw["identity"]))).rows[0]
     sessions = Grouped.empty(usage.SESSIONS.dtype, _keys(unique["session_key"]))
     metered = meter(unique, sessions).rows[0]
-    orders = _movements(reader)
+    orders = facts.movements
     keys = np.union1d(_keys(metered["subscriber"]), _keys(orders["subscriber"]))
-    accounts = _contracts(reader.accounts(), keys)
+    accounts = _contracts(facts.accounts, keys)
     metered, orders = _turns(metered, orders)
     done = []
     last = max(

@@ -143,7 +143,9 @@ def _listen(serving: Serving) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((serving.http.host, serving.http.port))
-        listener.listen(2048)  # before the link is told: whoever opens it at once is kept waiting, not refused
+        listener.listen(
+            2048
+        )  # before the link is told: whoever opens it at once is kept waiting, not refused
     except OSError as error:
         listener.close()
         raise Refused(

@@ -25,6 +25,7 @@ from trunkline.records.charging import ALARMED, ALERTS
 Array = npt.NDArray[Any]
 
 _ALARMED = ALARMED.dtype
+KEPT_DAYS = 120  # of periods: by then no record of an earlier one is taken any more
 _TOLD = np.dtype([("row", "i8"), ("mark", "i4"), ("times", "i4")])
 
 
@@ -54,9 +55,13 @@ def _watch(
     count = nb.int64(0)
     for group in range(groups):
         begin = written
+        newest = nb.int64(0)
+        for at in range(first[group], first[group + 1]):
+            newest = max(newest, nb.int64(period[order[at]]))
         for at in range(offsets[group], offsets[group + 1]):
-            out_rows[written] = rows[at]
-            written += 1
+            if rows[at].period == 0 or rows[at].period >= newest - KEPT_DAYS:
+                out_rows[written] = rows[at]
+                written += 1
         for at in range(first[group], first[group + 1]):
             row = order[at]
             number = threshold[row]
@@ -85,7 +90,9 @@ def _watch(
                     told[count].mark = mark
                     told[count].times = out_rows[found].times
                     count += 1
-                elif armed and not crossed and found < written:  # without hysteresis, a mark that is met is crossed
+                elif (
+                    armed and not crossed and found < written
+                ):  # without hysteresis, a mark that is met is crossed
                     out_rows[found].crossed = 0
         out_offsets[group + 1] = written
     return out_offsets, out_rows[:written], told[:count]

@@ -49,6 +49,7 @@ ENTRY = np.dtype(
     ]
 )
 
+EXACT_UP_TO = 2**46
 _GRANT = int(Cause.GRANT)
 PERCENT = 1000  # changes of allowances and caps are told in thousandths of a percent
 
@@ -140,10 +141,10 @@ def _measure(value: int, granted: int, limit: int, falling: int, credit: int) ->
     """Thousandths of a percent used (of what was granted, or of the cap), or what is left, credit included."""
     if falling:
         return value + credit
-    if limit > 0:
-        return value * (100 * PERCENT) // limit
-    granted = max(granted, 1)
-    return (granted - value) * (100 * PERCENT) // granted
+    used, whole = (value, limit) if limit > 0 else (granted - value, max(granted, 1))
+    while max(abs(used), whole) > EXACT_UP_TO:  # beyond it, to a part in 2**46, so that nothing overflows
+        used, whole = used >> 1, whole >> 1
+    return used * (100 * PERCENT) // whole
 
 
 @nb.njit(nogil=True, cache=True)

@@ -18,7 +18,7 @@ from trunkline.bootstrap import serve
 from trunkline.bootstrap.platform import opened
 from trunkline.kernel.dial import to_text
 from trunkline.ports import FolderInUse, Movement, Refused
-from trunkline.settings import Folders, Http, Keeping
+from trunkline.settings import Folders, Http, Keeping, read
 
 TOKEN = "TRUNKLINE_TOKEN"  # noqa: S105 -- the name of a variable, not what it holds
 PATIENCE_S = 60
@@ -55,7 +55,7 @@ def hand(data: Path, url: str | None) -> Iterator[Hand]:
         yield _Remote(url.rstrip("/"))
         return
     try:
-        with opened(Folders(data=data)) as platform:
+        with opened(read(Folders, data=data)) as platform:
             serving = serve.prepare(platform, Http(), Keeping())
             yield _Local(serving)
             _drain(serving)
@@ -105,7 +105,9 @@ class _Remote:
     def move(self, movement: Movement) -> dict[str, Any]:
         found = self._post("/api/v1/subscribers/find", {"number": to_text(movement.subscriber)})
         body = {"balance": movement.balance, "amount": movement.amount}
-        return self._post(f"/api/v1/subscribers/{found['ref']}/topups", body)
+        return self._post(
+            f"/api/v1/subscribers/{found['ref']}/topups", body, {"Idempotency-Key": movement.movement_id}
+        )
 
     def correct(self, number: int, lines: bytes) -> None:
         self._post(f"/api/v1/rejects/{number}/correct", {"text": lines.decode()})
@@ -116,8 +118,12 @@ class _Remote:
     def decide(self, number: int, decision: str) -> None:
         self._post(f"/api/v1/held/{number}/decide", {"decision": decision})
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ.get(TOKEN, '')}"}
+    def _post(self, path: str, body: dict[str, Any], more: dict[str, str] | None = None) -> dict[str, Any]:
+        headers = {
+            **(more or {}),
+            "Content-Type": "application/json",
+            "Authorization": f"Bearer {os.environ.get(TOKEN, '')}",
+        }
         request = urllib.request.Request(self._url + path, orjson.dumps(body), headers, method="POST")  # noqa: S310 -- checked above
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:  # noqa: S310 -- checked above

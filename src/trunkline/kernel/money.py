@@ -12,6 +12,7 @@ from fractions import Fraction
 
 MICROS = 1_000_000
 HIGHEST = 2**63 - 1
+MOST_DIGITS = 40  # before or behind the point; a larger exponent would cost minutes to write out
 
 
 class Rounding(IntEnum):
@@ -45,8 +46,8 @@ def exact(text: str | int | Decimal) -> Fraction:
         value = Decimal(text)
     except (InvalidOperation, TypeError) as error:
         raise ValueError(f"not a decimal number: {text!r}") from error
-    if not value.is_finite():
-        raise ValueError(f"not a finite number: {text!r}")
+    if not value.is_finite() or (value and abs(value.adjusted()) > MOST_DIGITS):
+        raise ValueError(f"not a number of a size that money has: {text!r}")
     return Fraction(value)
 
 
