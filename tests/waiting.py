@@ -8,8 +8,11 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-def until(seen: Callable[[], Result], what: str, timeout_s: float = 30.0, every_s: float = 0.02) -> Result:
-    """Ask `seen` until it answers something true, and give that back; fail with `what` after a while."""
+def until(seen: Callable[[], Result], what: str, timeout_s: float = 120.0, every_s: float = 0.02) -> Result:
+    """Ask `seen` until it answers something true, and give that back; fail with `what` after a while.
+
+    The time is long because a fresh clone compiles its loops first, on a machine that does other things too.
+    """
     pause = threading.Event()
     end = time.monotonic() + timeout_s
     while not (answer := seen()):

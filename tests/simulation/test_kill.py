@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,8 @@ class Lives:
         elif until_s is not None:
             self.pause.wait(-until_s)
         if until_s is not None:
-            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it came to its end in this very moment
+                os.kill(child, signal.SIGKILL)
         done = False
         while answer != "over":
             answer = self.line()
