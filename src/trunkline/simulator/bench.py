@@ -49,8 +49,10 @@ SUBSCRIBER = Layout(
 )
 
 
-def bench_lines(seed: int, records: int, subscribers: int, out: Path, *, days: int = 1) -> int:
-    """Write `records` lines of usage by `subscribers` over `days` days to the file `out`; returns its octets.
+def bench_lines(
+    seed: int, records: int, subscribers: int, out: Path, *, days: int = 1, start_us: int = START_US
+) -> int:
+    """Write `records` lines of usage by `subscribers` over `days` days from a start; returns the octets of `out`.
 
     Six of ten are calls, one a message, three data. Times ascend.
     """
@@ -60,19 +62,20 @@ def bench_lines(seed: int, records: int, subscribers: int, out: Path, *, days: i
         for first in range(0, records, ROWS_AT_ONCE):
             count = min(ROWS_AT_ONCE, records - first)
             rng = chance(seed, Purpose.BENCH, first // ROWS_AT_ONCE)
-            for text, _ in LINE.print(_usage(first, count, records, subscribers, days, rng)):
+            for text, _ in LINE.print(_usage(first, count, records, subscribers, (start_us, days), rng)):
                 written += file.write(text)
     return written
 
 
 def _usage(
-    first: int, count: int, records: int, subscribers: int, days: int, rng: np.random.Generator
+    first: int, count: int, records: int, subscribers: int, time: tuple[int, int], rng: np.random.Generator
 ) -> dict[str, Ints]:
     kind = np.array([0, 0, 0, 0, 0, 0, 1, 2, 2, 2], np.int64)[rng.integers(0, 10, count)]
     n = np.arange(first, first + count)
     talk = kind == 0
     surf = kind == 2
     octets = rng.integers(1_000, 40_000_000, count)
+    start_us, days = time
     passed_ms = n * (days * 86_400_000) // max(1, records)
     called = number_of(rng.integers(0, subscribers, count), subscribers)
     elsewhere = np.array(places.OTHER_MOBILE_BASES)[n % 2] + rng.integers(0, 100_000_000, count)
@@ -81,7 +84,7 @@ def _usage(
         "type": kind,
         "subscriber": number_of(rng.integers(0, subscribers, count), subscribers),
         "called": np.where(surf, MISSING, np.where(rng.random(count) < 0.4, called, elsewhere)),
-        "start_us": START_US + passed_ms * 1000,
+        "start_us": start_us + passed_ms * 1000,
         "duration_ms": np.where(talk, rng.integers(1_000, 300_000, count), MISSING),
         "octets_up": np.where(surf, octets // 9, MISSING),
         "octets_down": np.where(surf, octets, MISSING),
