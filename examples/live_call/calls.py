@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--longest", type=float, default=3.0, help="longest talk in seconds")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
-    made = make_calls(asked.folder, plan(asked.calls, asked.seed, asked.longest), asked.per_second)
+    made = make_calls(asked.folder.resolve(), plan(asked.calls, asked.seed, asked.longest), asked.per_second)
     print(
         f"{made} calls were made; {asked.folder / 'cdr.log'} accounts for {written(asked.folder / 'cdr.log')}."
     )
