@@ -19,6 +19,7 @@ from trunkline.api.logs import configure
 from trunkline.bootstrap import demo, serve
 from trunkline.bootstrap.platform import ingest as ingest_files
 from trunkline.bootstrap.platform import opened
+from trunkline.bootstrap.warming import warm
 from trunkline.cli.app import DATA, AsJson, Data, answer_json, app, err, failed, out
 from trunkline.kernel import money
 from trunkline.ports import Refused
@@ -139,6 +140,8 @@ def run(
         world = demo.prepare(folder, datetime.now(UTC).date(), people, cells)
         folders = Folders(**{**vars(folders), "tariffs": str(folder / demo.FOLDER / "tariffs")})
     with opened(folders) as platform:
+        err.print("Getting ready (the first time on a machine takes about a minute) …", highlight=False)
+        warm(platform.engine.tables)
         serving = serve.prepare(platform, http, settings.read(Keeping))
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         others = ()
