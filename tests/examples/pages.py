@@ -1,4 +1,4 @@
-"""Pages whose commands are given and whose answers are compared: what a `text` block says, the `sh` block before it says."""
+"""Pages whose commands are given: each `sh` block answers what the `text` block below it says."""
 
 from __future__ import annotations
 

@@ -108,6 +108,7 @@ def run(
         )
     )
     threads = [threading.Thread(target=_guarded(serving, server, lambda: _drive(serving)), name="engine")]
+    threads.append(threading.Thread(target=_guarded(serving, server, lambda: _keep(serving)), name="keeping"))
     threads += [
         threading.Thread(target=_guarded(serving, server, other), name="demonstration") for other in others
     ]

@@ -38,9 +38,10 @@ def retain(store: Store, now_us: int, days: Mapping[str, int] | None = None) -> 
     execute = store.connection.execute
     with store.writing, transaction(store.connection, store.disk, store.folder):
         gone, rows = [], 0
+        # What stands at the beginning of time (an account's opening balance) is not old, it has always been so.
         for stream in (CHARGED.name, ENTRIES.name):
             old = execute(
-                "SELECT segment, path, rows FROM segments WHERE stream = ? AND until_us < ?",
+                "SELECT segment, path, rows FROM segments WHERE stream = ? AND until_us < ? AND until_us > 0",
                 (stream, before[stream]),
             ).fetchall()
             store.connection.executemany("DELETE FROM segments WHERE segment = ?", [(row[0],) for row in old])
