@@ -40,6 +40,17 @@ def _row_of(rows: Array, begin: int, end: int, owner: int, counter: int, period:
 
 
 @nb.njit(nogil=True, cache=True)
+def _without_old(rows: Array, begin: int, end: int, oldest: int) -> int:
+    """Drop the marks of periods before `oldest`, change by change, so that it does not matter where batches end."""
+    kept = begin
+    for at in range(begin, end):
+        if rows[at].period == 0 or rows[at].period >= oldest:
+            rows[kept] = rows[at]
+            kept += 1
+    return kept
+
+
+@nb.njit(nogil=True, cache=True)
 def _watch(
     w: Watched, offsets: Array, rows: Array, order: Array, first: Array, threshold: Array, period: Array, before: Array,
     after: Array,
@@ -55,15 +66,12 @@ def _watch(
     count = nb.int64(0)
     for group in range(groups):
         begin = written
-        newest = nb.int64(0)
-        for at in range(first[group], first[group + 1]):
-            newest = max(newest, nb.int64(period[order[at]]))
         for at in range(offsets[group], offsets[group + 1]):
-            if rows[at].period == 0 or rows[at].period >= newest - KEPT_DAYS:
-                out_rows[written] = rows[at]
-                written += 1
+            out_rows[written] = rows[at]
+            written += 1
         for at in range(first[group], first[group + 1]):
             row = order[at]
+            written = _without_old(out_rows, begin, written, nb.int64(period[row]) - KEPT_DAYS)
             number = threshold[row]
             owner, counter = w.owner[number], w.counter[number]
             for mark in range(w.mark_count[number]):
