@@ -61,6 +61,17 @@ def session_keys(source: str | pl.Series | Texts, session: pl.Series | Texts) ->
     return keys
 
 
+def name_words(names: pl.Series | Texts) -> Words:
+    """The word by which a named thing of the network is known, `digest_of` its name's first half; 0 for no name."""
+    texts = names if isinstance(names, Texts) else of_series(names)
+    words, second = np.empty(len(texts), np.uint64), np.empty(len(texts), np.uint64)
+    start = np.array([SEED], np.uint64)
+    digest_all(texts.data, texts.starts, texts.lengths, start, start, words, second)
+    words[words == 0] = 1
+    words[texts.lengths <= 0] = 0
+    return words
+
+
 def dial_words(series: pl.Series) -> Words:
     """`kernel.dial.to_key` of each text of a column; 0 for null."""
     return dial_words_of(of_series(series))

@@ -1,0 +1,1 @@
+"""The network room: telemetry in; KPIs, anomalies, alarms, incidents and the map's tiles out."""
