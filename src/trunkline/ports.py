@@ -55,7 +55,10 @@ class NearlyAllRejected(Exception):
 
 @dataclass(frozen=True)
 class Accounting:
-    """Everything received is accounted for: `received == rated + duplicate + rejected + held`."""
+    """Everything received is accounted for: `received == rated + duplicate + rejected + held`.
+
+    Of telemetry, what is not set aside is `measured` or one of the `events`, where usage is `rated`.
+    """
 
     source: str
     received: int
@@ -64,6 +67,8 @@ class Accounting:
     rejected: int
     held: int
     charged_micros: int
+    measured: int = 0
+    events: int = 0
 
 
 @dataclass(frozen=True)

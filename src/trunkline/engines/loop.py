@@ -64,6 +64,9 @@ class Accounts:
     held: Stream
     charged: str = "charged_micros"  # column of `rated`
     told: Stream | None = None  # what customers are told, for the totals of a run
+    takes_back: bool = True  # a record that a later step rejects leaves no trace in an earlier one's state
+    raw_octets_max: int = 64 << 20  # of a record that is set aside, what is kept beside it
+    advice: str = "do the tariffs and subscribers belong to it"  # where nearly everything is rejected
 
 
 @dataclass
@@ -110,9 +113,13 @@ class Carrier:
         accounts: Accounts | None = None,
     ) -> None:
         """Take the flow as it stands on the map; `accounts` when its records are accounted for."""
+        accounts = accounts if accounts and accounts.takes_back else None
         self._rejected = accounts.rejected if accounts else None
         self._remembering = next((s for s in flow.steps if accounts and accounts.duplicate in s.writes), None)
         self.flow = flow
+        self.entries = tuple(
+            s for s in flow.steps[0].writes if any(s is later.reads for later in flow.steps[1:])
+        )
         self.tables = dict(tables)
         self._states = states
         self._most_poison = most_poison
@@ -148,17 +155,25 @@ class Carrier:
         except _OUTSIDE:
             raise
         except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001 -- whatever breaks it, one record is to blame
-            entry = self.flow.steps[1].reads
-            rows = carried.rows(entry)
-            aside = {name: list(frames) for name, frames in carried.frames.items() if name != entry.name}
-            result = Carried(aside)
-            self._halve(rows, number, held, result, error)
+            names = {entry.name for entry in self.entries}
+            result = Carried(
+                {name: list(parts) for name, parts in carried.frames.items() if name not in names}
+            )
+            given = [(entry, carried.rows(entry)) for entry in self.entries if carried.frames.get(entry.name)]
+            self._halve(given, number, held, result, error)
             return result
 
     def _halve(
-        self, rows: pl.DataFrame, number: int, held: Stream, result: Carried, error: BaseException
+        self,
+        given: Sequence[tuple[Stream, pl.DataFrame]],
+        number: int,
+        held: Stream,
+        result: Carried,
+        error: BaseException,
     ) -> None:
-        if len(rows) == 1:
+        """Carry each half by itself; of two streams that came together, each is a half."""
+        entry, rows = given[0]
+        if len(given) == 1 and len(rows) == 1:
             result.poisoned += 1
             if result.poisoned > self._most_poison:
                 raise TooMuchPoison(
@@ -167,9 +182,15 @@ class Carrier:
             result.add(held, held.record.conform(rows.with_columns(reason=pl.lit(POISON))))
             return
         middle = len(rows) // 2
-        for half in (rows[:middle], rows[middle:]):
+        halves = (
+            ([given[0]], list(given[1:]))
+            if len(given) > 1
+            else ([(entry, rows[:middle])], [(entry, rows[middle:])])
+        )
+        for half in halves:
             part = Carried()
-            part.add(self.flow.steps[1].reads, half)
+            for stream, some in half:
+                part.add(stream, some)
             try:
                 result.join(self.rest(part, number))
             except _OUTSIDE:
@@ -311,6 +332,64 @@ def _distinct(column: Keys) -> Keys:
             found[count] = key
             count += 1
     return found[:count].copy()
+
+
+Counting = Callable[["Carried", Sequence[Stream], "Carried", Accounts], list[Accounting]]
+"""The accounting of a batch: what it became, the streams that are received, what the first step made of it."""
+
+
+def tallied(measured: Stream, binned: Stream) -> Counting:
+    """The accounting of telemetry: what was measured and not set aside was binned, and each event was heard.
+
+    `measured` rows that came out must be as many as the `readings` that the rows of `binned` say they are made of.
+    """
+
+    def count(
+        carried: Carried, received: Sequence[Stream], before: Carried, accounts: Accounts
+    ) -> list[Accounting]:
+        sums: dict[str, list[int]] = {}
+        parts = [(0, before.rows(stream)) for stream in received]
+        parts += [
+            (place, carried.rows(stream))
+            for place, stream in enumerate(
+                (accounts.rated, accounts.duplicate, accounts.rejected, accounts.held), 1
+            )
+        ]
+        for place, rows in parts:
+            for source, rows_of_it in _by_source(rows):
+                sums.setdefault(source, [0] * 5)[place] += rows_of_it
+        counts = [
+            Accounting(
+                source,
+                got,
+                0,
+                duplicate,
+                rejected,
+                held,
+                0,
+                got - events - duplicate - rejected - held,
+                events,
+            )
+            for source, (got, events, duplicate, rejected, held) in sorted(sums.items())
+        ]
+        readings = int(carried.rows(binned).get_column("readings").sum())
+        used = sum(each.measured for each in counts)
+        assert readings == used, (
+            f"of {len(before.rows(measured))} measurements {readings} were binned, not {used}"
+        )
+        assert all(each.measured >= 0 for each in counts), f"more came out than was received: {counts}"
+        return counts
+
+    return count
+
+
+def _by_source(rows: pl.DataFrame) -> list[tuple[str, int]]:
+    """How many rows each source has."""
+    if not len(rows):
+        return []
+    return [
+        (str(source or ""), int(count)) for source, count in rows.group_by("source").agg(pl.len()).iter_rows()
+    ]
 
 
 def counted(

@@ -20,7 +20,16 @@ from typing import Any, Protocol
 import polars as pl
 
 from trunkline.engines.embedded.files import Block, Framing, halved
-from trunkline.engines.loop import POISON, Accounts, Carried, Carrier, FileStopped, TooMuchPoison, counted
+from trunkline.engines.loop import (
+    POISON,
+    Accounts,
+    Carried,
+    Carrier,
+    Counting,
+    FileStopped,
+    TooMuchPoison,
+    counted,
+)
 from trunkline.kernel.flow import Flow, Stream
 from trunkline.ports import Accounting, Commit, EngineStore, Movement, Progress, Settled
 
@@ -75,6 +84,8 @@ class Totals:
     alerts: int = 0
     batches: int = 0
     octets: int = 0
+    measured: int = 0
+    events: int = 0
 
     def add(self, counts: Sequence[Accounting]) -> None:
         """Add one batch."""
@@ -85,6 +96,8 @@ class Totals:
             self.rejected += count.rejected
             self.held += count.held
             self.charged_micros += count.charged_micros
+            self.measured += count.measured
+            self.events += count.events
 
 
 @dataclass
@@ -113,10 +126,10 @@ class _Running:
 
 
 class Engine:
-    """Carries usage and orders through the map's flows over one store.
+    """Carries usage, or telemetry, and orders through the map's flows over one store.
 
-    `usage` is the flow that begins with blocks of bytes. `accounts` says which streams are counted as what,
-    `framing` what reading must know of each mapping.
+    `usage` is the flow that begins with blocks of bytes. `accounts` says which streams are counted as what, `count`
+    how; `framing` what reading must know of each mapping.
     """
 
     def __init__(
@@ -128,6 +141,7 @@ class Engine:
         framing: Callable[[str], Framing],
         settings: Settings | None = None,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        count: Counting = counted,
     ) -> None:
         """Build an engine; it does nothing before `drive` or an order."""
         self.store = store
@@ -141,6 +155,10 @@ class Engine:
         self._usage = Carrier(usage, self.tables, store, self.settings.most_poison, accounts)
         self._raw = usage.steps[0].reads
         self._received = usage.steps[0].writes
+        self._count = count
+        self.listeners: list[
+            Callable[[Commit], None]
+        ] = []  # called when a commit is durable; they do not wait
         self._seen_of: dict[int, tuple[int, int]] = {}
         self._stopped_files: set[int] = set()
         self._number = store.number
@@ -340,12 +358,18 @@ class Engine:
                 return
             commit, durable, failed = written
             try:
-                if commit is not None:
-                    self.store.commit(commit)
+                self._make_durable(commit)
             except BaseException as error:
                 failed(error)
                 raise
             durable()
+
+    def _make_durable(self, commit: Commit | None) -> None:
+        if commit is None:
+            return
+        self.store.commit(commit)
+        for listener in self.listeners:
+            listener(commit)
 
     # -- one batch ----------------------------------------------------------------------------------------
 
@@ -399,23 +423,26 @@ class Engine:
     def _carry(
         self, batch: Batch, number: int, amend: Callable[[pl.DataFrame], pl.DataFrame] | None = None
     ) -> tuple[Carried, list[Accounting]]:
-        entry = self._usage.flow.steps[1].reads
-        rows = batch.decoded.rows(entry)
-        if amend is not None:
-            rows = amend(rows)
+        entries = {entry.name for entry in self._usage.entries}
         decoded = Carried(
-            {name: frames for name, frames in batch.decoded.frames.items() if name != entry.name}
+            {name: frames for name, frames in batch.decoded.frames.items() if name not in entries}
         )
-        decoded.add(entry, self.numbered(rows))
+        for entry in self._usage.entries:
+            rows = batch.decoded.rows(entry)
+            decoded.add(entry, self.numbered(rows if amend is None else amend(rows)))
         carried = self._usage.careful(
             decoded, number, self.accounts.held, lambda result: self._judge(batch, result)
         )
         received = (*self._received, *((self.accounts.held,) if batch.decoded.poisoned else ()))
-        counts = counted(carried, received, batch.decoded, self.accounts)
+        counts = self._count(carried, received, batch.decoded, self.accounts)
         for stream in (self.accounts.rejected, self.accounts.held):
             if carried.frames.get(stream.name):
                 carried.frames[stream.name] = [
-                    _with_raw(carried.rows(stream).sort("file", "offset"), batch.blocks)
+                    _with_raw(
+                        carried.rows(stream).sort("file", "offset"),
+                        batch.blocks,
+                        self.accounts.raw_octets_max,
+                    )
                 ]
         return carried, counts
 
@@ -439,7 +466,7 @@ class Engine:
                 raise FileStopped(
                     file,
                     f"{block.file.path}: {rejects} of the first {records} records are rejected, mostly as {often!r}."
-                    " Is it the right mapping, and do the tariffs and subscribers belong to it?"
+                    f" Is it the right mapping, and {self.accounts.advice}?"
                     f" Nothing more was taken; it goes on at octet {batch.blocks[0].offset} when it is offered again.",
                 )
 
@@ -496,8 +523,7 @@ class Engine:
         self, commit: Commit | None, durable: Callable[[], None], failed: Callable[[BaseException], None]
     ) -> None:
         try:
-            if commit is not None:
-                self.store.commit(commit)
+            self._make_durable(commit)
         except BaseException as error:
             self._failed = error
             failed(error)
@@ -574,8 +600,8 @@ def _by_file(rows: pl.DataFrame) -> Iterator[tuple[int, int]]:
     yield from rows.group_by("file").len().iter_rows()
 
 
-def _with_raw(rows: pl.DataFrame, blocks: Sequence[Block]) -> pl.DataFrame:
-    """Set-aside records with their own octets, out of the blocks they came in."""
+def _with_raw(rows: pl.DataFrame, blocks: Sequence[Block], octets_max: int) -> pl.DataFrame:
+    """Set-aside records with their own octets, or the first of them, out of the blocks they came in."""
     by_file: dict[int, list[Block]] = {}
     for block in blocks:
         by_file.setdefault(block.file.file, []).append(block)
@@ -583,5 +609,5 @@ def _with_raw(rows: pl.DataFrame, blocks: Sequence[Block]) -> pl.DataFrame:
     for file, offset, length in rows.select("file", "offset", "length").iter_rows():
         block = next(b for b in by_file[file] if b.offset <= offset < b.end)
         at = offset - block.offset
-        raw.append(block.octets[at : at + length])
+        raw.append(block.octets[at : at + min(length, octets_max)])
     return rows.with_columns(raw=pl.Series(raw, dtype=pl.Binary))
