@@ -100,6 +100,9 @@ class Purpose(IntEnum):
     FAULTS = 9
     DAMAGE = 10
     BENCH = 11
+    NETWORK = 12
+    NETWORK_FAULTS = 13
+    NETWORK_NOISE = 14
 
 
 def chance(seed: int, purpose: Purpose, *keys: int) -> np.random.Generator:

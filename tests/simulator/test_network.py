@@ -1,0 +1,165 @@
+"""The simulated network: its load follows the people, and its faults do what the truth says."""
+
+import math
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from trunkline.simulator import Settings, make_world
+from trunkline.simulator.network import (
+    COUNTERS,
+    Network,
+    events,
+    make_network,
+    measurements,
+    simulate_network,
+    truth_of,
+)
+from trunkline.simulator.network_faults import Kind
+from trunkline.simulator.network_settings import NetworkSettings
+
+SMALL = Settings(seed=7, subscribers=2_000, cells=120, hours=24, start=date(2026, 11, 3))
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    """A day with every kind of trouble."""
+    return make_network(make_world(SMALL), NetworkSettings(period_s=300))
+
+
+@pytest.fixture(scope="module")
+def day(network: Network) -> pl.DataFrame:
+    """Everything that its cells report."""
+    return pl.concat(measurements(network))
+
+
+@pytest.fixture(scope="module")
+def usual() -> pl.DataFrame:
+    """The same day without any trouble."""
+    return pl.concat(measurements(make_network(make_world(SMALL), NetworkSettings(period_s=300, faults=0))))
+
+
+def during(frame: pl.DataFrame, network: Network, kind: Kind) -> pl.DataFrame:
+    """What the cells of the first fault of a kind report while service fails."""
+    fault = next(fault for fault in network.faults if fault.kind is kind)
+    cells = [network.plan.cell_names[cell] for cell in fault.cells.tolist()]
+    return frame.filter(
+        pl.col("cell").is_in(cells), pl.col("begin_us") >= fault.fails_us, pl.col("begin_us") < fault.end_us
+    )
+
+
+def total(frame: pl.DataFrame, counter: str) -> float:
+    """The sum of a counter."""
+    return float(frame[counter].sum())
+
+
+def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
+    """Two runs with equal settings are equal."""
+    settings = Settings(seed=3, subscribers=300, cells=45, hours=5)
+    for name in ("one", "two"):
+        simulate_network(make_network(make_world(settings)), tmp_path / name)
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*"))
+    assert len(files) >= 5 + 5 + 3
+    for path in files:
+        assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes(), path
+
+
+def test_every_kind_of_fault_happens_once_in_a_day(network: Network) -> None:
+    """A day has room for all of them, and the truth names each."""
+    assert set(truth_of(network)["kind"]) == {str(kind) for kind in Kind}
+
+
+def test_no_two_faults_touch_a_cell_at_once(network: Network) -> None:
+    """A finding belongs to one fault or to none."""
+    for one in network.faults:
+        for other in network.faults:
+            if one.number < other.number and np.intersect1d(one.cells, other.cells).size:
+                assert one.end_us <= other.begin_us or other.end_us <= one.begin_us
+
+
+def test_load_follows_the_people(usual: pl.DataFrame) -> None:
+    """Five in the afternoon is several times as busy as four at night."""
+    hour = (pl.col("begin_us") - usual["begin_us"].min()) // 3_600_000_000
+    by_hour = dict(usual.group_by(hour.alias("h")).agg(pl.col("RRC.ConnEstabAtt").sum()).iter_rows())
+    assert by_hour[17] > 4 * by_hour[4]
+
+
+def test_successes_never_exceed_attempts(day: pl.DataFrame) -> None:
+    """A ratio of the two is one."""
+    for attempts, successes in (
+        ("RRC.ConnEstabAtt", "RRC.ConnEstabSucc"),
+        ("UECNTX.ConnEstabAtt", "UECNTX.ConnEstabSucc"),
+        ("DRB.EstabAtt", "DRB.EstabSucc"),
+        ("MM.HoExeInterReq", "MM.HoExeInterSucc"),
+        ("CALL.Att", "CALL.Missed"),
+    ):
+        assert (day[attempts] >= day[successes]).all(ignore_nulls=True), attempts
+
+
+def test_a_cut_link_silences_its_cells(network: Network, day: pl.DataFrame, usual: pl.DataFrame) -> None:
+    """No cell behind it reports, and others go on."""
+    assert len(during(day, network, Kind.BACKHAUL_CUT)) == 0
+    assert len(during(usual, network, Kind.BACKHAUL_CUT)) > 0
+
+
+def test_a_sleeping_cell_reports_and_does_nothing(
+    network: Network, day: pl.DataFrame, usual: pl.DataFrame
+) -> None:
+    """It looks sound and carries a hundredth of its load."""
+    asleep, awake = during(day, network, Kind.SLEEPING_CELL), during(usual, network, Kind.SLEEPING_CELL)
+    assert len(asleep) == len(awake)
+    assert total(asleep, "RRU.CellUnavailableTime") == 0
+    assert total(asleep, "RRC.ConnEstabAtt") < 0.1 * total(awake, "RRC.ConnEstabAtt")
+
+
+@pytest.mark.parametrize(
+    ("kind", "counter", "times"),
+    [
+        (Kind.CONGESTION, "RRC.ConnEstabAtt", 1.8),
+        (Kind.FIREWALL_OVERLOAD, "DRB.PacketLossRateUl", 5),
+        (Kind.SIGNALLING_STORM, "RRC.ConnEstabAtt", 2),
+        (Kind.INTERFERENCE, "DRB.PacketLossRateUl", 5),
+        (Kind.BAD_ROLLOUT, "QF.RelActNbr", 4),
+    ],
+)
+def test_trouble_shows_where_it_should(
+    network: Network, day: pl.DataFrame, usual: pl.DataFrame, kind: Kind, counter: str, times: float
+) -> None:
+    """Each kind moves its counter by at least so many times."""
+    seen, expected = during(day, network, kind), during(usual, network, kind)
+    assert total(seen, counter) > times * total(expected, counter)
+
+
+def test_a_drifting_clock_runs_ahead(network: Network, day: pl.DataFrame) -> None:
+    """Its periods no longer begin on the grid of the others."""
+    fault = next(fault for fault in network.faults if fault.kind is Kind.CLOCK_DRIFT)
+    mine = day.filter(pl.col("cell") == network.plan.cell_names[int(fault.cells[0])])
+    assert ((mine["begin_us"] - network.world.start_us) % 300_000_000 != 0).any()
+
+
+def test_events_are_in_order_and_clear_what_they_raise(network: Network) -> None:
+    """What a fault raises it clears, unless it is a mere note."""
+    reported = events(network)
+    assert reported["time_us"].is_sorted()
+    raised = reported.filter(pl.col("severity") < 6, ~pl.col("specific_problem").str.starts_with("restart"),
+                             pl.col("specific_problem") != "port scan")  # fmt: skip
+    cleared = reported.filter(pl.col("severity") == 6)
+    keys = ["name", "probable_cause"]
+    assert len(raised.join(cleared, on=keys, how="anti")) == 0
+
+
+def test_counters_of_other_technologies_are_absent(day: pl.DataFrame) -> None:
+    """An LTE cell has no NG contexts and an NR cell no E-RABs."""
+    lte = day.filter(pl.col("technology") == "LTE")
+    assert lte["UECNTX.ConnEstabAtt"].null_count() == len(lte) > 0
+    assert day["ERAB.EstabInitAttNbr"].null_count() == len(day) - len(lte)
+    assert set(day.columns) == {"begin_us", "end_us", "cell", "technology", *COUNTERS}
+
+
+def test_settings_are_checked_all_at_once() -> None:
+    """Every mistake is named."""
+    with pytest.raises(ValueError, match=r"period_s.*faults"):
+        NetworkSettings(period_s=7, faults=-math.inf)
