@@ -19,6 +19,7 @@ from trunkline.stores.embedded.disk import Disk, full_disk_named
 
 _TRIES = 20
 _NOT_COPIED = ("lock",)
+_STORES_WITHIN = ("network",)  # folders with a manifest of their own, a moment of their own
 _SQLITE = ".sqlite"
 
 
@@ -45,6 +46,9 @@ def backup(data: Path, target: Path, disk: Disk | None = None) -> BackedUp:
         if _copy_named(data, target, named, disk):
             _copy_others(data, target, disk)
             _remove_unnamed(target, named, disk)
+            for within in _STORES_WITHIN:
+                if (data / within / manifest.NAME).exists():
+                    backup(data / within, target / within, disk)
             return verify(target)
     raise FolderDamaged(f"{data} changed too fast, or files that it names are missing; no backup was made.")
 
@@ -71,7 +75,12 @@ def verify(folder: Path) -> BackedUp:
         if not path.exists() or (size is not None and path.stat().st_size < size):
             raise FolderDamaged(f"{path} is missing or shorter than it was written")
         octets += path.stat().st_size
-    return BackedUp(number[0] if number else 0, len(named), octets)
+    within = [verify(folder / name) for name in _STORES_WITHIN if (folder / name / manifest.NAME).exists()]
+    return BackedUp(
+        number[0] if number else 0,
+        len(named) + sum(each.files for each in within),
+        octets + sum(each.octets for each in within),
+    )
 
 
 def _copy_sqlite(source: Path, target: Path, disk: Disk) -> None:
@@ -123,7 +132,10 @@ def _copy_others(data: Path, target: Path, disk: Disk) -> None:
     """What else lies in the folder (the tariff, tokens) and is not named by the manifest."""
     for path in sorted(data.rglob("*")):
         relative = path.relative_to(data)
-        if relative.parts[0] in ("runs", "segments", "raw", "spool", *_NOT_COPIED) or not path.is_file():
+        if (
+            relative.parts[0] in ("runs", "segments", "raw", "spool", *_NOT_COPIED, *_STORES_WITHIN)
+            or not path.is_file()
+        ):
             continue
         if path.name == manifest.NAME or path.name.endswith(("-wal", "-shm", "-journal")):
             continue

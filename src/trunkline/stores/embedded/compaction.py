@@ -42,7 +42,7 @@ class Chosen:
 
 def choose(connection: sqlite3.Connection, *, idle: bool, wholly: bool) -> Chosen | None:
     """What is worth merging now; with `wholly` everything that lies in more than one place."""
-    for stream in segments.HISTORY:
+    for stream in sorted(segments.HISTORY.keys() - segments.NOT_MERGED):
         listed = _listed(connection, stream)
         small = [segment for segment in listed if segment.level == 0]
         rows = sum(segment.rows for segment in small)
@@ -68,15 +68,14 @@ def merge(disk: Disk, folder: Path, connection: sqlite3.Connection, chosen: Chos
     borders = _borders(folder, connection, chosen)
     name = f"{chosen.segments[0].segment:012d}-{chosen.segments[-1].segment:012d}"
     for low, high in pairwise(borders):
-        within = pl.col("subscriber").is_between(
-            pl.lit(low, dtype=pl.UInt64), pl.lit(high - 1, dtype=pl.UInt64)
-        )
+        key = segments.KEY_OF[chosen.stream]
+        within = pl.col(key).is_between(pl.lit(low, dtype=pl.UInt64), pl.lit(high - 1, dtype=pl.UInt64))
         parts = pl.collect_all(
             [segments.opened(folder, connection, s.segment, s.path).filter(within) for s in chosen.segments]
         )
         frame = pl.concat([part for part in parts if len(part)] or parts[:1], how="diagonal_relaxed")
         time = segments.TIME_OF[chosen.stream]
-        frame = frame.sort("subscriber", time, "seq", maintain_order=True)
+        frame = frame.sort(key, time, "seq", maintain_order=True)
         for stretch in frame.with_columns((pl.col(time) // _STRETCH_US).alias("stretch")).partition_by(
             "stretch", include_key=False, maintain_order=True
         ):
@@ -138,7 +137,7 @@ def _borders(folder: Path, connection: sqlite3.Connection, chosen: Chosen) -> li
     pieces = -(-rows // ROWS_A_FILE)
     if pieces <= 1:
         return [low, high]
-    every = pl.col("subscriber").gather_every(_SAMPLE)
+    every = pl.col(segments.KEY_OF[chosen.stream]).gather_every(_SAMPLE)
     sample = np.concatenate(
         [
             segments.opened(folder, connection, s.segment, s.path).select(every).collect().to_series().to_numpy()

@@ -1,4 +1,4 @@
-"""Segments: the history as immutable Parquet, sorted by subscriber so that one person's rows lie together.
+"""Segments: the history as immutable Parquet, sorted by subscriber or object so that one's rows lie together.
 
 A commit writes its rows as one small segment (within the manifest when it is tiny); the keeper merges small
 segments into large ones, a month of events at a time, which are what a question about a year is answered from.
@@ -17,14 +17,20 @@ import polars as pl
 
 from trunkline.kernel.flow import Stream
 from trunkline.records.charging import CHARGED, ENTRIES
+from trunkline.records.network import HEAT, KPIS
 from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.manifest import stored_word
 
 INLINE_OCTETS = 128 << 10
 BACKLOG_ROWS = 32_000  # a commit of more rows is written as it is
 FOLDER = "segments"
-HISTORY: dict[str, Stream] = {CHARGED.name: CHARGED, ENTRIES.name: ENTRIES}
-TIME_OF = {CHARGED.name: "start_us", ENTRIES.name: "time_us"}
+HISTORY: dict[str, Stream] = {stream.name: stream for stream in (CHARGED, ENTRIES, KPIS, HEAT)}
+TIME_OF = {CHARGED.name: "start_us", ENTRIES.name: "time_us", KPIS.name: "end_us", HEAT.name: "time_us"}
+# Whose rows lie together: a subscriber's, a cell's.
+KEY_OF = {CHARGED.name: "subscriber", ENTRIES.name: "subscriber", KPIS.name: "object", HEAT.name: "tile"}
+NOT_MERGED = frozenset(
+    {HEAT.name}
+)  # kept two days and asked for by time: merging by key would only hold it longer
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def write(
     if as_it_is:
         frame.write_ipc(octets, compression="uncompressed")
     else:
-        frame = sorted_by_subscriber(frame)
+        frame = sorted_by(frame, KEY_OF[stream])
         frame.write_parquet(
             octets, compression="lz4", statistics=level > 0, row_group_size=row_group or len(frame)
         )
@@ -86,10 +92,10 @@ def write(
     if not inline:
         path = f"{FOLDER}/{stream}/{name}.{'arrow' if as_it_is else 'parquet'}"
         disk.write(folder / path, [octets.getbuffer()])
-    time = TIME_OF[stream]
+    time, key = TIME_OF[stream], KEY_OF[stream]
     borders: tuple[int, int, int, int, int, int] = frame.select(
         pl.min("seq").alias("a"), pl.max("seq").alias("b"), pl.min(time).alias("c"), pl.max(time).alias("d"),
-        pl.min("subscriber").alias("e"), pl.max("subscriber").alias("f"),
+        pl.min(key).alias("e"), pl.max(key).alias("f"),
     ).row(0)  # fmt: skip
     return Segment(
         0, stream, level, len(frame), octets.tell(), *borders, path, octets.getvalue() if inline else None
@@ -104,9 +110,8 @@ def opened(folder: Path, connection: sqlite3.Connection, segment: int, path: str
     return pl.scan_ipc(folder / path) if path.endswith(".arrow") else pl.scan_parquet(folder / path)
 
 
-def sorted_by_subscriber(frame: pl.DataFrame) -> pl.DataFrame:
-    """In order of subscriber and arrival; free when the step gave the rows in that order."""
-    subscriber = frame.get_column("subscriber")
-    if subscriber.is_sorted():
+def sorted_by(frame: pl.DataFrame, key: str) -> pl.DataFrame:
+    """In order of key and arrival; free when the step gave the rows in that order."""
+    if frame.get_column(key).is_sorted():
         return frame
-    return frame.sort("subscriber", "seq")
+    return frame.sort(key, "seq")
