@@ -168,6 +168,120 @@ class Intake(Protocol):
         """Decide a conflict: "discard" the second record, or "charge" it as usage of its own."""
 
 
+@dataclass(frozen=True)
+class IncidentNote:
+    """What a person did about an incident: `own` (text: who has it now) or `note` (text: what is said)."""
+
+    incident_id: str
+    time_us: int
+    actor: str
+    action: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Maintenance:
+    """A planned maintenance: what it touches and when; it holds back alerting, never monitoring and never a clear."""
+
+    window_id: str
+    objects: tuple[str, ...]  # names; what hangs on them by topology is held back with them
+    begin_us: int
+    end_us: int
+    reason: str
+    actor: str
+
+
+class NetworkReader(Protocol):
+    """Answers about the network from what is committed; usable from any process while another one writes."""
+
+    def kpis(
+        self,
+        objects: Sequence[int] | None,
+        kpi: str | None,
+        from_us: int,
+        until_us: int,
+        limit: int,
+        scope: int | None = None,
+    ) -> pl.DataFrame:
+        """KPIs (`records.network.KPIS`) whose window ends within a stretch of time, newest first."""
+
+    def tiles(self, layer: str | None, metric: str | None, at_us: int) -> pl.DataFrame:
+        """How every tile (`records.network.HEAT`) stood at a moment."""
+
+    def anomalies(self, limit: int, offset: int = 0, objects: int | None = None) -> pl.DataFrame:
+        """Findings of the detector with a running `number`, newest first."""
+
+    def risks(self, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Forecasts with a running `number`, newest first."""
+
+    def alarms(
+        self,
+        limit: int,
+        offset: int = 0,
+        *,
+        alarm_id: str | None = None,
+        active: bool | None = None,
+        object_: int | None = None,
+        severity: int | None = None,
+        security: bool | None = None,
+    ) -> list[dict[str, Any]]:
+        """Alarms as they stand, the worst and then the newest first."""
+
+    def alarm_changes(self, alarm_id: str, limit: int = 1000) -> pl.DataFrame:
+        """The life of one alarm (`records.network.ALARMS` with `number`), oldest first."""
+
+    def changes_after(self, number: int, limit: int) -> pl.DataFrame:
+        """Alarm changes of all alarms in the order of commit, above a running `number`."""
+
+    def incidents(
+        self, limit: int, offset: int = 0, *, incident_id: str | None = None, is_open: bool | None = None
+    ) -> list[dict[str, Any]]:
+        """Incidents as they stand: open ones first, by money a minute, customers and severity."""
+
+    def incident_changes(self, incident_id: str, limit: int = 1000) -> pl.DataFrame:
+        """The life of one incident (`records.network.INCIDENTS` with `number`), oldest first."""
+
+    def incident_notes(self, incident_id: str, limit: int = 1000) -> list[dict[str, Any]]:
+        """What people did about an incident, oldest first."""
+
+    def telemetry_rejects(self, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Telemetry that was set aside, newest first."""
+
+    def accounting(self) -> list[Accounting]:
+        """One row a source, over all time."""
+
+    def counts(self) -> dict[str, int]:
+        """How many alarms, incidents and findings there are, and what is newest."""
+
+
+class NetworkIntake(Protocol):
+    """Orders to the process that watches the network; each returns only when its effect is durable."""
+
+    def telemetry(self, mapping: str, octets: bytes, source: str | None = None) -> Receipt:
+        """Take telemetry for the named mapping; raises `Busy` or `Refused`."""
+
+    def signal(self, signals: pl.DataFrame) -> None:
+        """Carry an operator's hand on alarms (`records.network.SIGNALS`)."""
+
+    def note(self, note: IncidentNote) -> None:
+        """Write down what a person did about an incident."""
+
+    def maintenance(self) -> list[Maintenance]:
+        """Planned windows, the latest end first."""
+
+    def preview(self, window: Maintenance) -> dict[str, Any]:
+        """What a window would touch, before it is planned: objects, cells, customers; raises `Refused`."""
+
+    def plan(self, window: Maintenance) -> None:
+        """Plan a window, or replace the one of the same name; raises `Refused`."""
+
+    def cancel(self, window_id: str) -> None:
+        """Forget a window; raises `Refused` when there is none."""
+
+    def places(self) -> dict[str, Any]:
+        """The inventory as the map needs it: `areas` and `cells`, and which KPIs and layers there are."""
+
+
 class AuditTrail(Protocol):
     """Where every look at personal data and every change is written down."""
 

@@ -32,20 +32,18 @@ class MoneyFlow:
     refused: Stream
 
 
-class EngineIntake:
-    """The embedded engine's intake (`ports.Intake`). Any thread may call."""
+class Spooling:
+    """Whole records become durable in a spool at once, and are carried a moment later. Any thread may call."""
 
     def __init__(
         self,
         engine: Engine,
-        money: MoneyFlow,
         live: LiveSources | None = None,
         most_unread_octets: int = MOST_UNREAD_OCTETS,
     ) -> None:
         """`live` is the source that is driven, so that it hears of new octets at once."""
-        self._engine, self._money, self._live = engine, money, live
+        self._engine, self._live = engine, live
         self._most_unread_octets = most_unread_octets
-        self._in_flight: dict[str, tuple[str, str]] = {}
 
     def usage(self, mapping: str, lines: bytes, source: str | None = None) -> Receipt:
         """Take usage lines for the named mapping; raises `Busy` or `Refused`."""
@@ -56,6 +54,44 @@ class EngineIntake:
         lines = self._whole(mapping, lines)
         # The same source as a file of that mapping has, so that a record is known whichever way it comes.
         return self._append(mapping, source or self._engine.framing(mapping).source, lines, b"")
+
+    def _append(self, mapping: str, source: str, lines: bytes, heading: bytes) -> Receipt:
+        file, end = self._engine.store.append(mapping, source, lines, heading)
+        if self._live is not None:
+            self._live.arrived(file.file, end)
+        return Receipt(sum(1 for line in lines.splitlines() if line.strip()), file.file, end)
+
+    def _whole(self, mapping: str, lines: bytes, *, headed: bool = False) -> bytes:
+        """The octets as whole records that end in a newline; raises `Refused` when they are none."""
+        try:
+            framing = self._engine.framing(mapping)
+        except KeyError:
+            raise Refused(f"There is no mapping {mapping!r}.") from None
+        if framing.header_lines and not headed:
+            raise Refused(f"The mapping {mapping!r} reads files with a heading; hand it in as a file.")
+        if not lines.strip():
+            raise Refused("There is nothing in it.")
+        for ending in (b"", b"\n", b"\n\n"):
+            whole = lines + ending
+            if whole.endswith(b"\n") and framing.record_end(whole) == len(whole):
+                return whole
+        raise Refused("It does not end with a whole record.")
+
+
+class EngineIntake(Spooling):
+    """The embedded engine's intake (`ports.Intake`). Any thread may call."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        money: MoneyFlow,
+        live: LiveSources | None = None,
+        most_unread_octets: int = MOST_UNREAD_OCTETS,
+    ) -> None:
+        """`live` is the source that is driven, so that it hears of new octets at once."""
+        super().__init__(engine, live, most_unread_octets)
+        self._money = money
+        self._in_flight: dict[str, tuple[str, str]] = {}
 
     def move(self, movements: Sequence[Movement]) -> list[dict[str, Any]]:
         """Book movements; one answer each: booked, repeated or refused with a reason."""
@@ -146,27 +182,6 @@ class EngineIntake:
         return engine.commit_of(number, carried, counts=counts, settled=[settled]), None
 
     # -- octets -----------------------------------------------------------------------------------------------
-
-    def _append(self, mapping: str, source: str, lines: bytes, heading: bytes) -> Receipt:
-        file, end = self._engine.store.append(mapping, source, lines, heading)
-        if self._live is not None:
-            self._live.arrived(file.file, end)
-        return Receipt(sum(1 for line in lines.splitlines() if line.strip()), file.file, end)
-
-    def _whole(self, mapping: str, lines: bytes, *, headed: bool = False) -> bytes:
-        """The octets as whole records; raises `Refused` when they are none."""
-        try:
-            framing = self._engine.framing(mapping)
-        except KeyError:
-            raise Refused(f"There is no mapping {mapping!r}.") from None
-        if framing.header_lines and not headed:
-            raise Refused(f"The mapping {mapping!r} reads files with a heading; hand it in as a file.")
-        if not lines.strip():
-            raise Refused("There is nothing in it.")
-        for ending in (b"", b"\n", b"\n\n"):
-            if framing.record_end(lines + ending) == len(lines + ending):
-                return lines + ending
-        raise Refused("It does not end with a whole record.")
 
     def _heading(self, aside: SetAside) -> bytes:
         if not self._engine.framing(aside.mapping).header_lines or aside.path is None:
