@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the programs that some tests start: a browser, and the real senders of usage records.
+# Installs the programs that some tests start: a browser, the real senders of usage records, and what the servers
+# of the cluster run on (Java, with Maven to fetch them; PostgreSQL).
 # Where it may not (no root, no apt-get) it says what is missing; the tests that need it then say so too.
 set -euo pipefail
 
@@ -15,6 +16,13 @@ needed=(
     rsyslogd:rsyslog
     freeradius:freeradius
     radclient:freeradius-utils
+    pg_ctl:postgresql
+)
+
+# a program, of which any that is there will do, whichever package it came in : the package that brings one
+any_of=(
+    java:default-jre-headless
+    mvn:maven
 )
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -31,6 +39,9 @@ is_there() {
 missing=()
 for entry in "${needed[@]}"; do
     is_there "$entry" || missing+=("${entry#*:}")
+done
+for entry in "${any_of[@]}"; do
+    command -v "${entry%%:*}" >/dev/null || missing+=("${entry#*:}")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 

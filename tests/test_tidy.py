@@ -210,8 +210,9 @@ def test_tests_wait_for_what_they_expect() -> None:
 
 
 def test_every_import_is_a_declared_dependency() -> None:
-    """What src imports stands in requirements/base.in: a package that only came along may go again."""
-    declared = re.findall(r"^[a-z][\w.-]*", (ROOT / "requirements" / "base.in").read_text(), re.MULTILINE)
+    """What src imports stands in a list of requirements: a package that only came along may go again."""
+    lists = "".join((ROOT / "requirements" / f"{name}.in").read_text() for name in ("base", "cluster"))
+    declared = re.findall(r"^[a-z][\w.-]*", lists, re.MULTILINE)
     mine = {re.sub(r"[-_.]+", "-", name).lower() for name in declared}
     providers = importlib.metadata.packages_distributions()
     undeclared = {

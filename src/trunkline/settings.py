@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 PREFIX = "TRUNKLINE_"
 DATA = Path("trunkline-data")
+SERVERS = Path("trunkline-cluster")
 Part = TypeVar("Part")
 
 
@@ -64,6 +65,18 @@ class Keeping:
     )
 
 
+@dataclass(frozen=True)
+class Servers:
+    """The servers that `trunkline cluster` starts on this machine, for tests and demonstrations."""
+
+    cluster_folder: Path = _setting(SERVERS, "Folder of the servers: data, configuration, logs, secrets.")  # noqa: RUF009 -- it makes a field
+    cluster_jars: str = _setting(
+        "",
+        "Folder that keeps the servers' programs from one start to the next. Empty: `.cache/trunkline/servers`"
+        " in the home folder.",
+    )
+
+
 def read(part: type[Part], environment: Mapping[str, str] | None = None, **chosen: object) -> Part:
     """One part of the settings: defaults, then the environment, then what was chosen on the command line."""
     environment = os.environ if environment is None else environment
@@ -88,4 +101,4 @@ def read(part: type[Part], environment: Mapping[str, str] | None = None, **chose
     return part(**values)
 
 
-PARTS = (Folders, Http, Keeping)
+PARTS = (Folders, Http, Keeping, Servers)

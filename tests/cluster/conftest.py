@@ -1,0 +1,163 @@
+"""Real servers for the tests of the cluster, each started once a session, stopped whatever happens, never mocked.
+
+Ask for a fixture and the server runs: `kafka` (one broker without passwords, quick), `three_racks` (three brokers with
+TLS, passwords and permissions), `cassandra`, `postgresql`, `connect`. Where Java or Maven is missing, the test is
+left out by name, and on the build server that is a failure (see tests/conftest.py).
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from trunkline.bootstrap.cluster.cassandra import Node
+from trunkline.bootstrap.cluster.kafka import Broker, Endpoint
+from trunkline.bootstrap.cluster.place import Place
+from trunkline.bootstrap.cluster.profile import Cluster
+from trunkline.bootstrap.cluster.servers import brokers, jars_folder
+from trunkline.settings import Servers
+
+MISSING = [program for program in ("java", "mvn") if shutil.which(program) is None]
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """A running Kafka: how to reach it, and the means to break it."""
+
+    cluster: Cluster
+    names: tuple[str, ...]
+    secure: bool
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """How the administrator reaches it: `.settings()` for confluent_kafka, `.java_settings()` for the JVM."""
+        return self._broker(self.names[0]).endpoint(self.cluster.place(self.names[0]))
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Addresses of all its brokers."""
+        return self.endpoint.bootstrap_servers
+
+    def settings(self) -> dict[str, str | int | float | bool]:
+        """What confluent_kafka needs to come in as the administrator."""
+        return self.endpoint.settings()
+
+    def kill(self, name: str) -> None:
+        """`kill -9` of one broker."""
+        self.cluster.kill(name)
+
+    def up(self) -> None:
+        """Start what was killed, and wait until all answer."""
+        self.cluster.up([self._broker(name) for name in self.names])
+
+    def _broker(self, name: str) -> Broker:
+        return next(
+            each for each in brokers(racks=len(self.names) > 1, secure=self.secure) if each.name == name
+        )
+
+
+@dataclass(frozen=True)
+class Cassandra:
+    """A running Cassandra: how to reach it, and the means to break it."""
+
+    cluster: Cluster
+
+    @property
+    def place(self) -> Place:
+        """Where it lives: ports and secrets."""
+        return self.cluster.place("cassandra")
+
+    @property
+    def port(self) -> int:
+        """Where clients find it, on 127.0.0.1."""
+        return self.place.port("cql")
+
+    @property
+    def user(self) -> str:
+        """Its administrator."""
+        return "admin"
+
+    @property
+    def password_file(self) -> Path:
+        """The administrator's password."""
+        return Node().password_file(self.place)
+
+    @property
+    def ca_file(self) -> Path:
+        """The authority whose certificate it shows."""
+        return self.place.secrets / "ca.pem"
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self.cluster.kill("cassandra")
+
+    def up(self) -> None:
+        """Start it again, and wait until it answers."""
+        self.cluster.up([Node()])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stopping_cleans_up() -> Iterator[None]:
+    """Being asked to stop (SIGTERM) ends a run as Ctrl-C does, so that servers are stopped."""
+
+    def interrupted(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupted)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A short path that other accounts may pass through: PostgreSQL runs under its own and has sockets there."""
+    with tempfile.TemporaryDirectory(prefix="trunkline-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def servers(server_folder: Path) -> Iterator[Cluster]:
+    """The cluster that the session's servers belong to; they end with the tests, however those end."""
+    if MISSING:
+        pytest.skip(
+            f"{' and '.join(MISSING)} not installed; on Debian and Ubuntu: apt-get install default-jre-headless maven"
+        )
+    cluster = Cluster(server_folder / "servers", jars_folder(Servers()), leashed=True)
+    yield cluster
+    cluster.down()
+
+
+@pytest.fixture(scope="session")
+def kafka(servers: Cluster) -> Iterator[Kafka]:
+    """One broker without passwords, for tests of everything but security."""
+    running = Kafka(servers, ("kafka",), secure=False)
+    running.up()
+    yield running
+    servers.down(["kafka"])
+
+
+@pytest.fixture(scope="session")
+def three_racks(server_folder: Path, servers: Cluster) -> Iterator[Kafka]:
+    """Three brokers in three racks, with TLS, passwords and permissions."""
+    cluster = Cluster(server_folder / "racks", servers.jars, leashed=True)
+    running = Kafka(cluster, tuple(each.name for each in brokers(racks=True)), secure=True)
+    running.up()
+    yield running
+    cluster.down()
+
+
+@pytest.fixture(scope="session")
+def cassandra(servers: Cluster) -> Iterator[Cassandra]:
+    """One node with TLS and a password."""
+    running = Cassandra(servers)
+    running.up()
+    yield running
+    servers.down(["cassandra"])
