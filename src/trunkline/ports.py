@@ -220,6 +220,7 @@ class NetworkReader(Protocol):
         offset: int = 0,
         *,
         alarm_id: str | None = None,
+        number: int | None = None,
         active: bool | None = None,
         object_: int | None = None,
         severity: int | None = None,
@@ -232,6 +233,14 @@ class NetworkReader(Protocol):
 
     def changes_after(self, number: int, limit: int) -> pl.DataFrame:
         """Alarm changes of all alarms in the order of commit, above a running `number`."""
+
+    def alarm_attributes(self, alarm_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What other systems said of alarms and we do not work out ourselves."""
+
+    def alarm_tasks(
+        self, kind: str, limit: int, offset: int = 0, number: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Tasks that were ordered on alarms, newest first: `number`, `time_us` and what was kept."""
 
     def incidents(
         self, limit: int, offset: int = 0, *, incident_id: str | None = None, is_open: bool | None = None
@@ -260,8 +269,17 @@ class NetworkIntake(Protocol):
     def telemetry(self, mapping: str, octets: bytes, source: str | None = None) -> Receipt:
         """Take telemetry for the named mapping; raises `Busy` or `Refused`."""
 
-    def signal(self, signals: pl.DataFrame) -> None:
-        """Carry an operator's hand on alarms (`records.network.SIGNALS`)."""
+    def signal(self, signals: pl.DataFrame) -> list[str]:
+        """Carry an operator's hand on alarms (`records.network.SIGNALS`); the names of the alarms it changed.
+
+        A row without `alarm_key` or `object` gets them from what it says.
+        """
+
+    def annotate(self, alarm_id: str, attributes: Mapping[str, Any]) -> None:
+        """Keep what another system says of an alarm and we do not work out ourselves; null forgets it."""
+
+    def add_task(self, kind: str, time_us: int, body: Mapping[str, Any]) -> int:
+        """Keep a task that somebody ordered on alarms, and what came of it; its number."""
 
     def note(self, note: IncidentNote) -> None:
         """Write down what a person did about an incident."""

@@ -7,7 +7,7 @@ a full spool never waits in the line in which money is committed. A commit is al
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,8 @@ CREATE TABLE IF NOT EXISTS telemetry_accounting (
     events INTEGER NOT NULL, duplicate INTEGER NOT NULL, rejected INTEGER NOT NULL, held INTEGER NOT NULL,
     PRIMARY KEY (source, hour)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS active_alarms (
-    alarm_id TEXT PRIMARY KEY, alarm_key INTEGER NOT NULL, object INTEGER NOT NULL, name TEXT,
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    alarm_id TEXT NOT NULL UNIQUE, alarm_key INTEGER NOT NULL, object INTEGER NOT NULL, name TEXT,
     raised_us INTEGER NOT NULL, changed_us INTEGER NOT NULL, cleared_us INTEGER, severity INTEGER NOT NULL,
     worst INTEGER NOT NULL, event_type TEXT, probable_cause TEXT, specific_problem TEXT, text TEXT,
     acked INTEGER NOT NULL DEFAULT 0, acked_by TEXT, acked_us INTEGER, cleared_by TEXT, held_by TEXT,
@@ -74,6 +75,9 @@ CREATE TABLE IF NOT EXISTS incident_notes (
     number INTEGER PRIMARY KEY AUTOINCREMENT, incident_id TEXT NOT NULL, time_us INTEGER NOT NULL, actor TEXT NOT NULL,
     action TEXT NOT NULL, text TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS incident_notes_by_incident ON incident_notes (incident_id, number);
+CREATE TABLE IF NOT EXISTS alarm_attributes (alarm_id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS alarm_tasks (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, time_us INTEGER NOT NULL, body TEXT NOT NULL);
 """
 
 
@@ -109,6 +113,28 @@ class NetworkStore(Store):
                 self.connection.execute(
                     "UPDATE open_incidents SET owner = ? WHERE incident_id = ?", (note.text, note.incident_id)
                 )
+
+    def annotate(self, alarm_id: str, attributes: Mapping[str, Any]) -> None:
+        """Keep what other systems say of an alarm and we do not work out ourselves; null forgets an attribute."""
+        with self.writing, transaction(self.connection, self.disk, self.folder):
+            row = self.connection.execute(
+                "SELECT body FROM alarm_attributes WHERE alarm_id = ?", (alarm_id,)
+            ).fetchone()
+            body = {**(json.loads(row[0]) if row else {}), **attributes}
+            kept = {name: value for name, value in body.items() if value is not None}
+            self.connection.execute(
+                "INSERT OR REPLACE INTO alarm_attributes VALUES (?, ?)", (alarm_id, json.dumps(kept))
+            )
+
+    def add_task(self, kind: str, time_us: int, body: Mapping[str, Any]) -> int:
+        """Keep a task that somebody ordered on alarms, and what came of it; its number."""
+        with self.writing, transaction(self.connection, self.disk, self.folder):
+            row = self.connection.execute(
+                "INSERT INTO alarm_tasks (kind, time_us, body) VALUES (?, ?, ?)",
+                (kind, time_us, json.dumps(body)),
+            )
+        assert row.lastrowid is not None, "SQLite numbers every row"
+        return row.lastrowid
 
     def let_go(self, now_us: int) -> int:
         """Remove rows of tables and segments that were kept long enough; how many."""
@@ -289,6 +315,7 @@ class NetworkReader(EmbeddedReader):
         offset: int = 0,
         *,
         alarm_id: str | None = None,
+        number: int | None = None,
         active: bool | None = None,
         object_: int | None = None,
         severity: int | None = None,
@@ -298,6 +325,8 @@ class NetworkReader(EmbeddedReader):
         conditions: list[tuple[str, Any]] = []
         if alarm_id is not None:
             conditions.append(("alarm_id = ?", alarm_id))
+        if number is not None:
+            conditions.append(("number = ?", number))
         if object_ is not None:
             conditions.append(("object = ?", stored_word(object_)))
         if severity is not None:
@@ -317,6 +346,30 @@ class NetworkReader(EmbeddedReader):
     def alarm_changes(self, alarm_id: str, limit: int = 1000) -> pl.DataFrame:
         """The life of one alarm, oldest first."""
         return self.listed("alarm_changes", 0, limit, where="alarm_id = ?", values=(alarm_id,))
+
+    def alarm_attributes(self, alarm_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What other systems said of alarms."""
+        return {
+            name: json.loads(body)
+            for name, body in self._rows(
+                "SELECT alarm_id, body FROM alarm_attributes"
+                " WHERE alarm_id IN (SELECT value FROM json_each(?))", json.dumps(list(alarm_ids)),
+            )
+        }  # fmt: skip
+
+    def alarm_tasks(
+        self, kind: str, limit: int, offset: int = 0, number: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Tasks ordered on alarms, newest first: `number, time_us` and what was kept."""
+        one = "" if number is None else " AND number = ?"
+        return [
+            {"number": found, "time_us": time_us, **json.loads(body)}
+            for found, time_us, body in self._rows(
+                f"SELECT number, time_us, body FROM alarm_tasks WHERE kind = ?{one}"  # noqa: S608 -- our own names
+                " ORDER BY number DESC LIMIT ? OFFSET ?",
+                kind, *(() if number is None else (number,)), limit, offset,
+            )
+        ]  # fmt: skip
 
     def changes_after(self, number: int, limit: int) -> pl.DataFrame:
         """Alarm changes in the order of commit with a running `number` above the one given."""
