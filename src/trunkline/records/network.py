@@ -88,6 +88,7 @@ PERIOD = (
 VALUE = Column("value_milli", pl.Int64, "The value.", "thousandths of the unit")
 TEXT = Column("text", pl.String, "What a person is told, in a sentence.")
 TIME = Column("time_us", pl.Int64, "When it was so.", "us UTC")
+SINCE = Column("since_us", pl.Int64, "When what it tells of began; null: when it was told.", "us UTC")
 
 PLACE = (
     Column("file", pl.Int32, "The engine's number of the file, spool or listener it came in."),
@@ -352,6 +353,7 @@ SIGNALS = Stream(
             Column("action", pl.String, "raise, clear, ack, unack, comment, update or delete."),
             Column("origin", pl.String, "event, anomaly, risk or operator."),
             Column("actor", pl.String, "Who acted, for an operator's hand; else empty."),
+            SINCE,
             COMPONENT,
         ),
         ("alarm_key", "action", "time_us"),
@@ -382,13 +384,36 @@ ALARMS = Stream(
             Column("held_by", pl.String, "The rule that holds it back; empty when none does."),
             Column("root", pl.UInt64, "Object that is held to be the cause; 0 while unknown."),
             Column("security", pl.UInt8, "1 for a security event; else 0."),
+            SINCE,
             COMPONENT,
         ),
         ("alarm_id", "time_us", "action"),
         days_kept=400,
     ),
     key="component",
-    text="The life of every alarm.",
+    text="The life of every alarm. A text that is null is as it was when the alarm was raised.",
+)  # fmt: skip
+
+ALARM_COUNTS = Stream(
+    "network.alarm_counts",
+    Record(
+        "Alarm arithmetic",
+        "What became of all that was raised: raised = active + cleared + deduplicated + suppressed + correlated.",
+        (
+            COMPONENT,
+            Column("raised", pl.Int64, "Raises that were heard.", "raises"),
+            Column("active", pl.Int64, "Alarms that stand and are told.", "alarms"),
+            Column("cleared", pl.Int64, "Alarms that were told and have ended.", "alarms"),
+            Column("deduplicated", pl.Int64, "Raises of an alarm that stood, or came after its clear.", "raises"),
+            Column("suppressed", pl.Int64, "Alarms held back by maintenance or flapping, or ended so.", "alarms"),
+            Column("correlated", pl.Int64, "Alarms held back by what carries their object, or ended so.", "alarms"),
+            Column("unmatched", pl.Int64, "Clears and hands that found no alarm; no raises.", "signals"),
+        ),
+        ("component",),
+        days_kept=400,
+    ),
+    key="component",
+    text="Totals since the beginning; the newest row of a component counts.",
 )  # fmt: skip
 
 INCIDENTS = Stream(
@@ -410,7 +435,9 @@ INCIDENTS = Stream(
             Column("micros_per_minute", pl.Int64, "What they usually pay there.", "micro-units a minute"),
             Column("severity", pl.UInt8, "Worst `Severity` of its alarms."),
             Column("opened_us", pl.Int64, "When it opened.", "us UTC"),
+            Column("began_us", pl.Int64, "When the earliest of its alarms began.", "us UTC"),
             Column("actor", pl.String, "Who acted; empty for the platform itself."),
+            Column("note", pl.String, "What the actor said; null for the platform itself."),
             COMPONENT,
         ),
         ("incident_id", "time_us", "action"),
@@ -460,11 +487,45 @@ SEEN = State(
     days=DAYS_REMEMBERED,
 )
 
+ALARMED = State(
+    "network.alarmed",
+    "component",
+    np.dtype(
+        [
+            ("alarm_key", "u8"), ("object", "u8"), ("held_ref", "u8"),
+            ("raised_us", "i8"), ("since_us", "i8"), ("last_us", "i8"), ("cleared_us", "i8"), ("eased_us", "i8"),
+            ("held_us", "i8"), ("penalty_us", "i8"), ("damped_until_us", "i8"),
+            ("raised", "i8"), ("cleared", "i8"), ("deduplicated", "i8"), ("suppressed", "i8"), ("correlated", "i8"),
+            ("unmatched", "i8"), ("penalty", "i4"),
+            ("severity", "u1"), ("event_type", "u1"), ("security", "u1"), ("standing", "u1"), ("held", "u1"),
+            ("acknowledged", "u1"), ("lone_clear", "u1"),
+        ]
+    ),
+    "Alarms that stand or stood within the last day, what holds them back, and how often they came; key 0 is a sum.",
+)  # fmt: skip
+
+CORRELATED = State(
+    "network.correlated",
+    "component",
+    np.dtype(
+        [
+            ("kind", "u1"), ("incident", "u8"), ("alarm_key", "u8"), ("object", "u8"), ("problem", "u8"),
+            ("raised_us", "i8"), ("since_us", "i8"), ("cleared_us", "i8"), ("opened_us", "i8"),
+            ("severity", "u1"), ("event_type", "u1"), ("security", "u1"), ("rule", "u1"),
+            ("told", "u8"),
+        ]
+    ),
+    "Open incidents, and the alarms that belong to them or wait to be judged.",
+)  # fmt: skip
+
 # The written order: a record with several faults is rejected for the one that stands first.
 REASONS = (
     Reason("unreadable", "The bytes are not a record of the mapping's format. Correct the sender or the mapping."),
     Reason("too_large", "The record is larger than its format's limit; it was not read."),
     Reason("forbidden_markup", "An XML document declares a type or entities; such documents are refused whole."),
+    Reason("not_authentic", "The sender could not prove who it is (SNMPv3 user, digest or cipher, or community)."),
+    Reason("unknown_template", "A flow record came before its template. Let the exporter send templates oftener."),
+    Reason("unknown_model", "No device model of that name is in the mapping. Add it there."),
     Reason("not_telemetry", "A message that carries neither a measurement nor an event, such as a heartbeat."),
     Reason("missing_object", "The record does not say what it speaks of."),
     Reason("unknown_object", "No such cell, router, link or device is in the inventory. Load it."),
@@ -472,6 +533,7 @@ REASONS = (
     Reason("bad_time", "The time is missing, impossible or not in the mapping's format."),
     Reason("in_the_future", "The record is further ahead of the clock than its sender's clock may be."),
     Reason("too_late", "The period was closed before the record came."),
+    Reason("suspect", "The element itself does not trust the result; the bin counts as missing."),
     Reason("bad_value", "The value is no number, not finite, too large, or outside its range."),
     Reason("bad_severity", "The severity is none of the six of X.733 and the mapping names no other."),
     Reason("conflict", "Another value came before for the same counter, object and period."),
