@@ -297,7 +297,10 @@ class NetworkIntake(Protocol):
         """Forget a window; raises `Refused` when there is none."""
 
     def places(self) -> dict[str, Any]:
-        """The inventory as the map needs it: `areas` and `cells`, and which KPIs and layers there are."""
+        """The inventory as the map needs it: `areas`, `cells`, `sites`, `links`, and the `tiles` of each layer."""
+
+    def names(self, objects: Sequence[int]) -> list[str]:
+        """Names of the objects that the inventory knows."""
 
 
 class AuditTrail(Protocol):

@@ -15,7 +15,15 @@ OPERATIONS = [
     for path, methods in document(ROUTERS, PUBLIC)["paths"].items()
     for method, operation in methods.items()
 ]
-IN_PATH = {"{subscriber}": NUMBER, "{number}": "1", "{plan}": "payg", "{id}": "nothing"}
+IN_PATH = {
+    "{subscriber}": NUMBER,
+    "{number}": "1",
+    "{plan}": "payg",
+    "{id}": "nothing",
+    "{alarm_id}": "none",
+    "{incident_id}": "none",
+    "{window_id}": "none",
+}
 
 
 def address(path: str) -> str:
@@ -82,7 +90,8 @@ async def test_a_sign_in_link_works_once(world: World) -> None:
         assert "HttpOnly" in cookie
         assert "SameSite=strict" in cookie
         assert (await client.get("/api/v1/me")).json() == {
-            "name": "nora", "role": "care", "rights": ["watch", "read_tariffs", "read_metrics", "read_person"],
+            "name": "nora", "role": "care",
+            "rights": ["watch", "read_tariffs", "read_metrics", "read_person", "watch_network", "operate_network"],
         }  # fmt: skip
         assert (await client.get(f"/signin?code={code}")).headers["Location"] == "/#/signin/used"
         assert (await client.delete("/api/v1/session")).status_code == 403

@@ -49,6 +49,17 @@ SETTLE = Right(
 )
 RECONCILE = Right("reconcile", Role.BILLING, "Start a reconciliation.")
 CHECK_TARIFFS = Right("check_tariffs", Role.BILLING, "Check the text of a tariff before it is put in force.")
+WATCH_NETWORK = Right(
+    "watch_network",
+    Role.VIEWER,
+    "See the map, KPIs, findings, alarms, incidents and the accounting of telemetry.",
+)
+OPERATE_NETWORK = Right(
+    "operate_network",
+    Role.CARE,
+    "Create, change, acknowledge, comment, group and clear alarms; own and annotate incidents.",
+)
+PLAN_MAINTENANCE = Right("plan_maintenance", Role.BILLING, "Preview, plan and cancel maintenance windows.")
 READ_AUDIT = Right("read_audit", Role.ADMIN, "See who looked at and changed whose data.")
 SUBSCRIBE = Right("subscribe", Role.ADMIN, "Register addresses that are told of new usage and movements.")
 INVITE = Right("invite", Role.ADMIN, "Make sign-in links for other people.")
@@ -63,6 +74,9 @@ RIGHTS = (
     SETTLE,
     RECONCILE,
     CHECK_TARIFFS,
+    WATCH_NETWORK,
+    OPERATE_NETWORK,
+    PLAN_MAINTENANCE,
     READ_AUDIT,
     SUBSCRIBE,
     INVITE,

@@ -18,16 +18,17 @@ from fastapi.routing import APIRoute
 from trunkline import __version__, ports
 from trunkline.api import describe, problems, sign_in, sockets
 from trunkline.api.access import Access, Token
-from trunkline.api.desk import Desk, Needs, Reconcile, TariffFiles
+from trunkline.api.desk import Desk, Needs, Reconcile, TariffFiles, Watching
 from trunkline.api.guard import Guard
 from trunkline.api.live import Live
 from trunkline.api.metrics import Metrics
 from trunkline.api.notices import Notices
 from trunkline.api.options import ApiOptions
 from trunkline.api.people import People
+from trunkline.api.tmf import alarm as tmf_alarm
 from trunkline.api.tmf import hub, prepay
 from trunkline.api.tmf import usage as tmf_usage
-from trunkline.api.v1 import alerts, intake, overview, settling, subscribers, tariffs
+from trunkline.api.v1 import alerts, intake, network, overview, settling, subscribers, tariffs
 from trunkline.charging.tariffs.catalogue import Catalogue
 
 ROUTERS = (
@@ -41,6 +42,8 @@ ROUTERS = (
     prepay.routes,
     tmf_usage.routes,
     hub.routes,
+    network.routes,
+    tmf_alarm.routes,
 )
 
 # Routes that ask for no token, each with the reason.
@@ -68,6 +71,7 @@ def create_app(
     *,
     reconcile: Reconcile | None = None,
     tariff_files: TariffFiles | None = None,
+    network: Watching | None = None,
     now_us: Callable[[], int] = _now_us,
 ) -> FastAPI:
     """The application over a platform. `live` tells facts that only the running process knows, for the page.
@@ -88,6 +92,7 @@ def create_app(
         now_us=now_us,
         reconcile=reconcile,
         tariff_files=tariff_files,
+        network=network,
     )
     app = FastAPI(
         title="trunkline",
@@ -123,10 +128,15 @@ def _assert_guarded(routes: Sequence[Any]) -> None:
 async def _life(app: FastAPI) -> AsyncIterator[None]:
     """Sampling and notifying go on while the application runs."""
     app.state.notices.open()
+    watching = app.state.desk.network
+    if watching is not None:
+        watching.board.bind()
     tasks = [
         asyncio.create_task(app.state.live.run()),
         asyncio.create_task(app.state.notices.run(app.state.desk.reader)),
     ]
+    if watching is not None:
+        tasks.append(asyncio.create_task(tmf_alarm.tell(app.state.notices, watching)))
     try:
         yield
     finally:

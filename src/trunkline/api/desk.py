@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from trunkline import ports
 from trunkline.api.access import READ_PERSON, Access, Caller, Right
 from trunkline.api.exact import read_json
+from trunkline.api.heat import HeatBoard
 from trunkline.api.metrics import Metrics
 from trunkline.api.options import ApiOptions
 from trunkline.api.people import People
@@ -30,6 +31,15 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Reconcile = Callable[[], dict[str, Any]]
 TariffFiles = Callable[[], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Watching:
+    """The network's side of the platform."""
+
+    reader: ports.NetworkReader
+    intake: ports.NetworkIntake
+    board: HeatBoard
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class Desk:
     now_us: Callable[[], int]
     reconcile: Reconcile | None
     tariff_files: TariffFiles | None
+    network: Watching | None = None
 
     def saw(self, caller: Caller, action: str, subscriber: int = 0, detail: str = "") -> None:
         """Write down a look or a change, before it is answered: what cannot be audited does not happen."""

@@ -53,6 +53,19 @@ class StatusAnswer(BaseModel):
     status: dict[str, Any]
 
 
+class RowsAnswer(BaseModel):
+    """Rows with the columns that docs/reference/records.md describes, and whether there are more."""
+
+    items: list[dict[str, Any]]
+    more: bool
+
+
+class SaidAnswer(BaseModel):
+    """One thing and all that is known of it."""
+
+    said: dict[str, Any]
+
+
 class ReceiptAnswer(BaseModel):
     """Usage that is durable and will be charged."""
 

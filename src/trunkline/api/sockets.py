@@ -17,9 +17,10 @@ import orjson
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 from starlette.websockets import WebSocketState
 
-from trunkline.api.access import READ_PERSON, WATCH, Access, Caller
+from trunkline.api.access import READ_PERSON, WATCH, WATCH_NETWORK, Access, Caller, Right
 from trunkline.api.balances import account_view
 from trunkline.api.desk import SESSION_COOKIE, Desk
+from trunkline.api.heat import HeatBoard
 from trunkline.api.live import FOREVER_US, Live, Sample
 from trunkline.api.shown import alert_rows, person, usage_rows
 from trunkline.api.v1.overview import accounting_view
@@ -27,7 +28,7 @@ from trunkline.api.v1.overview import accounting_view
 routes = APIRouter()
 
 PROTOCOL = "trunkline.v1"
-NOT_SIGNED_IN, NOT_ALLOWED, TOO_SLOW = 4401, 4403, 1013
+NOT_SIGNED_IN, NOT_ALLOWED, NOT_FOUND, TOO_SLOW = 4401, 4403, 4404, 1013
 FIRST_MESSAGE_S = 5.0
 SEND_S = 20.0
 QUIET_S = 15.0
@@ -79,6 +80,77 @@ async def alerts(socket: WebSocket, after: Annotated[int, Query(ge=0, le=2**62)]
                     seen = sample.number if sample else seen
         finally:
             leaving.cancel()
+
+
+@routes.websocket("/api/v1/network/heat")
+async def heat(socket: WebSocket) -> None:
+    """The map: send {"layer", "metric"} and, to go on after a lost connection, {"after": last seq}.
+
+    Answered by a snapshot (or what came since), then by deltas as they come, each with the number `seq` to go on from.
+    Whoever reads slowly gets several steps in one delta, and a snapshot when that is shorter.
+    """
+    desk: Desk = socket.app.state.desk
+    async with _admitted(socket, "/api/v1/network/heat", WATCH_NETWORK) as caller:
+        if desk.network is None:
+            raise _Leave(NOT_FOUND)
+        looking = _Looking()
+        listener = asyncio.create_task(_follow_view(socket, looking))
+        try:
+            await _send_heat(socket, desk, desk.network.board, caller, looking, listener)
+        finally:
+            listener.cancel()
+
+
+class _Looking:
+    """Which view this reader looks at, and what it has seen of it."""
+
+    def __init__(self) -> None:
+        self.view: tuple[str, str] | None = None
+        self.seen = -1
+        self.chosen = asyncio.Event()
+
+
+async def _follow_view(socket: WebSocket, looking: _Looking) -> None:
+    """Which view the reader asks for; ends when the reader goes."""
+    try:
+        while True:
+            said = _message(await socket.receive_text())
+            if isinstance(said.get("layer"), str) and isinstance(said.get("metric"), str):
+                after = said.get("after")
+                looking.view = said["layer"][:20], said["metric"][:100]
+                looking.seen = after if isinstance(after, int) else -1
+                looking.chosen.set()
+    except WebSocketDisconnect:
+        return
+
+
+async def _send_heat(
+    socket: WebSocket,
+    desk: Desk,
+    board: HeatBoard,
+    caller: Caller,
+    looking: _Looking,
+    listener: asyncio.Task[None],
+) -> None:
+    choosing = asyncio.create_task(looking.chosen.wait())
+    await asyncio.wait({choosing, listener}, timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED)
+    choosing.cancel()
+    while looking.view is not None and not listener.done():
+        _still_in(desk, caller)
+        looking.chosen.clear()
+        view, seen = looking.view, looking.seen
+        number, text = board.message(view, seen)
+        if number != seen:
+            await asyncio.wait_for(socket.send_text(text.decode()), SEND_S)
+            if not looking.chosen.is_set():
+                looking.seen = number
+        waiting = asyncio.create_task(board.after(number, QUIET_S))
+        choosing = asyncio.create_task(looking.chosen.wait())
+        await asyncio.wait({waiting, choosing, listener}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        choosing.cancel()
+    if listener.done():
+        listener.result()
 
 
 class _Watching:
@@ -171,11 +243,11 @@ async def _until_gone(socket: WebSocket) -> None:
 
 
 @asynccontextmanager
-async def _admitted(socket: WebSocket, route: str) -> AsyncIterator[Caller]:
-    """Accept the socket for a caller who may watch; close it politely whatever ends it."""
+async def _admitted(socket: WebSocket, route: str, right: Right = WATCH) -> AsyncIterator[Caller]:
+    """Accept the socket for a caller who has the right; close it politely whatever ends it."""
     desk: Desk = socket.app.state.desk
     try:
-        caller = _let_in(await _admit(socket))
+        caller = _let_in(await _admit(socket), right)
         with desk.metrics.sockets.labels(route).track_inprogress():
             yield caller
     except WebSocketDisconnect:
@@ -188,11 +260,11 @@ async def _admitted(socket: WebSocket, route: str) -> AsyncIterator[Caller]:
         await _close(socket, 1000)
 
 
-def _let_in(caller: Caller | None) -> Caller:
-    """The caller, if there is one who may watch."""
+def _let_in(caller: Caller | None, right: Right) -> Caller:
+    """The caller, if there is one who has the right."""
     if caller is None:
         raise _Leave(NOT_SIGNED_IN)
-    if not caller.may(WATCH):
+    if not caller.may(right):
         raise _Leave(NOT_ALLOWED)
     return caller
 

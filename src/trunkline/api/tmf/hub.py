@@ -20,6 +20,7 @@ routes = APIRouter(tags=["notifications"])
 EVENTS = {
     "prepayBalanceManagement": ("TopupBalanceCreateEvent", "AdjustBalanceCreateEvent"),
     "usageManagement": ("UsageCreateEvent",),
+    "alarm": ("AlarmCreateEvent", "AlarmAttributeValueChangeEvent", "AlarmStateChangeEvent"),
 }
 Name = Annotated[str, Path(max_length=64)]
 Wanted = Annotated[EventSubscriptionInput, Depends(JsonBody(EventSubscriptionInput))]
@@ -47,6 +48,30 @@ def register_prepay(request: Request, desk: AtDesk, caller: By, wanted: Wanted) 
 def register_usage(request: Request, desk: AtDesk, caller: By, wanted: Wanted) -> Response:
     """Be told of UsageCreateEvent."""
     return _register("usageManagement", request, desk, caller, wanted)
+
+
+@routes.post(
+    "/tmf-api/alarm/v4/hub",
+    status_code=201,
+    dependencies=[Depends(Needs(SUBSCRIBE))],
+    response_model=EventSubscription,
+    summary="Register for alarms",
+)
+def register_alarms(request: Request, desk: AtDesk, caller: By, wanted: Wanted) -> Response:
+    """Be told of AlarmCreateEvent, AlarmAttributeValueChangeEvent and AlarmStateChangeEvent."""
+    return _register("alarm", request, desk, caller, wanted)
+
+
+@routes.delete(
+    "/tmf-api/alarm/v4/hub/{id}",
+    status_code=204,
+    dependencies=[Depends(Needs(SUBSCRIBE))],
+    response_class=Response,
+    summary="Unregister",
+)
+def unregister_alarms(request: Request, desk: AtDesk, caller: By, id: Name) -> Response:  # noqa: A002
+    """Be told no more."""
+    return _unregister("alarm", request, desk, caller, id)
 
 
 @routes.delete(

@@ -418,7 +418,8 @@ class NetworkReader(EmbeddedReader):
         """How many alarms, incidents, anomalies and rejects there are, and what is newest."""
 
         def one(sql: str) -> int:
-            return int(self._rows(sql)[0][0] or 0)
+            rows = self._rows(sql)
+            return int(rows[0][0] or 0) if rows else 0
 
         return {
             "alarms_active": one("SELECT count(*) FROM active_alarms WHERE cleared_us IS NULL"),
@@ -427,9 +428,11 @@ class NetworkReader(EmbeddedReader):
             "incidents": one("SELECT count(*) FROM open_incidents"),
             "anomalies": one("SELECT count(*) FROM anomalies"),
             "risks": one("SELECT count(*) FROM risks"),
+            "alarm_changes": one("SELECT max(number) FROM alarm_changes"),
             "rejected": one("SELECT count(*) FROM telemetry_rejected"),
             "newest_kpi_us": one(f"SELECT max(until_us) FROM segments WHERE stream = '{KPIS.name}'"),  # noqa: S608
             "newest_heat_us": self.newest_heat_us(),
+            "commits": one("SELECT value FROM meta WHERE name = 'number'"),
             "committed_us": one("SELECT value FROM meta WHERE name = 'committed_us'"),
         }
 
