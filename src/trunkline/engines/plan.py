@@ -1,0 +1,169 @@
+"""The map as this engine needs it: which flows there are, by what their work is parted, and what it is called on Kafka.
+
+All that one subscriber's money depends on lies in one bucket: a bucket is a partition of the work topic, of every
+changelog and of every result, and is owned by one worker at a time. So a flow's remembering steps share one
+transaction and the loop's rules about rejected records hold as they do embedded (docs/decisions/0030).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from trunkline.engines.loop import Accounts
+from trunkline.kernel.flow import Flow, Stream
+from trunkline.kernel.grouped import Keys, State
+
+MOST_BUCKETS = 1 << 10  # a row's arrival number has ten bits for its bucket
+BUCKET_BITS = 10
+
+
+class Framing(Protocol):
+    """What reading must know of a mapping: where its records end, and whose they are."""
+
+    @property
+    def source(self) -> str:
+        """Name of the system that writes such records, when nobody says another."""
+
+    @property
+    def header_lines(self) -> int:
+        """How many lines at the head of a file are no records; such a mapping cannot read messages."""
+
+    def record_end(self, data: bytes) -> int:
+        """How many octets at the head of `data` are whole records."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The flows of one worker, and how their rows are parted.
+
+    `usage` begins with blocks of bytes and is accounted for; its first step runs in the router. `orders` begin with
+    rows (top-ups, subscribers) and are carried whole in their bucket. `bucket` is the column that says whose money
+    it is. `named` are the streams whose rows are orders with a name of their own, by the column of that name: the
+    same name is carried once.
+    """
+
+    usage: Flow
+    accounts: Accounts
+    orders: tuple[Flow, ...]
+    bucket: str
+    named: Mapping[str, str] = field(default_factory=dict)
+    refused: tuple[Stream, ...] = ()
+    buckets: int = 12
+    prefix: str = "trunkline"
+
+    def __post_init__(self) -> None:
+        """Assert what the layout of arrival numbers relies on."""
+        assert 0 < self.buckets <= MOST_BUCKETS, f"from 1 to {MOST_BUCKETS} buckets"
+
+    @property
+    def flows(self) -> tuple[Flow, ...]:
+        """All flows."""
+        return (self.usage, *self.orders)
+
+    @property
+    def raw(self) -> Stream:
+        """Blocks of bytes as they come."""
+        return self.usage.steps[0].reads
+
+    @property
+    def decoded(self) -> Stream:
+        """What the router makes of them."""
+        return self.usage.steps[1].reads
+
+    @property
+    def edges(self) -> tuple[Stream, ...]:
+        """Where others hand in."""
+        return tuple(flow.steps[0].reads for flow in self.flows)
+
+    @property
+    def results(self) -> tuple[Stream, ...]:
+        """What the flows write and no step reads."""
+        read = {step.reads.name for flow in self.flows for step in flow.steps}
+        written = {s.name: s for flow in self.flows for step in flow.steps for s in step.writes}
+        return tuple(stream for name, stream in written.items() if name not in read)
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """Everything that the flows remember, each once, and the names of the orders that were carried."""
+        found = {step.state.name: step.state for flow in self.flows for step in flow.steps if step.state}
+        return (*found.values(), *((CARRIED,) if self.named else ()))
+
+    def topic(self, stream: Stream) -> str:
+        """Name of a stream's topic."""
+        return f"{self.prefix}.{stream.name}"
+
+    @property
+    def work(self) -> str:
+        """Topic between the router and the buckets."""
+        return f"{self.prefix}.work"
+
+    @property
+    def progress(self) -> str:
+        """Topic of how far everybody is; the last message of a key counts."""
+        return f"{self.prefix}.progress"
+
+    @property
+    def answers(self) -> str:
+        """Topic of what became of named orders."""
+        return f"{self.prefix}.answers"
+
+    @property
+    def undigested(self) -> str:
+        """Topic of the messages and rows that no worker could digest, with the reason."""
+        return f"{self.prefix}.undigested"
+
+    @property
+    def schemas(self) -> str:
+        """Topic of every schema ever used."""
+        return f"{self.prefix}.schemas"
+
+    def changelog(self, state: State) -> str:
+        """Topic of a state's changes."""
+        return f"{self.prefix}.changelog.{state.name}"
+
+
+CARRIED = State(
+    "engine.carried",
+    "name",
+    np.dtype([("check", "u8"), ("refused", "u1"), ("reason", "S31")]),
+    "Names of the orders that were carried, so that each is carried once and answered the same again.",
+)
+
+
+@nb.njit(nogil=True, cache=True)
+def _buckets_of(keys: Keys, buckets: int, found: npt.NDArray[np.int64]) -> None:
+    for at in range(len(keys)):
+        key = keys[at]
+        mixed = (key ^ (key >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+        found[at] = np.int64((mixed ^ (mixed >> np.uint64(32))) % np.uint64(buckets))
+
+
+def buckets_of(keys: Keys, buckets: int) -> npt.NDArray[np.int64]:
+    """The bucket of each key; a multiplicative hash (as in `stores.embedded.table`), so that neighbours are spread."""
+    found = np.empty(len(keys), np.int64)
+    _buckets_of(np.ascontiguousarray(keys, np.uint64), buckets, found)
+    return found
+
+
+class Held(Protocol):
+    """Groups of rows in memory under keys; `stores.embedded.table.Table` is one."""
+
+    @property
+    def octets(self) -> int:
+        """Memory in use."""
+
+    def gather(self, keys: Keys) -> Any:  # noqa: ANN401 -- kernel.grouped.Grouped
+        """The rows of `keys`."""
+
+    def put(self, groups: Any) -> None:  # noqa: ANN401 -- kernel.grouped.Grouped
+        """What the keys hold from now on."""
+
+    def all_keys(self) -> Keys:
+        """Every key, ascending."""

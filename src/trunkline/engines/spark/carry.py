@@ -1,0 +1,437 @@
+"""What Spark's tasks do: decode messages and part their rows by bucket, and carry each bucket's rows to their end.
+
+Both are plain functions from Arrow batches to Arrow batches, as `mapInArrow` wants them. Between them lies one shuffle
+of a few large cells (a bucket's rows as one Arrow stream) instead of many rows of many columns, which is what makes it
+cheap. All that one subscriber's money depends on lies in one bucket, so one task carries it through all steps that
+remember, and the loop's rules about rejected records hold as they do embedded.
+
+A task that is done again, after whatever crash, reads the same messages, opens the same version of its state and so
+gives the same rows with the same arrival numbers; what it wrote before is written again under the same names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trunkline.engines.loop import POISON, Carried, Carrier, TooMuchPoison, counted
+from trunkline.engines.plan import BUCKET_BITS, CARRIED, Plan, buckets_of
+from trunkline.engines.spark.blobs import Bucket
+from trunkline.engines.wire import ARROW, changes_out, progress_out, rows_in, rows_out
+from trunkline.kernel.flow import Flow
+from trunkline.kernel.grouped import Grouped, Keys, State
+from trunkline.kernel.grouping import order_by_group
+from trunkline.kernel.identity import identities
+
+PLACE_BITS = 24  # a record's offset is its message's, shifted, plus the octet within the message
+LONGEST_OCTETS = 1 << PLACE_BITS
+MAPPING, SOURCE = b"mapping", b"source"  # headers of a raw message: how it is read, and whose it is
+CHANGE_OCTETS = 900_000
+SUMS = ("received", "rated", "duplicate", "rejected", "held", "charged_micros")
+
+PARTED = "bucket int, stream string, partition int, offset long, piece int, rows binary"
+_PARTED = pa.schema(
+    [("bucket", pa.int32()), ("stream", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
+     ("piece", pa.int32()), ("rows", pa.binary())]
+)  # fmt: skip
+WRITTEN = "topic string, partition int, key binary, value binary"
+
+Longs = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything a task needs to know; sent to the executors once."""
+
+    plan: Plan
+    tables: dict[str, object]
+    folder: str  # of the buckets' state, which every executor sees
+    mapping: str  # reads messages that do not name another
+    sources: dict[str, str]  # by mapping
+    joins: dict[str, bytes]  # by mapping, what ends a record of it
+    published: tuple[State, ...] = ()  # states whose changes go to their changelog, for those who serve them
+    most_poison: int = 100
+
+
+class Sent(Protocol):
+    """What a broadcast is: the same value in every task of an executor."""
+
+    @property
+    def value(self) -> Work:
+        """The work."""
+
+
+# -- messages into parted rows ---------------------------------------------------------------------------------
+
+
+def decode_messages(
+    sent: Sent, newest_us: int | None
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The first task: Kafka's messages in, rows parted by bucket out."""
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        decoder = _Decoder(sent.value, newest_us)
+        for batch in batches:
+            yield from decoder.parted(batch)
+
+    return run
+
+
+@dataclass(frozen=True)
+class _Messages:
+    """Messages of one partition of the raw topic that one mapping reads, in their order."""
+
+    partition: int
+    mapping: str
+    source: str
+    offsets: Longs
+    times_us: Longs
+    values: pa.Array  # binary
+
+
+class _Nothing:
+    """The first step remembers nothing."""
+
+    def gather(self, state: State, keys: Keys) -> Grouped:
+        """No rows."""
+        return Grouped.empty(state.dtype, keys)
+
+    def put(self, state: State, _groups: Grouped, _number: int) -> None:
+        """Never called: only steps that remember put."""
+        raise AssertionError(f"{state.name} was put before its bucket was known")
+
+
+class _Decoder:
+    """Decodes one task's messages."""
+
+    def __init__(self, work: Work, newest_us: int | None) -> None:
+        self._work, self._newest_us = work, newest_us
+        self._usage = Carrier(work.plan.usage, work.tables, _Nothing())
+        self._topics = {work.plan.topic(stream): stream for stream in work.plan.edges}
+        self._poisoned = 0
+        self._pieces = 0
+
+    def parted(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """One Arrow batch of messages as parted rows."""
+        for topic, partition, part in _runs(batch):
+            stream = self._topics[topic]
+            offsets = part.column("offset").to_numpy()
+            if stream is self._work.plan.raw:
+                for rows in self._usage_rows(partition, part):
+                    yield from self._part(rows, partition, int(offsets[0]))
+            else:
+                frames = [
+                    rows_in(value, stream.record) for value in part.column("value").to_pylist() if value
+                ]
+                orders = Carried({stream.name: frames})
+                yield from self._part(orders, partition, int(offsets[0]))
+
+    def _usage_rows(self, partition: int, part: pa.RecordBatch) -> Iterator[Carried]:
+        values = part.column("value")
+        arrow = pc.equal(pc.binary_slice(values, 0, 4), pa.scalar(ARROW, pa.binary()))
+        if pc.any(arrow).as_py():
+            for at in range(part.num_rows):
+                value = values[at].as_py()
+                if value[:4] == ARROW:
+                    yield self._decoded_elsewhere(partition, part.column("offset")[at].as_py(), value)
+                elif value:
+                    yield from self._usage_rows(partition, part.slice(at, 1))
+            return
+        for messages in _of_one_mapping(self._work, partition, part):
+            decoded = Carried()
+            self._decode(messages, decoded)
+            yield decoded
+
+    def _decoded_elsewhere(self, partition: int, offset: int, value: bytes) -> Carried:
+        """Rows that were decoded before they came here: their place is where they lie now."""
+        stream = self._work.plan.decoded
+        rows = rows_in(value, stream.record)
+        place = pl.int_range(offset << PLACE_BITS, (offset << PLACE_BITS) + len(rows), dtype=pl.Int64)
+        return Carried(
+            {stream.name: [rows.with_columns(pl.lit(partition, pl.Int32).alias("file"), offset=place)]}
+        )
+
+    def _decode(self, messages: _Messages, decoded: Carried) -> None:
+        """Decode; when that breaks, halve the messages until the one that breaks it stands alone and is held."""
+        try:
+            decoded.join(self._decode_all(messages))
+        except (MemoryError, OSError):
+            raise
+        except (Exception, pl.exceptions.PanicException) as error:
+            count = len(messages.offsets)
+            if count > 1:
+                for begin, end in ((0, count // 2), (count // 2, count)):
+                    self._decode(_sliced(messages, begin, end), decoded)
+                return
+            self._poisoned += 1
+            if self._poisoned > self._work.most_poison:
+                raise TooMuchPoison(
+                    f"more than {self._work.most_poison} messages of one task broke decoding"
+                ) from error
+            decoded.add(self._work.plan.accounts.held, self._poisoned_row(messages))
+
+    def _poisoned_row(self, messages: _Messages) -> pl.DataFrame:
+        """The row of a message that broke decoding: only its place is known."""
+        row = {
+            "file": messages.partition, "line": int(messages.offsets[0]),
+            "offset": int(messages.offsets[0]) << PLACE_BITS, "length": len(messages.values[0].as_py()),
+            "source": messages.source, "reason": POISON,
+        }  # fmt: skip
+        return self._work.plan.accounts.held.record.conform(pl.DataFrame([row]))
+
+    def _decode_all(self, messages: _Messages) -> Carried:
+        between = self._work.joins[messages.mapping]
+        lengths = pc.binary_length(messages.values).to_numpy(zero_copy_only=False).astype(np.int64)
+        begins = np.concatenate([[0], np.cumsum(lengths + len(between))])
+        whole = pc.binary_join(
+            pa.ListArray.from_arrays(pa.array([0, len(lengths)], pa.int32()), messages.values), between
+        )[0].as_py()
+        raw = pl.DataFrame(
+            {
+                "file": [messages.partition], "source": [messages.source], "mapping": [messages.mapping],
+                "offset": [1], "line": [2], "bytes": [whole + between],
+                "received_us": [int(messages.times_us.max())], "newest_us": [self._newest_us],
+            }
+        )  # fmt: skip
+        decoded = self._usage.first(self._work.plan.raw.record.conform(raw))
+        for frames in decoded.frames.values():
+            frames[:] = [_placed(frame, messages.offsets, begins) for frame in frames]
+        return decoded
+
+    def _part(self, decoded: Carried, partition: int, offset: int) -> Iterator[pa.RecordBatch]:
+        """Rows by the bucket of whose money they are; what belongs to nobody goes where its partition says."""
+        plan = self._work.plan
+        cells: list[tuple[int, str, bytes]] = []
+        for name, frames in decoded.frames.items():
+            rows = frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
+            if plan.bucket not in rows.columns:
+                cells += [(partition % plan.buckets, name, value) for value in rows_out(rows)]
+                continue
+            buckets = buckets_of(rows.get_column(plan.bucket).to_numpy(), plan.buckets)
+            order, first = order_by_group(buckets, plan.buckets)
+            ordered = rows[order]
+            for bucket in np.flatnonzero(np.diff(first)).tolist():
+                part = ordered[int(first[bucket]) : int(first[bucket + 1])]
+                cells += [(bucket, name, value) for value in rows_out(part)]
+        begin = self._pieces
+        self._pieces += len(cells)
+        yield pa.RecordBatch.from_arrays(
+            [
+                pa.array([cell[0] for cell in cells], pa.int32()),
+                pa.array([cell[1] for cell in cells], pa.string()),
+                pa.array([partition] * len(cells), pa.int32()),
+                pa.array([offset] * len(cells), pa.int64()),
+                pa.array(range(begin, self._pieces), pa.int32()),
+                pa.array([cell[2] for cell in cells], pa.binary()),
+            ],
+            schema=_PARTED,
+        )
+
+
+def _runs(batch: pa.RecordBatch) -> Iterator[tuple[str, int, pa.RecordBatch]]:
+    """Stretches of one topic and partition; a task is nearly always one."""
+    if not batch.num_rows:
+        return
+    topics = batch.column("topic").to_pylist()
+    partitions = batch.column("partition").to_numpy()
+    begin = 0
+    for at in range(1, batch.num_rows + 1):
+        if at == batch.num_rows or partitions[at] != partitions[begin] or topics[at] != topics[begin]:
+            yield topics[begin], int(partitions[begin]), batch.slice(begin, at - begin)
+            begin = at
+
+
+def _of_one_mapping(work: Work, partition: int, part: pa.RecordBatch) -> Iterator[_Messages]:
+    """Messages that one mapping reads together; those that name none are read by the default one."""
+    headers = part.column("headers")
+    names: list[tuple[str, str]] = []
+    if headers.null_count < part.num_rows:
+        for pairs in headers.to_pylist():
+            said = {pair["key"].encode(): pair["value"] or b"" for pair in pairs or ()}
+            names.append((said.get(MAPPING, b"").decode(), said.get(SOURCE, b"").decode()))
+    else:
+        names = [("", "")]
+    values = pc.fill_null(part.column("value"), b"")
+    offsets, times = part.column("offset").to_numpy(), part.column("time_us").to_numpy()
+    borders = [at for at in range(1, len(names)) if names[at] != names[at - 1]]
+    for begin, end in zip([0, *borders], [*borders, part.num_rows], strict=True):
+        mapping, source = names[begin][0] or work.mapping, names[begin][1]
+        yield _Messages(
+            partition, mapping, source or work.sources.get(mapping, ""), offsets[begin:end], times[begin:end],
+            values.slice(begin, end - begin),
+        )  # fmt: skip
+
+
+def _sliced(messages: _Messages, begin: int, end: int) -> _Messages:
+    return _Messages(
+        messages.partition, messages.mapping, messages.source, messages.offsets[begin:end],
+        messages.times_us[begin:end], messages.values.slice(begin, end - begin),
+    )  # fmt: skip
+
+
+def _placed(frame: pl.DataFrame, offsets: Longs, begins: Longs) -> pl.DataFrame:
+    """Rows whose place in the joined block becomes their message's offset and the octet within the message."""
+    at = frame.get_column("offset").to_numpy() - 1
+    message = np.searchsorted(begins, at, side="right") - 1
+    return frame.with_columns(
+        line=pl.Series(offsets[message], dtype=pl.Int64),
+        offset=pl.Series((offsets[message] << PLACE_BITS) + at - begins[message], dtype=pl.Int64),
+    )
+
+
+# -- parted rows through the remembering steps -----------------------------------------------------------------
+
+
+def carry_bucket(sent: Sent, number: int) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The second task: a bucket's rows in, messages of results and figures out; its state becomes version `number`."""
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        cells: dict[int, list[dict[str, Any]]] = {}
+        for batch in batches:
+            for cell in batch.to_pylist():
+                cells.setdefault(cell["bucket"], []).append(cell)
+        for bucket in sorted(cells):
+            yield _Turn(sent.value, bucket, number).carried(cells.pop(bucket))
+
+    return run
+
+
+class _Turn:
+    """One bucket's part of one micro-batch."""
+
+    def __init__(self, work: Work, bucket: int, number: int) -> None:
+        self._work, self._bucket, self._number = work, bucket, number
+        self._state = Bucket(bucket_folder(work.folder, bucket), work.plan.states, number)
+        self._carried = Carried()
+
+    def carried(self, cells: Sequence[dict[str, Any]]) -> pa.RecordBatch:
+        """Carry orders, then usage, in the order of their partitions; write the state; what is to be written out."""
+        began = time.monotonic_ns()
+        plan = self._work.plan
+        rows: dict[str, list[pl.DataFrame]] = {}
+        for cell in sorted(cells, key=_in_order):
+            rows.setdefault(cell["stream"], []).append(pl.read_ipc_stream(cell["rows"]))
+        for flow in reversed(plan.orders):  # contracts before movements of money, both before usage
+            for part in rows.pop(flow.steps[0].reads.name, []):
+                self._carry_orders(flow, part)
+        self._carry_usage(Carried(rows))
+        self._state.carried_us = (time.monotonic_ns() - began) // 1000
+        self._state.write(self._number)
+        written = self._messages()
+        return _as_batch(written, self._bucket)
+
+    def _carry_usage(self, decoded: Carried) -> None:
+        plan = self._work.plan
+        accounts, entry = plan.accounts, plan.decoded
+        first = plan.usage.steps[0].writes
+        begun = Carried({name: frames for name, frames in decoded.frames.items() if name != entry.name})
+        begun.add(entry, self._numbered(decoded.rows(entry)))
+        carrier = Carrier(plan.usage, self._work.tables, self._state, self._work.most_poison, accounts)
+        carried = carrier.careful(begun, self._number, accounts.held, lambda _carried: None)
+        for count in counted(carried, (*first, accounts.held), decoded, accounts):
+            sums = [getattr(count, name) for name in SUMS]
+            before = self._state.accounts.get(count.source, [0] * len(SUMS))
+            self._state.accounts[count.source] = [a + b for a, b in zip(before, sums, strict=True)]
+        self._state.poisoned += carried.poisoned
+        self._carried.join(carried)
+        self._state.told += len(self._carried.rows(accounts.told)) if accounts.told is not None else 0
+
+    def _carry_orders(self, flow: Flow, rows: pl.DataFrame) -> None:
+        """Carry orders whole; those that have a name of their own once only, however often they come."""
+        name = self._work.plan.named.get(flow.steps[0].reads.name)
+        carrier = Carrier(flow, self._work.tables, self._state)
+        if name is None:
+            self._carried.join(carrier.whole(self._numbered(rows), self._number))
+            return
+        identity, check = identities(flow.steps[0].reads.name, rows.get_column(name))
+        rows = rows.with_columns(pl.Series("_key", identity), pl.Series("_check", check))
+        rows = rows.unique("_key", keep="first", maintain_order=True)
+        known = self._state.gather(CARRIED, np.sort(rows.get_column("_key").to_numpy()))
+        new = rows.filter(
+            pl.Series(
+                [not (known.rows_of(key)["check"] == check).any() for key, check in rows["_key", "_check"].iter_rows()],
+                dtype=pl.Boolean,
+            )
+        )  # fmt: skip
+        if not len(new):
+            return
+        carried = carrier.whole(self._numbered(new.drop("_key", "_check")), self._number)
+        refused = {
+            order
+            for stream in self._work.plan.refused
+            if carried.frames.get(stream.name)
+            for order in carried.rows(stream).get_column(name)
+        }
+        new = new.sort("_key")
+        remembered = np.zeros(len(new), CARRIED.dtype)
+        remembered["check"] = new["_check"].to_numpy()
+        remembered["refused"] = [order in refused for order in new[name]]
+        places = np.arange(len(new) + 1, dtype=np.int64)
+        self._state.put(CARRIED, Grouped(new["_key"].to_numpy(), places, remembered), self._number)
+        self._carried.join(carried)
+
+    def _numbered(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows with the bucket's next arrival numbers as `seq`."""
+        first = self._state.next_row
+        self._state.next_row += len(rows)
+        count = pl.int_range(first, first + len(rows), dtype=pl.Int64)
+        return rows.with_columns(seq=count * (1 << BUCKET_BITS) + self._bucket)
+
+    def _messages(self) -> list[tuple[str, bytes | None, bytes]]:
+        """Topic, key and value of what becomes known of this turn."""
+        plan = self._work.plan
+        written: list[tuple[str, bytes | None, bytes]] = [
+            (plan.topic(stream), self._name, value)
+            for stream in plan.results
+            if self._carried.frames.get(stream.name)
+            for value in rows_out(stream.record.conform(self._carried.rows(stream)))
+        ]
+        for state in self._work.published:
+            groups = self._state.changed.get(state.name)
+            if groups is not None and len(groups):
+                written += [
+                    (plan.changelog(state), self._name, value)
+                    for value in changes_out(groups, self._number, CHANGE_OCTETS)
+                ]
+        progress = {
+            "commit": self._number, "arrivals": self._state.next_row, "accounts": self._state.accounts,
+        }  # fmt: skip
+        written.append((plan.progress, b"bucket|%d" % self._bucket, progress_out(progress)))
+        return written
+
+    @property
+    def _name(self) -> bytes:
+        """Bucket and batch: the same again when a batch is done again, so that a reader may pass it over."""
+        return b"%d|%d" % (self._bucket, self._number)
+
+
+def bucket_folder(folder: str, bucket: int) -> Path:
+    """Where a bucket's state lies."""
+    return Path(folder) / f"{bucket:04d}"
+
+
+def _in_order(cell: dict[str, Any]) -> tuple[str, int, int, int]:
+    """Where a cell's rows stand among those of its bucket: as they lie in their topic."""
+    return cell["stream"], cell["partition"], cell["offset"], cell["piece"]
+
+
+def _as_batch(written: Sequence[tuple[str, bytes | None, bytes]], bucket: int) -> pa.RecordBatch:
+    """Messages as rows; a bucket's go to the partition of its number."""
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array([each[0] for each in written], pa.string()),
+            pa.array([bucket] * len(written), pa.int32()),
+            pa.array([each[1] for each in written], pa.binary()),
+            pa.array([each[2] for each in written], pa.binary()),
+        ],
+        names=["topic", "partition", "key", "value"],
+    )

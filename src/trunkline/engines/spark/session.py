@@ -1,0 +1,50 @@
+"""The Spark session that trunkline asks for: what it sets for a laptop, and what it needs wherever it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from pyspark.sql import SparkSession
+
+CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"
+ARROW_RECORDS = 50_000
+ARROW_OCTETS = 32 << 20
+NEEDED = {
+    "spark.sql.execution.arrow.maxRecordsPerBatch": str(ARROW_RECORDS),
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(ARROW_OCTETS),
+    "spark.sql.adaptive.enabled": "false",  # the plan is one shuffle by bucket; nothing is left to choose
+    "spark.sql.streaming.stateStore.providerClass":
+        "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
+    "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.python.worker.reuse": "true",  # a worker has compiled loops and mapped files in hand
+}  # fmt: skip
+LAPTOP = {
+    "spark.ui.enabled": "false",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.memory": "1g",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+
+def session(
+    name: str, master: str = "", jars: str = "", more: Mapping[str, str] | None = None
+) -> SparkSession:
+    """The session that `spark-submit` began, or one of this process; `jars` are files in the connector's place."""
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(name)
+    if master:
+        builder = builder.master(master)
+        if master.startswith("local"):
+            for key, value in LAPTOP.items():
+                builder = builder.config(key, value)
+    if jars:
+        builder = builder.config("spark.jars", jars)
+    elif master.startswith("local"):
+        builder = builder.config("spark.jars.packages", CONNECTOR)
+    for key, value in (NEEDED | dict(more or {})).items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
