@@ -66,6 +66,19 @@ class Keeping:
 
 
 @dataclass(frozen=True)
+class Watched:
+    """Where telemetry of the network comes from besides HTTP."""
+
+    telemetry_mappings: str = _setting(
+        "", "Folder of telemetry mappings of your own, beside the shipped ones."
+    )
+    telemetry_watch: str = _setting("", "Folder that is watched for telemetry files. Empty: none.")
+    telemetry_watch_mapping: str = _setting(
+        "pm_xml", "Mapping that reads the telemetry files of that folder."
+    )
+
+
+@dataclass(frozen=True)
 class Servers:
     """The servers that `trunkline cluster` starts on this machine, for tests and demonstrations."""
 
@@ -74,6 +87,36 @@ class Servers:
         "",
         "Folder that keeps the servers' programs from one start to the next. Empty: `.cache/trunkline/servers`"
         " in the home folder.",
+    )
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """The brokers that carry the streams of a cluster."""
+
+    kafka_brokers: str = _setting("127.0.0.1:9092", "Addresses of some brokers, separated by commas.")
+    kafka_prefix: str = _setting("trunkline", "What the name of every topic begins with.")
+    kafka_buckets: int = _setting(12, "Parts into which subscribers are divided; never changed afterwards.")
+
+
+@dataclass(frozen=True)
+class Spark:
+    """How Spark carries the flows (`--engine spark`)."""
+
+    spark_master: str = _setting("local[*]", "Where Spark runs. Under spark-submit its own `--master` wins.")
+    spark_jars: str = _setting(
+        "", "Jars of the Kafka connector, separated by commas. Empty: Spark fetches it by name."
+    )
+    spark_checkpoint: str = _setting(
+        "",
+        "Folder of offsets and state that the driver and every executor see. Empty: `spark` in the data folder.",
+    )
+    spark_messages: int = _setting(200_000, "Most messages that one micro-batch takes.")
+    spark_pause_ms: int = _setting(200, "Shortest time from the beginning of one micro-batch to the next.")
+    spark_properties: str = _setting(
+        "",
+        "File with what Kafka's Java client must be told, such as security.protocol and sasl.jaas.config."
+        " Empty: nothing.",
     )
 
 
@@ -101,4 +144,4 @@ def read(part: type[Part], environment: Mapping[str, str] | None = None, **chose
     return part(**values)
 
 
-PARTS = (Folders, Http, Keeping, Servers)
+PARTS = (Folders, Http, Keeping, Watched, Servers)
