@@ -75,6 +75,7 @@ def test_what_was_put_is_gathered(
         if chance.integers(0, 25) == 0:
             store.close()
             store = Store(tmp_path, [state], keep_house=False)
+    monkeypatch.setattr(keeper, "IDLE_S", -1.0)  # now there is time
     while store.keeper.work():
         pass
     (count,) = store.connection.execute("SELECT count(*) FROM runs").fetchone()

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tests.engine import small
@@ -144,6 +145,15 @@ def test_a_full_disk_stops_cleanly(tmp_path: Path) -> None:
         disk.roomy = True
         run(folder / "data", disk, files)
         assert_right(folder / "data", (FIRST, SECOND, POSTED))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_disk_that_is_full_for_polars_is_called_full(tmp_path: Path) -> None:
+    """Polars says it in a sentence of its own, not by a number."""
+    (tmp_path / "full").symlink_to("/dev/full")
+    frame = pl.DataFrame({"seq": range(100_000)})
+    with pytest.raises(DiskFull):
+        Disk().fill(tmp_path / "full", lambda file: frame.write_ipc(file, compression="uncompressed"))
 
 
 def harmed(folder: Path, disk_of: type[CrashingDisk], store_class: type[Store] = Store) -> int:

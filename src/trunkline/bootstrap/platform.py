@@ -13,6 +13,7 @@ from typing import Any
 
 from trunkline import topology
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
+from trunkline.bootstrap.memory import keep_freed_memory
 from trunkline.charging.subscribers import read_subscribers, time_zones_of
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.engine import Engine, Totals
@@ -59,6 +60,7 @@ def states() -> tuple[State, ...]:
 @contextmanager
 def opened(folders: Folders, disk: Disk | None = None) -> Iterator[Platform]:
     """A platform on its data folder; subscribers are loaded when a file of them is there. Closed at the end."""
+    keep_freed_memory()
     mappings = load_mappings(Path(folders.mappings) if folders.mappings else None)
     disk = disk or Disk()
     folders.data.mkdir(parents=True, exist_ok=True)

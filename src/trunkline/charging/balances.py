@@ -22,7 +22,7 @@ from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.vector import DEFAULT_CYCLE_DAY, DEFAULT_PLAN, DEFAULT_ZONE, MOST_NEW, vectors
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
-from trunkline.kernel.grouping import locate, order_by_group
+from trunkline.kernel.grouping import locate, order_by_group, put_back
 from trunkline.records.charging import ACCOUNT_ROW, CHARGED, NEVER_S, RowKind
 from trunkline.records.usage import REJECTED
 
@@ -70,8 +70,7 @@ def _charge(
                 np.zeros(room, np.uint8),
             )
         _copy(rows, offsets[group], work, 0, size)
-        for at in range(first[group], first[group + 1]):
-            row = order[at]
+        for row in range(first[group], first[group + 1]):
             start_s = start_us[row] // 1_000_000
             if size == 0:
                 packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
@@ -85,13 +84,13 @@ def _charge(
             over, late[row] = survey(work, size, start_s)
             part = nb.int64(0)
             if over:
-                size, count, part = expire(t, work, size, start_s, entries, count, row)
+                size, count, part = expire(t, work, size, start_s, entries, count, order[row])
             if line[row] < 0 or (units[row] == 0 and list_micros[row] == 0):
                 continue
             subscription = subscription_at(work, 0, size, start_s)
             packed = nb.int64(work[subscription].granted)
             use = Use(
-                row, nb.int64(kind[row]), nb.int64(direction[row]), nb.int64(zone[row]), nb.int64(node[row]),
+                order[row], nb.int64(kind[row]), nb.int64(direction[row]), nb.int64(zone[row]), nb.int64(node[row]),
                 start_us[row], start_s, packed & 0xFFFF, packed >> 16, nb.int64(unit[row]), units[row],
                 nb.int64(version[row]), nb.int64(line[row]), list_micros[row],
             )  # fmt: skip
@@ -133,25 +132,39 @@ def draw_batch(
     order, first = order_by_group(groups, len(accounts))
     verdict, late = np.zeros(size, np.uint8), np.zeros(size, np.bool_)
     charged, covered = np.zeros(size, np.int64), np.zeros(size, np.int64)
-    kind = batch["kind"].to_numpy()
+
+    def column(name: str) -> Array:
+        return batch[name].to_numpy()[order]
+
     offsets, rows, entries = _charge(
         vectors(catalogue).t,
         accounts.offsets,
         accounts.rows,
         order,
         first,
-        kind,
-        batch["direction"].to_numpy(),
-        batch["start_us"].to_numpy(),
-        unit_of(kind),
-        batch["units"].to_numpy(),
-        *priced[1:],
+        column("kind"),
+        column("direction"),
+        column("start_us"),
+        unit_of(column("kind")),
+        column("units"),
+        priced.version[order],
+        priced.line[order],
+        priced.node[order],
+        priced.zone[order],
+        priced.list_micros[order],
         verdict,
         charged,
         covered,
         late,
     )
-    return Drawn(Grouped(accounts.keys, offsets, rows), entries, verdict, charged, covered, late)
+    return Drawn(
+        Grouped(accounts.keys, offsets, rows),
+        entries,
+        put_back(verdict, order),
+        put_back(charged, order),
+        put_back(covered, order),
+        put_back(late, order),
+    )
 
 
 def charge(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:

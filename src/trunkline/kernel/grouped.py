@@ -62,3 +62,4 @@ class State:
     dtype: np.dtype[Any]
     text: str
     days: int | None = None
+    digests: bool = False  # its keys are digests, evenly spread over all 64-bit numbers: they need no hashing

@@ -6,6 +6,8 @@ counting pass do the same work in a tenth of the time.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba as nb
 import numpy as np
 import numpy.typing as npt
@@ -63,3 +65,10 @@ def order_by_group(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Rows in group order, within a group as they stood, and where each of `count` groups begins in that order."""
     return _order(groups, count)
+
+
+def put_back(values: npt.NDArray[Any], order: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """What was found for rows in group order, beside the rows as they stood."""
+    back = np.empty_like(values)
+    back[order] = values
+    return back

@@ -84,6 +84,97 @@ def to_series(name: str, texts: Texts) -> pl.Series:
     return pl.Series(column).alias(name)
 
 
+def to_categories(name: str, texts: Texts) -> pl.Series:
+    """A categorical column of texts of which few are different; missing and empty texts are null.
+
+    Only the different texts are handed over; each row gets the number of its own.
+    """
+    count = len(texts)
+    codes = np.empty(count, np.uint32)
+    firsts = np.empty(count + 1, np.int64)
+    different = number_texts(texts.data, texts.starts, texts.lengths, codes, firsts)
+    if different == 1:
+        return pl.Series(name, [None], dtype=pl.Categorical).new_from_index(0, count)
+    chosen = firsts[1:different]
+    nothing = np.zeros(1, np.int32)
+    names = Texts(
+        texts.data,
+        np.concatenate([nothing, texts.starts[chosen]]),
+        np.concatenate([nothing, texts.lengths[chosen]]),
+    )
+    return to_series(name, names).cast(pl.Categorical).gather(pl.Series(codes))
+
+
+@nb.njit(nogil=True, cache=True)
+def number_texts(
+    data: Octets,
+    starts: Places,
+    lengths: Places,
+    codes: npt.NDArray[np.uint32],
+    firsts: npt.NDArray[np.int64],
+) -> int:
+    """Number the different texts from 1 in the order in which they first occur; 0 is no text.
+
+    `firsts` takes the place of each number's first text; returns how many numbers there are, 0 included.
+    """
+    base = data.ctypes.data
+    slots = np.zeros(256, np.uint32)
+    known = 1
+    for i in range(len(starts)):
+        length = lengths[i]
+        if length <= 0:
+            codes[i] = 0
+            continue
+        slot = _slot_of_text(base, starts[i], length, len(slots))
+        while slots[slot] != 0 and not _same_text(
+            base, starts[i], starts[firsts[slots[slot]]], length, lengths[firsts[slots[slot]]]
+        ):
+            slot = (slot + 1) & (len(slots) - 1)
+        if slots[slot] == 0:
+            slots[slot] = known
+            firsts[known] = i
+            known += 1
+            if 2 * known > len(slots):
+                slots = np.zeros(4 * len(slots), np.uint32)
+                for number in range(1, known):
+                    at = firsts[number]
+                    place = _slot_of_text(base, starts[at], lengths[at], len(slots))
+                    while slots[place] != 0:
+                        place = (place + 1) & (len(slots) - 1)
+                    slots[place] = number
+                codes[i] = known - 1
+                continue
+        codes[i] = slots[slot]
+    return known
+
+
+@nb.njit(inline="always")
+def _slot_of_text(base: int, start: int, length: int, room: int) -> int:
+    word = np.uint64(length)
+    whole = nb.int64(length) & ~7
+    for j in range(0, whole, 8):
+        word = (word ^ word_at(base, start + j)) * np.uint64(0x9E3779B97F4A7C15)
+        word ^= word >> np.uint64(32)
+    if length > whole:
+        rest = word_at(base, start + whole) << np.uint64(64 - 8 * (length - whole))
+        word = (word ^ rest) * np.uint64(0x9E3779B97F4A7C15)
+    word = (word ^ (word >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
+    return nb.int64(word >> np.uint64(33)) & (room - 1)
+
+
+@nb.njit(inline="always")
+def _same_text(base: int, one: int, other: int, length: int, other_length: int) -> bool:
+    same = length == other_length
+    j = nb.int64(0)
+    while same and j < length:
+        different = word_at(base, one + j) ^ word_at(base, other + j)
+        if length - j < 8:
+            different <<= np.uint64(64 - 8 * (length - j))
+        same = different == np.uint64(0)
+        j += 8
+    return same
+
+
 @nb.njit(nogil=True, cache=True)
 def lay_out(lengths: Places, offsets: npt.NDArray[np.int64], validity: Octets) -> int:
     """Where each text begins once they stand one behind the other, and which are there at all."""

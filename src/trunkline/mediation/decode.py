@@ -22,7 +22,7 @@ from trunkline.kernel.identity import (
     identities,
     session_keys,
 )
-from trunkline.kernel.texts import Texts, to_series
+from trunkline.kernel.texts import Texts, to_categories, to_series
 from trunkline.mediation import convert
 from trunkline.mediation.columns import Columns, Marks
 from trunkline.mediation.mapping import Mapping
@@ -152,7 +152,8 @@ def _frame(columns: Dict[str, object], count: int) -> pl.DataFrame:
     for name, dtype in SCHEMA.items():
         values = columns[name]
         if isinstance(values, Texts):
-            series.append(to_series(name, values))
+            handed_over = to_categories if dtype == pl.Categorical else to_series
+            series.append(handed_over(name, values))
         elif isinstance(values, str):
             series.append(pl.Series(name, [values], dtype=dtype).new_from_index(0, count))
         elif isinstance(values, pl.Series):

@@ -171,7 +171,7 @@ class Mapping:
         """How many lines at the head of a file are no records but say what its columns are."""
         return 1 if self.format.header else 0
 
-    def record_end(self, data: bytes) -> int:
+    def record_end(self, data: bytes | bytearray) -> int:
         """How many octets at the head of `data` are whole records; the rest waits for what comes next."""
         if self.format.kind == "blocks":
             ends = [match.end() for match in re.finditer(rb"\n[ \t\r]*\n", data)]

@@ -90,7 +90,8 @@ def _joined(pieces: list[bytes]) -> tuple[Octets, list[int], list[int]]:
         ends.append(at + len(piece))
         at += len(piece) + len(gap)
     assert at < 2**31, "blocks of a batch are below 2 GiB"
-    data = np.zeros(at + PADDING, np.uint8)
+    data = np.empty(at + PADDING, np.uint8)
+    data[at:] = 0
     for begin, piece in zip(begins, pieces, strict=True):
         data[begin : begin + len(piece)] = np.frombuffer(piece, np.uint8)
         data[begin + len(piece) : begin + len(piece) + len(gap)] = 10

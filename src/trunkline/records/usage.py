@@ -101,7 +101,9 @@ PLACE = (
 )
 
 IDENTITY = (
-    Column("source", pl.String, "The system that made the record; (source, record_id) is its identity."),
+    Column(
+        "source", pl.Categorical(), "The system that made the record; (source, record_id) is its identity."
+    ),
     Column("record_id", pl.String, "The record's name within its source."),
     Column("identity", pl.UInt64, "First half of the 128-bit digest of (source, record_id)."),
     Column("check", pl.UInt64, "Second half of that digest."),
@@ -132,18 +134,18 @@ USE = (
     Column(
         "amount_micros", pl.Int64, "Price that the record itself brings (content); else 0.", "micro-units"
     ),
-    Column("currency", pl.String, "Currency of that price; null when it brings none."),
+    Column("currency", pl.Categorical(), "Currency of that price; null when it brings none."),
     Column(
         "visited_plmn",
         pl.UInt32,
         "MCC and MNC of the visited network as a number (26201, 310410); 0 at home.",
     ),
-    Column("cell", pl.String, "Cell where it began, as the network names it.", personal=True),
+    Column("cell", pl.Categorical(), "Cell where it began, as the network names it.", personal=True),
     Column(
         "slice", pl.UInt32, "S-NSSAI: SST in the top 8 bits, SD in the low 24 (TS 23.003 28.4.2); 0 for none."
     ),
     Column("five_qi", pl.UInt8, "5QI of the QoS flow (TS 23.501 5.7.2.1); 0 for none."),
-    Column("service", pl.String, "DNN or APN, IoT event type, content category."),
+    Column("service", pl.Categorical(), "DNN or APN, IoT event type, content category."),
     Column("session", pl.String, "The session's name at its gateway; null outside sessions."),
     Column("session_start_us", pl.Int64, "When the session began; null outside sessions.", "us UTC"),
     Column(
@@ -151,7 +153,7 @@ USE = (
         pl.UInt64,
         "Digest of (source, session), the key of the session's state; 0 outside sessions.",
     ),
-    Column("cause", pl.String, "Why it ended, in the words of its source."),
+    Column("cause", pl.Categorical(), "Why it ended, in the words of its source."),
 )
 
 DECODED = Stream(
@@ -250,6 +252,7 @@ SEEN = State(
     np.dtype([("check", "u8"), ("payload", "u8"), ("day", "i4")]),
     "Identities of charged records, to know a duplicate from a conflict.",
     days=DAYS_REMEMBERED,
+    digests=True,
 )
 
 SESSIONS = State(
@@ -267,6 +270,7 @@ SESSIONS = State(
         ]
     ),
     "The highest counters that each session has reported.",
+    digests=True,
 )
 
 # The written order: a record with several faults is rejected for the one that stands first.

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trunkline.kernel.dial import to_key
-from trunkline.kernel.texts import Texts, of_series
+from trunkline.kernel.texts import Texts, of_series, to_categories
 from trunkline.mediation import convert
 from trunkline.mediation.columns import read_time, word_list
 from trunkline.mediation.mapping import Moment
@@ -185,3 +185,18 @@ def test_any_text_is_some_time_or_none(text: str) -> None:
         Moment("%Y-%m-%d %H:%M:%S", zone="Europe/Berlin"),
     ):
         assert len(times([text], moment)) == 1
+
+
+@given(st.lists(st.one_of(st.none(), st.text(max_size=40)), max_size=60), st.integers(1, 40))
+def test_categories_are_the_texts(texts: list[str | None], repeats: int) -> None:
+    """Numbering the different texts loses none and mixes up none; empty and missing ones are null."""
+    column = pl.Series("texts", texts * repeats, dtype=pl.String)
+    categories = to_categories("texts", of_series(column))
+    assert categories.dtype == pl.Categorical
+    assert categories.name == "texts"
+    assert categories.cast(pl.String).to_list() == [text or None for text in texts] * repeats
+
+
+def test_many_different_texts_are_told_apart() -> None:
+    names = [f"C{number:05d}" for number in range(20_000)]
+    assert to_categories("cell", texts_of(names * 2)).cast(pl.String).to_list() == names * 2

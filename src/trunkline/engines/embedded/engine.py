@@ -382,7 +382,9 @@ class Engine:
                 "mapping": pl.Series([block.file.mapping for block in blocks], dtype=pl.String),
                 "offset": pl.Series([block.offset for block in blocks], dtype=pl.Int64),
                 "line": pl.Series([block.line for block in blocks], dtype=pl.Int64),
-                "bytes": pl.Series([block.octets for block in blocks], dtype=pl.Binary),
+                "bytes": pl.Series(
+                    [block.octets for block in blocks], dtype=pl.Object
+                ),  # as they lie, not copied
                 "header": pl.Series([block.header for block in blocks], dtype=pl.Binary),
                 "received_us": pl.Series([now] * len(blocks), dtype=pl.Int64),
                 "newest_us": pl.Series([self.store.newest_us()] * len(blocks), dtype=pl.Int64),
@@ -609,5 +611,5 @@ def _with_raw(rows: pl.DataFrame, blocks: Sequence[Block], octets_max: int) -> p
     for file, offset, length in rows.select("file", "offset", "length").iter_rows():
         block = next(b for b in by_file[file] if b.offset <= offset < b.end)
         at = offset - block.offset
-        raw.append(block.octets[at : at + min(length, octets_max)])
+        raw.append(bytes(block.octets[at : at + min(length, octets_max)]))
     return rows.with_columns(raw=pl.Series(raw, dtype=pl.Binary))

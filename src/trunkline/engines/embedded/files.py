@@ -20,6 +20,8 @@ import zstandard
 
 from trunkline.ports import SourceFile
 
+Octets = bytes | bytearray
+
 LONGEST_RECORD_OCTETS = 64 << 20
 _STEP_OCTETS = 1 << 20
 
@@ -39,7 +41,7 @@ class Framing(Protocol):
     def header_lines(self) -> int:
         """How many lines at the head of a file are no records but say what its columns are."""
 
-    def record_end(self, data: bytes) -> int:
+    def record_end(self, data: Octets) -> int:
         """How many octets at the head of `data` are whole records."""
 
 
@@ -50,7 +52,7 @@ class Block:
     file: SourceFile
     offset: int
     line: int
-    octets: bytes
+    octets: Octets
     lines: int
     header: bytes | None
     last: bool  # nothing follows in this file
@@ -71,7 +73,7 @@ class FileBlocks:
         self._line = file.line
         self.offset = file.offset
         self.ended = False
-        self._rest = b""
+        self._rest = bytearray()
         try:
             self._stream = _Stream(file.path, None) if file.kind == "spool" else _open(file.path)
             self._header = heading_of(file.path) if framing.header_lines and file.offset else None
@@ -82,14 +84,16 @@ class FileBlocks:
     def next(self, octets: int, end: int | None = None) -> Block | None:
         """The next whole records, about `octets` of them; up to `end` where more is not durable yet."""
         data, ended = self._rest, False
+        self._rest = bytearray()
         whole = 0
         while not ended and whole == 0 and len(data) < max(octets, LONGEST_RECORD_OCTETS):
             wanted = octets - len(data) if len(data) < octets else octets
             if end is not None:
                 wanted = min(wanted, end - self.offset - len(data))
-            piece = self._stream.read(wanted) if wanted > 0 else b""
-            ended = len(piece) < wanted or wanted <= 0
-            data = data + piece if data else piece
+            had = len(data)
+            if wanted > 0:
+                data = self._stream.read_behind(data, wanted)
+            ended = len(data) - had < wanted or wanted <= 0
             whole = self._framing.record_end(data)
         if end is not None and not data:
             return None
@@ -98,11 +102,12 @@ class FileBlocks:
             whole = len(data)  # the last record may lack its newline
         elif whole == 0:
             whole = len(data)  # no record is that long; decoding says so
-        taken, self._rest = (data, b"") if whole == len(data) else (data[:whole], data[whole:])
-        lines = count_lines(taken)
-        block = Block(self.file, self.offset, self._line, taken, lines, self._header, ended and end is None)
+        self._rest = data[whole:]
+        del data[whole:]
+        lines = count_lines(data)
+        block = Block(self.file, self.offset, self._line, data, lines, self._header, ended and end is None)
         if self._framing.header_lines and self.offset == 0:
-            self._header = taken[: taken.find(b"\n") + 1]
+            self._header = bytes(data[: data.find(b"\n") + 1])
         self.offset += whole
         self._line += lines
         self.ended = block.last
@@ -135,18 +140,24 @@ class _Stream:
         self._member: _Member | None = None
         self._ready = b""
 
-    def read(self, octets: int) -> bytes:
-        """So many octets, fewer only at the end."""
-        if self._new_member is None:
-            parts = []
-            while octets > 0:
-                piece = self._file.read(octets)
-                if not piece:
+    def read_behind(self, head: bytearray, octets: int) -> bytearray:
+        """The head and so many octets behind it, fewer only at the end; read to their place, not copied there."""
+        if self._new_member is not None:
+            return head + self._unpacked(octets)
+        data = bytearray(len(head) + octets)
+        data[: len(head)] = head
+        at = len(head)
+        with memoryview(data) as places:
+            while at < len(data):
+                taken = self._file.readinto(places[at:])
+                if not taken:
                     break
-                parts.append(piece)
-                octets -= len(piece)
-                self._read += len(piece)
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+                at += taken
+        self._read += at - len(head)
+        del data[at:]
+        return data
+
+    def _unpacked(self, octets: int) -> bytes:
         while len(self._ready) < octets:
             piece = self._file.read(_STEP_OCTETS)
             if not piece:
@@ -167,7 +178,7 @@ class _Stream:
             self._read = octets
             return
         while octets > 0:
-            piece = self.read(min(octets, _STEP_OCTETS))
+            piece = self._unpacked(min(octets, _STEP_OCTETS))
             if not piece:
                 raise SourceBroken(f"{self._path} shrank: it ends before what was read of it")
             octets -= len(piece)
@@ -213,9 +224,9 @@ def _open(path: Path) -> _Stream:
 def heading_of(path: Path) -> bytes:
     """The first line of a file."""
     stream = _open(path)
-    head = stream.read(_STEP_OCTETS)
+    head = stream.read_behind(bytearray(), _STEP_OCTETS)
     stream.close()
-    return head[: head.find(b"\n") + 1]
+    return bytes(head[: head.find(b"\n") + 1])
 
 
 def halved(block: Block, framing: Framing) -> list[Block]:
@@ -231,7 +242,7 @@ def halved(block: Block, framing: Framing) -> list[Block]:
     lines = count_lines(first)
     heading = block.header
     if framing.header_lines and block.line == 1:
-        heading = first[: first.find(b"\n") + 1]
+        heading = bytes(first[: first.find(b"\n") + 1])
     return [
         Block(block.file, block.offset, block.line, first, lines, block.header, last=False),
         Block(
@@ -246,7 +257,7 @@ def halved(block: Block, framing: Framing) -> list[Block]:
     ]
 
 
-def count_lines(octets: bytes) -> int:
+def count_lines(octets: Octets) -> int:
     """How many lines end in these octets."""
     return int(_count(np.frombuffer(octets, np.uint8)))
 

@@ -23,8 +23,9 @@ Blocks = npt.NDArray[np.uint64]
 class Bloom:
     """Says "surely new" or "perhaps seen"; about one new key in two hundred is only perhaps."""
 
-    def __init__(self, keys: int) -> None:
-        """Room for so many keys."""
+    def __init__(self, keys: int, *, digests: bool = False) -> None:
+        """Room for so many keys. Digests choose their block as they are, so that ascending ones walk through it."""
+        self._digests = digests
         blocks = max(1, -(-keys * BITS_A_KEY // 512))
         self.room = keys
         self.keys = 0
@@ -37,13 +38,13 @@ class Bloom:
 
     def add(self, keys: Keys) -> None:
         """Remember that these keys were seen."""
-        _add(self._words, np.ascontiguousarray(keys))
+        _add(self._words, self._digests, np.ascontiguousarray(keys))
         self.keys += len(keys)
 
     def perhaps(self, keys: Keys) -> npt.NDArray[np.bool_]:
         """False for keys that were surely never added."""
         answer = np.empty(len(keys), np.bool_)
-        _perhaps(self._words, np.ascontiguousarray(keys), answer)
+        _perhaps(self._words, self._digests, np.ascontiguousarray(keys), answer)
         return answer
 
 
@@ -59,11 +60,11 @@ def _block_of(mixed: np.uint64, blocks: int) -> np.int64:
 
 
 @nb.njit(nogil=True, cache=True)
-def _add(words: Blocks, keys: Keys) -> None:
+def _add(words: Blocks, digests: bool, keys: Keys) -> None:
     blocks = len(words) // _BLOCK_WORDS
     for at in range(len(keys)):
         mixed = _mixed(keys[at])
-        block = _block_of(mixed, blocks)
+        block = _block_of(keys[at] if digests else mixed, blocks)
         bits = mixed * np.uint64(0x9E3779B97F4A7C15)
         for _ in range(_PROBES):
             words[block + np.int64(bits >> np.uint64(61))] |= np.uint64(1) << (
@@ -73,11 +74,11 @@ def _add(words: Blocks, keys: Keys) -> None:
 
 
 @nb.njit(nogil=True, cache=True)
-def _perhaps(words: Blocks, keys: Keys, answer: npt.NDArray[np.bool_]) -> None:
+def _perhaps(words: Blocks, digests: bool, keys: Keys, answer: npt.NDArray[np.bool_]) -> None:
     blocks = len(words) // _BLOCK_WORDS
     for at in range(len(keys)):
         mixed = _mixed(keys[at])
-        block = _block_of(mixed, blocks)
+        block = _block_of(keys[at] if digests else mixed, blocks)
         bits = mixed * np.uint64(0x9E3779B97F4A7C15)
         seen = True
         for _ in range(_PROBES):

@@ -10,9 +10,10 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from trunkline.ports import DiskFull
 
@@ -20,6 +21,7 @@ Octets = bytes | bytearray | memoryview
 
 RESERVE_OCTETS = 64 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_FOR_POLARS = f"os error {errno.ENOSPC}"  # it tells the number in the sentence only
 
 
 class Disk:
@@ -37,6 +39,14 @@ class Disk:
         with self._operation("write", path), path.open("wb") as file:
             for part in parts:
                 octets += file.write(part)
+        self.fsync(path)
+        return octets
+
+    def fill(self, path: Path, write: Callable[[IO[bytes]], object]) -> int:
+        """Let something that writes by itself fill a new file, durably; how many octets it has."""
+        with self._operation("write", path), path.open("wb", buffering=0) as file:
+            write(file)
+            octets = os.fstat(file.fileno()).st_size
         self.fsync(path)
         return octets
 
@@ -117,7 +127,7 @@ def full_disk_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in _FULL or _FULL_FOR_POLARS in str(error):
             raise DiskFull(path.parent, error.strerror or "no space left") from error
         raise
     except sqlite3.OperationalError as error:

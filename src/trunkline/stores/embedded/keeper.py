@@ -22,6 +22,7 @@ from trunkline.stores.embedded.manifest import transaction
 from trunkline.stores.embedded.states import Memory, RunInfo, Windowed, insert_run
 
 FAN_IN = 8
+BUSY_FAN_IN = 32  # of runs that are only read at a start: while records stream in, merging them can wait
 INLINE_OCTETS = 128 << 10
 LINGER_S = 10.0
 IDLE_S = 2.0
@@ -77,15 +78,15 @@ class Keeper:
         """Do one piece of work; False when there is nothing to do."""
         with self._working:
             self._remove_lingering(LINGER_S)
+            idle = time.monotonic() - self._store.last_busy_s > IDLE_S
             for memory in self._store.memories.values():
                 if isinstance(memory, Windowed):
                     if memory.is_nearly_full:
                         memory.widen()
                     if self._write_out(memory):
                         return True
-                if self._merge_runs(memory):
+                if self._merge_runs(memory, FAN_IN if idle or isinstance(memory, Windowed) else BUSY_FAN_IN):
                     return True
-            idle = time.monotonic() - self._store.last_busy_s > IDLE_S
             return self._compact(idle=idle, wholly=False)
 
     def compact(self) -> None:
@@ -136,8 +137,8 @@ class Keeper:
         memory.written_out({old.run for old in gone}, named)
         return True
 
-    def _merge_runs(self, memory: Memory) -> bool:
-        """Merge neighbours of one level when there are many; the window's old rows are forgotten by the way."""
+    def _merge_runs(self, memory: Memory, many: int) -> bool:
+        """Merge neighbours of one level when there are so many; the window's old rows are forgotten by the way."""
         lowest = 1 if isinstance(memory, Windowed) else 0
         expired = [
             i for i in memory.infos if memory.state.days and i.level > 0 and i.newest_day < memory.oldest_day
@@ -147,8 +148,8 @@ class Keeper:
             return True
         for level in range(lowest, max((info.level for info in memory.infos), default=0) + 1):
             gone = [info for info in memory.infos if info.level == level]
-            if len(gone) >= FAN_IN:
-                self._merge(memory, gone[: 2 * FAN_IN], level + 1)
+            if len(gone) >= many:
+                self._merge(memory, gone[: 2 * many], level + 1)
                 return True
         return False
 

@@ -136,8 +136,9 @@ def read_into_memory(path: Path, octets: int, dtype: np.dtype[Any], chunk_keys: 
 
 
 def merged(runs: Sequence[Run], dtype: np.dtype[Any], chunk_keys: int) -> Iterator[Grouped]:
-    """The newest group of every key, in order of keys; `runs` stand oldest first. Memory stays within chunks."""
+    """The newest group of every key, in order of keys; `runs` stand oldest first. Memory stays within a chunk."""
     at = [0] * len(runs)
+    chunk_keys = max(1, chunk_keys // max(1, len(runs)))
     while True:
         left = [which for which, run in enumerate(runs) if at[which] < len(run)]
         if not left:
@@ -277,7 +278,7 @@ def merge_to_file(
     runs: Sequence[Run],
     dtype: np.dtype[Any],
     change: Callable[[Grouped], Grouped],
-    chunk_keys: int = 1 << 17,
+    chunk_keys: int = 1 << 20,
 ) -> tuple[RunWriter, int]:
     """Merge runs (oldest first) into a file; `change` drops what is forgotten. The writer's counts and the size."""
     one_row = all(run.ends is None for run in runs)

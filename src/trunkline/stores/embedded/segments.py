@@ -78,28 +78,31 @@ def write(
     row_group: int | None = None,
 ) -> Segment:
     """Write rows as one segment; a tiny one keeps its octets to be put into the manifest."""
-    octets = io.BytesIO()
-    as_it_is = level == 0 and len(frame) > BACKLOG_ROWS
-    if as_it_is:
-        frame.write_ipc(octets, compression="uncompressed")
-    else:
-        frame = sorted_by(frame, KEY_OF[stream])
-        frame.write_parquet(
-            octets, compression="lz4", statistics=level > 0, row_group_size=row_group or len(frame)
+    where = f"{FOLDER}/{stream}/{name}"
+    body = None
+    if level == 0 and len(frame) > BACKLOG_ROWS:
+        path: str | None = f"{where}.arrow"
+        octets = disk.fill(
+            folder / f"{where}.arrow", lambda file: frame.write_ipc(file, compression="uncompressed")
         )
-    inline = octets.tell() <= INLINE_OCTETS and level == 0
-    path = None
-    if not inline:
-        path = f"{FOLDER}/{stream}/{name}.{'arrow' if as_it_is else 'parquet'}"
-        disk.write(folder / path, [octets.getbuffer()])
+    else:
+        path = f"{where}.parquet"
+        frame = sorted_by(frame, KEY_OF[stream])
+        packed = io.BytesIO()
+        frame.write_parquet(
+            packed, compression="lz4", statistics=level > 0, row_group_size=row_group or len(frame)
+        )
+        octets = packed.tell()
+        if octets <= INLINE_OCTETS and level == 0:
+            path, body = None, packed.getvalue()
+        else:
+            disk.write(folder / f"{where}.parquet", [packed.getbuffer()])
     time, key = TIME_OF[stream], KEY_OF[stream]
     borders: tuple[int, int, int, int, int, int] = frame.select(
         pl.min("seq").alias("a"), pl.max("seq").alias("b"), pl.min(time).alias("c"), pl.max(time).alias("d"),
         pl.min(key).alias("e"), pl.max(key).alias("f"),
     ).row(0)  # fmt: skip
-    return Segment(
-        0, stream, level, len(frame), octets.tell(), *borders, path, octets.getvalue() if inline else None
-    )
+    return Segment(0, stream, level, len(frame), octets, *borders, path, body)
 
 
 def opened(folder: Path, connection: sqlite3.Connection, segment: int, path: str | None) -> pl.LazyFrame:

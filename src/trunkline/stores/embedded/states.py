@@ -125,9 +125,9 @@ class Resident(Memory):
     def __post_init__(self) -> None:
         """Begin empty."""
         super().__post_init__()
-        self._table = Table(self.state.dtype)
+        self._table = Table(self.state.dtype, digests=self.state.digests)
         self._rests = "day" in (self.state.dtype.names or ())
-        self._resting = Bloom(1 << 20)
+        self._resting = Bloom(1 << 20, digests=self.state.digests)
         self._opened: dict[int, runs.Run] = {}
         self._recent: deque[tuple[int, Keys]] = deque()
         self._committed = 0
@@ -141,7 +141,10 @@ class Resident(Memory):
         largest = max((info.keys for info in infos), default=0)
         others = sum(info.keys for info in infos) - largest
         self._table = Table(
-            self.state.dtype, largest + others // 4, max((info.rows for info in infos), default=0)
+            self.state.dtype,
+            largest + others // 4,
+            max((info.rows for info in infos), default=0),
+            digests=self.state.digests,
         )
         for info in infos:
             run = self.open_run(info)
@@ -193,7 +196,11 @@ class Resident(Memory):
         if not len(keys):
             return
         if self._resting.keys + len(keys) > self._resting.room:
-            self._resting = filter_of(self._runs_newest_first(), 2 * (self._resting.keys + len(keys)))
+            self._resting = filter_of(
+                self._runs_newest_first(),
+                2 * (self._resting.keys + len(keys)),
+                digests=self.state.digests,
+            )
         self._resting.add(keys)
 
     def _sweep(self) -> None:
@@ -202,7 +209,7 @@ class Resident(Memory):
             self._recent.popleft()
         undurable = np.unique(np.concatenate([keys for _, keys in self._recent] or [np.empty(0, np.uint64)]))
         every = self._table.all_keys()
-        awake = Table(self.state.dtype)
+        awake = Table(self.state.dtype, digests=self.state.digests)
         for first in range(0, len(every), 1 << 18):
             groups = self._table.gather(every[first : first + (1 << 18)])
             quiet = self._quiet(groups) & ~np.isin(groups.keys, undurable)
@@ -244,7 +251,7 @@ class Windowed(Memory):
         self._frozen: Table | None = None
         self.frozen_until = 0  # the commit whose durability lets the frozen table be written out
         self._last_put = 0
-        self._seen = Bloom(_FIRST_ROOM)
+        self._seen = Bloom(_FIRST_ROOM, digests=self.state.digests)
         self._opened: dict[int, runs.Run] = {}
         self._outside: tuple[runs.Run, ...] = ()  # newest first; what no table holds
 
@@ -252,7 +259,7 @@ class Windowed(Memory):
         """Read small young runs to memory and look the others up where they are."""
         self.infos = tuple(infos)
         self.newest_day = max((info.newest_day for info in infos), default=0)
-        self._seen = Bloom(max(_FIRST_ROOM, 2 * sum(info.keys for info in infos)))
+        self._seen = Bloom(max(_FIRST_ROOM, 2 * sum(info.keys for info in infos)), digests=self.state.digests)
         self._outside = self._all_outside()
         for run in self._outside:
             _add_all(self._seen, run)
@@ -302,7 +309,7 @@ class Windowed(Memory):
 
     def widen(self) -> None:
         """Build a filter with more room; what was put meanwhile is added at the end, in a moment."""
-        wider = filter_of(self._outside, 4 * self._seen.keys)
+        wider = filter_of(self._outside, 4 * self._seen.keys, digests=self.state.digests)
         with self._lock:
             for table in (self._young, self._frozen):
                 if table is not None:
@@ -346,7 +353,7 @@ class Windowed(Memory):
             self.frozen_until = until
 
     def _new_table(self) -> Table:
-        return Table(self.state.dtype, YOUNG_KEYS, YOUNG_KEYS)
+        return Table(self.state.dtype, YOUNG_KEYS, YOUNG_KEYS, digests=self.state.digests)
 
     def _is_full(self, more_keys: int) -> bool:
         """It holds enough, or (a slow stream) stands on so many small runs that a start would be slow."""
@@ -388,10 +395,10 @@ def found_in(keys: Keys, newest_first: Iterable[runs.Run]) -> list[Grouped]:
     return parts
 
 
-def filter_of(all_runs: Iterable[runs.Run], room: int) -> Bloom:
+def filter_of(all_runs: Iterable[runs.Run], room: int, *, digests: bool) -> Bloom:
     """A fresh filter over everything in the runs."""
     every = list(all_runs)
-    bloom = Bloom(max(room, 2 * sum(len(run) for run in every)))
+    bloom = Bloom(max(room, 2 * sum(len(run) for run in every)), digests=digests)
     for run in every:
         _add_all(bloom, run)
     return bloom

@@ -71,11 +71,16 @@ def _prefer_huge_pages(pages: mmap.mmap) -> None:
 
 
 class Table:
-    """Rows of many keys, changed in place. A key that was put without rows is known to be empty."""
+    """Rows of many keys, changed in place. A key that was put without rows is known to be empty.
 
-    def __init__(self, dtype: np.dtype[Any], keys: int = 0, rows: int = 0) -> None:
+    Digests are their own hashes: keys that come ascending then go through memory from end to end, where hashed ones
+    would miss every cache.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], keys: int = 0, rows: int = 0, *, digests: bool = False) -> None:
         """Make room for a number of keys and rows; it grows when there are more."""
         self.dtype = dtype
+        self._digests = digests
         self.keys = 0
         self.wasted_rows = 0
         self._end = 0  # first row of the arena that was never used
@@ -92,7 +97,7 @@ class Table:
     def find(self, keys: Keys) -> Words:
         """For each key where its rows lie and how many, packed; 0 when the key was never put."""
         found = np.empty(len(keys), np.uint64)
-        _find(self._slots, self._bits, np.ascontiguousarray(keys), found)
+        _find(self._slots, self._bits, self._digests, np.ascontiguousarray(keys), found)
         return found
 
     def gather(self, keys: Keys) -> Grouped:
@@ -115,7 +120,7 @@ class Table:
         rows = np.ascontiguousarray(groups.rows, self.dtype)
         arena, source = _words(self._arena.octets, self.dtype), _words(rows.view(np.uint8), self.dtype)
         self.keys, self._end, self.wasted_rows = _put(
-            self._slots, self._bits, arena, self._arena.octets, self.dtype.itemsize, self._free,
+            self._slots, self._bits, self._digests, arena, self._arena.octets, self.dtype.itemsize, self._free,
             np.ascontiguousarray(groups.keys), np.ascontiguousarray(groups.offsets, np.int64), source,
             self.keys, self._end, self.wasted_rows,
         )  # fmt: skip
@@ -127,7 +132,7 @@ class Table:
             bits += 1
         if bits != self._bits:
             larger = _slots(bits)
-            _refill(self._slots, larger, bits)
+            _refill(self._slots, larger, bits, self._digests)
             self._slots, self._bits = larger, bits
         self._arena.grow(rows * self.dtype.itemsize)
 
@@ -165,7 +170,9 @@ def _words(octets: Octets, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 
 
 @nb.njit(nogil=True, cache=True)
-def _slot_of(key: np.uint64, bits: int) -> np.int64:
+def _slot_of(key: np.uint64, bits: int, digests: bool) -> np.int64:
+    if digests:
+        return np.int64(key >> np.uint64(64 - bits))
     # Dial words of neighbours differ in a few middle bits: both folds are needed to spread them.
     mixed = (key ^ (key >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -173,11 +180,11 @@ def _slot_of(key: np.uint64, bits: int) -> np.int64:
 
 
 @nb.njit(nogil=True, cache=True)
-def _find(slots: Words, bits: int, keys: Keys, found: Words) -> None:
+def _find(slots: Words, bits: int, digests: bool, keys: Keys, found: Words) -> None:
     mask = (np.int64(1) << np.int64(bits)) - 1
     for at in range(len(keys)):
         key = keys[at]
-        slot = _slot_of(key, bits)
+        slot = _slot_of(key, bits, digests)
         while slots[2 * slot + 1] != 0 and slots[2 * slot] != key:
             slot = (slot + 1) & mask
         found[at] = slots[2 * slot + 1]
@@ -202,11 +209,11 @@ def _copy(arena: npt.NDArray[Any], found: Words, offsets: Numbers, target: npt.N
 
 
 @nb.njit(nogil=True, cache=True)
-def _refill(slots: Words, larger: Words, bits: int) -> None:
+def _refill(slots: Words, larger: Words, bits: int, digests: bool) -> None:
     mask = (np.int64(1) << np.int64(bits)) - 1
     for at in range(len(slots) // 2):
         if slots[2 * at + 1] != 0:
-            slot = _slot_of(slots[2 * at], bits)
+            slot = _slot_of(slots[2 * at], bits, digests)
             while larger[2 * slot + 1] != 0:
                 slot = (slot + 1) & mask
             larger[2 * slot] = slots[2 * at]
@@ -231,14 +238,14 @@ def _set_next_free(octets: Octets, width: int, row: int, following: int) -> None
 
 @nb.njit(nogil=True, cache=True)
 def _put(
-    slots: Words, bits: int, arena: npt.NDArray[Any], octets: Octets, width: int, free: Numbers,
+    slots: Words, bits: int, digests: bool, arena: npt.NDArray[Any], octets: Octets, width: int, free: Numbers,
     keys: Keys, offsets: Numbers, source: npt.NDArray[Any], known: int, end: int, wasted: int,
 ) -> tuple[int, int, int]:  # fmt: skip
     mask = (np.int64(1) << np.int64(bits)) - 1
     for at in range(len(keys)):
         key = keys[at]
         count = offsets[at + 1] - offsets[at]
-        slot = _slot_of(key, bits)
+        slot = _slot_of(key, bits, digests)
         while slots[2 * slot + 1] != 0 and slots[2 * slot] != key:
             slot = (slot + 1) & mask
         packed = slots[2 * slot + 1]
