@@ -136,7 +136,7 @@ class Lines:
     source = "small"
     header_lines = 0
 
-    def record_end(self, data: bytes) -> int:
+    def record_end(self, data: bytes | bytearray) -> int:
         """Where the last whole line ends."""
         return data.rfind(b"\n") + 1
 

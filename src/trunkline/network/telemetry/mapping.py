@@ -194,7 +194,7 @@ class Mapping:
         """How many lines at the head of a file are no records but say what its columns are."""
         return 1 if self.kind == "csv" and self.header else 0
 
-    def record_end(self, data: bytes) -> int:
+    def record_end(self, data: bytes | bytearray) -> int:
         """How many octets at the head of `data` are whole records; the rest waits for what comes next."""
         if self.kind == "pm_xml":
             ends = [found.end() for found in DOCUMENT_ENDS.finditer(data)]
