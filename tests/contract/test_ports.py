@@ -1,6 +1,7 @@
 """The promises of `ports`: what was handed in is durable, answered once, and read back by anyone.
 
-Each store that stands behind the ports is given to the same tests; there is one today.
+Each store that stands behind the ports is given to the same tests: the embedded one here, Cassandra in
+`tests/cluster/cassandra`.
 """
 
 from __future__ import annotations
@@ -63,17 +64,22 @@ def call(
     ).encode()
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    """The embedded engine, driven in a thread."""
-    tariffs = tmp_path / "tariffs"
+def tariff_folder(folder: Path) -> Path:
+    """The tariff and its two subscribers."""
+    tariffs = folder / "tariffs"
     tariffs.mkdir()
     operator, plan = TARIFF.split("---\n")
     (tariffs / "operator.yaml").write_text(operator)
     (tariffs / "plan_payg.yaml").write_text(plan)
     people = "subscriber,plan,balance\n447700900001,payg,5.00\n447700900002,payg,1.50\n"
     (tariffs / "subscribers.csv").write_text(people)
-    with opened(Folders(data=tmp_path / "data", tariffs=str(tariffs))) as platform:
+    return tariffs
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    """The embedded engine, driven in a thread."""
+    with opened(Folders(data=tmp_path / "data", tariffs=str(tariff_folder(tmp_path)))) as platform:
         sources = LiveSources(platform.store, platform.store.disk, [], platform.mappings.__getitem__)
         stop = threading.Event()
         driving = threading.Thread(target=platform.engine.drive, args=(sources, stop))

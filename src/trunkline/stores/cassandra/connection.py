@@ -1,0 +1,200 @@
+"""How we come to Cassandra: over TLS, with a password that may change, to the nodes of our own data centre.
+
+Writes and reads ask a quorum of the local data centre, so a row that was acknowledged is read, whichever replica
+dies. Whatever the database cannot do now is `Unreachable`, and the caller waits and asks again: nothing here drops.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cassandra import (
+    AuthenticationFailed,
+    ConsistencyLevel,
+    CoordinationFailure,
+    OperationTimedOut,
+    Timeout,
+    Unauthorized,
+    Unavailable,
+)
+from cassandra.auth import AuthProvider, PlainTextAuthenticator
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
+from cassandra.concurrent import execute_concurrent
+from cassandra.connection import ConnectionException
+from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy, TokenAwarePolicy
+from cassandra.query import BoundStatement, PreparedStatement
+
+from trunkline.ports import Refused
+from trunkline.stores.cassandra import tables
+
+ANSWER_S = 10.0
+AT_ONCE = 64
+_TROUBLE = (
+    NoHostAvailable,
+    OperationTimedOut,
+    Timeout,
+    Unavailable,
+    CoordinationFailure,
+    ConnectionException,
+)
+
+
+class Unreachable(Exception):
+    """Cassandra cannot answer now; nothing is lost, ask again."""
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Where the nodes are, and who we are. `password_file` is read again at every connection."""
+
+    hosts: tuple[str, ...]
+    port: int
+    user: str
+    password_file: Path
+    ca_file: Path | None
+    keyspace: str = "trunkline"
+    datacenter: str = "datacenter1"
+    copies: int = 1
+    buckets: int = 64
+
+
+class _FromFile(AuthProvider):  # type: ignore[misc]  # the driver carries no types
+    """Reads the password when it is needed, so that it may be changed without a restart."""
+
+    def __init__(self, user: str, password_file: Path) -> None:
+        self._user, self._file = user, password_file
+
+    def new_authenticator(self, _host: str) -> PlainTextAuthenticator:
+        """Whatever the file says now."""
+        return PlainTextAuthenticator(self._user, self._file.read_text("utf-8").strip())
+
+
+class Connection:
+    """A session on the keyspace, with its tables made and its statements prepared; any thread may use it."""
+
+    def __init__(self, contact: Contact, *, make: bool = False) -> None:
+        """Connect; raises `Unreachable`, or `Refused` when we are not let in. `make` makes what is missing."""
+        self.contact = contact
+        self._prepared: dict[str, PreparedStatement] = {}
+        profile = ExecutionProfile(
+            TokenAwarePolicy(DCAwareRoundRobinPolicy(contact.datacenter)),
+            consistency_level=ConsistencyLevel.LOCAL_QUORUM,
+            serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+            request_timeout=ANSWER_S,
+        )
+        trusted = ssl.create_default_context(cafile=str(contact.ca_file)) if contact.ca_file else None
+        self._cluster = Cluster(
+            list(contact.hosts),
+            port=contact.port,
+            auth_provider=_FromFile(contact.user, contact.password_file),
+            ssl_context=trusted,
+            ssl_options={"server_hostname": contact.hosts[0]} if trusted else None,
+            execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+            reconnection_policy=ConstantReconnectionPolicy(1.0, max_attempts=None),
+            connect_timeout=ANSWER_S,
+            control_connection_timeout=ANSWER_S,
+        )
+        try:
+            self.session = self._cluster.connect()
+            if make:
+                self._make()
+            self.session.set_keyspace(contact.keyspace)
+            self._agree()
+        except BaseException as error:
+            self._cluster.shutdown()
+            raise translated(error, contact) from error
+
+    def ask(self, statement: str, values: Iterable[Any] = ()) -> list[Any]:
+        """Rows of one prepared statement, all pages of it."""
+        try:
+            return list(self.session.execute(self.prepared(statement), tuple(values)))
+        except BaseException as error:
+            raise translated(error, self.contact) from error
+
+    def ask_all(self, statement: str, values: Iterable[tuple[Any, ...]]) -> Iterator[list[Any]]:
+        """Rows of the same statement with different values, asked at once; in the order of the values."""
+        try:
+            prepared = self.prepared(statement)
+            for _, found in execute_concurrent(
+                self.session, [(prepared, each) for each in values], AT_ONCE, raise_on_first_error=True
+            ):
+                yield list(found)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            raise translated(error, self.contact) from error
+
+    def write_all(self, statements: Iterable[Any]) -> None:
+        """Write statements at once; returns when every one is acknowledged."""
+        try:
+            execute_concurrent(
+                self.session, [(each, None) for each in statements], AT_ONCE, raise_on_first_error=True
+            )
+        except BaseException as error:
+            raise translated(error, self.contact) from error
+
+    def prepared(self, statement: str) -> PreparedStatement:
+        """A statement that the nodes know already."""
+        found = self._prepared.get(statement)
+        if found is None:
+            found = self._prepared[statement] = self.session.prepare(statement)
+        return found
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._cluster.shutdown()
+
+    @cached_property
+    def buckets(self) -> int:
+        """How many buckets subscribers are spread over."""
+        return self.contact.buckets
+
+    def _make(self) -> None:
+        contact = self.contact
+        self.session.execute(
+            f"CREATE KEYSPACE IF NOT EXISTS {contact.keyspace} WITH replication ="
+            f" {{'class': 'NetworkTopologyStrategy', '{contact.datacenter}': {contact.copies}}}"
+        )
+        self.session.set_keyspace(contact.keyspace)
+        for table in tables.TABLES:
+            for statement in table.create():
+                self.session.execute(statement, timeout=60.0)
+        self.session.execute(
+            "INSERT INTO meta (name, value) VALUES ('buckets', %s) IF NOT EXISTS", (contact.buckets,)
+        )
+
+    def _agree(self) -> None:
+        """Another number of buckets would look for everybody in the wrong place."""
+        row = self.session.execute("SELECT value FROM meta WHERE name = 'buckets'").one()
+        if row is None or row.value != self.contact.buckets:
+            raise Refused(
+                f"The keyspace {self.contact.keyspace} was made with {row and row.value} buckets, and"
+                f" cassandra_buckets is {self.contact.buckets}. Set it to what it was, or deliver into a new keyspace."
+            )
+
+
+def translated(error: BaseException, contact: Contact) -> BaseException:
+    """What a caller should do about an error, without what was sent."""
+    where = f"Cassandra at {', '.join(contact.hosts)}:{contact.port}"
+    causes: list[BaseException] = [error]
+    if isinstance(error, NoHostAvailable) and isinstance(error.errors, dict):
+        causes += list(error.errors.values())
+    if any(isinstance(cause, AuthenticationFailed | Unauthorized) for cause in causes):
+        return Refused(
+            f"{where} does not let {contact.user} in, or not do this. Look at its password and rights."
+        )
+    if isinstance(error, _TROUBLE):
+        return Unreachable(f"{where} does not answer ({type(error).__name__}).")
+    return error
+
+
+def bound(prepared: PreparedStatement, row: Sequence[bytes | None]) -> BoundStatement:
+    """A statement whose values are octets already; the driver would take each column of each row apart again."""
+    found = BoundStatement(prepared)
+    found.values = list(row)
+    return found

@@ -1,0 +1,331 @@
+"""The answers that people's tools ask for, out of Cassandra: the same as the embedded store gives.
+
+Where the database keeps no order over everybody, the newest rows of each partition are asked for at once and merged.
+Two things differ and are said: alerts and set-aside records have running numbers with gaps, and nothing of the
+engine's own files is known here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+
+from trunkline.kernel.columns import Column
+from trunkline.kernel.flow import Stream
+from trunkline.kernel.grouped import Rows
+from trunkline.kernel.identity import identities
+from trunkline.ports import Accounting, AuditEvent, Refused, SetAside
+from trunkline.records.charging import ACCOUNTS, CHARGED, ENTRIES, MOVEMENTS
+from trunkline.records.usage import HELD, REJECTED
+from trunkline.stores.cassandra import tables
+from trunkline.stores.cassandra.alerts import AlertLog
+from trunkline.stores.cassandra.connection import Connection
+from trunkline.stores.cassandra.writer import PARTITION_BITS
+
+_DAYS_AT_ONCE = 16
+_DAY_MAX = 2**31 - 1
+_EDGE = "edge|"  # how progress is named; see engines.kafka
+_MOST = 1_000_000
+_REJECT_COLUMNS = ("number", "file", "path", "line", "source", "mapping", "reason", "detail", "raw")
+_HELD_COLUMNS = ("number", "file", "path", "line", "source", "record_id", "reason", "raw")
+
+
+class CassandraReader:
+    """A keyspace opened to read; any thread may ask."""
+
+    def __init__(self, connection: Connection) -> None:
+        """The connection's tables must be there."""
+        self._connection = connection
+        self._alerts = AlertLog(connection)
+
+    # -- accounts -----------------------------------------------------------------------------------------
+
+    def account(self, subscriber: int) -> Rows:
+        """Rows of one account (`ACCOUNT_ROW`); empty when the subscriber is unknown."""
+        statement = tables.ACCOUNT_TABLE.select("WHERE bucket = ? AND subscriber = ?", ("rows",))
+        found = self._connection.ask(statement, (self._bucket(subscriber), tables.stored_word(subscriber)))
+        return np.frombuffer(found[0].rows if found else b"", ACCOUNTS.dtype)
+
+    def subscribers(self, after: int, limit: int) -> list[int]:
+        """Dial words of known subscribers above `after`, ascending."""
+        statement = tables.ACCOUNT_TABLE.select(
+            "WHERE bucket = ? AND subscriber > ? LIMIT ?", ("subscriber",)
+        )
+        asked = [(bucket, tables.stored_word(after), limit) for bucket in range(self._connection.buckets)]
+        found = [row.subscriber for rows in self._connection.ask_all(statement, asked) for row in rows]
+        return [tables.word_of(stored) for stored in sorted(found)[:limit]]
+
+    # -- history ------------------------------------------------------------------------------------------
+
+    def usage(
+        self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+    ) -> pl.DataFrame:
+        """Charged usage (`CHARGED`), newest first; of everyone when subscriber is None."""
+        return self._history(CHARGED, subscriber, from_us, until_us, limit, offset)
+
+    def entries(
+        self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+    ) -> pl.DataFrame:
+        """Ledger entries (`ENTRIES`), newest first."""
+        return self._history(ENTRIES, subscriber, from_us, until_us, limit, offset)
+
+    def usage_record(self, source: str, record_id: str) -> pl.DataFrame:
+        """The charged usage of one record identity; no row when there is none."""
+        first, second = (int(half[0]) for half in identities(source, pl.Series([record_id])))
+        statement = tables.HISTORY_TABLES[CHARGED.name].select(
+            "WHERE identity = ?", list(CHARGED.record.schema)
+        )
+        rows = self._connection.ask(statement, (tables.stored_word(first),))
+        found = tables.frame_of(rows, CHARGED.record.columns)
+        return found.filter((pl.col("check") == second) & (pl.col("record_id") == record_id))
+
+    def _history(
+        self, stream: Stream, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int
+    ) -> pl.DataFrame:
+        time = tables.TIME_OF[stream.name]
+        order = [time, "seq", *(["part"] if stream is ENTRIES else [])]
+        most = limit + offset
+        frames: list[pl.DataFrame] = []
+        count = 0
+        for days in self._days(stream, from_us, until_us):
+            rows = self._of_days(stream, subscriber, days, from_us, until_us, most)
+            frames.append(rows)
+            count += len(rows)
+            if count >= most:
+                break
+        found = pl.concat(frames) if frames else stream.record.empty()
+        return found.sort(order, descending=True)[offset:most]
+
+    def _days(self, stream: Stream, from_us: int, until_us: int) -> Iterator[list[int]]:
+        """Days that have rows, newest first, some at a time."""
+        newest = min((until_us - 1) // tables.DAY_US, _DAY_MAX)
+        oldest = max(from_us // tables.DAY_US, -_DAY_MAX)
+        statement = tables.PART_TABLE.select("WHERE stream = ? AND part <= ? AND part >= ?", ("part",))
+        days = [row.part for row in self._connection.ask(statement, (stream.name, newest, oldest))]
+        at, some = 0, 1
+        while at < len(days):
+            yield days[at : at + some]
+            at, some = at + some, min(_DAYS_AT_ONCE, some * 4)
+
+    def _of_days(
+        self,
+        stream: Stream,
+        subscriber: int | None,
+        days: Sequence[int],
+        from_us: int,
+        until_us: int,
+        most: int,
+    ) -> pl.DataFrame:
+        """The newest `most` rows and more of some days."""
+        table, time = tables.HISTORY_TABLES[stream.name], tables.TIME_OF[stream.name]
+        mine = "" if subscriber is None else " AND subscriber = ?"
+        word: tuple[int, ...] = () if subscriber is None else (tables.stored_word(subscriber),)
+        buckets = range(self._connection.buckets) if subscriber is None else [self._bucket(subscriber)]
+        columns = stream.record.columns
+        within = f'WHERE bucket = ? AND day = ?{mine} AND "{time}" >= ? AND "{time}" < ?'
+        statement = table.select(f"{within} LIMIT ?", list(stream.record.schema))
+        bounds = max(from_us, -(2**63)), min(until_us, 2**63 - 1)
+        asked = [(bucket, day, *word, *bounds, most) for day in days for bucket in buckets]
+        rows: list[Any] = []
+        cut: list[tuple[int, ...]] = []
+        for values, found in zip(asked, self._connection.ask_all(statement, asked), strict=True):
+            rows += found
+            if len(found) == most:  # others of the very same time may have been cut off
+                last = getattr(found[-1], time)
+                cut.append((*values[: 2 + len(word)], last, last + 1))
+        for values, found in zip(
+            cut, self._connection.ask_all(table.select(within, list(stream.record.schema)), cut), strict=True
+        ):
+            known = {tuple(row) for row in rows if getattr(row, time) == values[-2]}
+            rows += [row for row in found if tuple(row) not in known]
+        return tables.frame_of(rows, columns)
+
+    # -- what was set aside, told, booked -----------------------------------------------------------------
+
+    def alerts(self, after: int, limit: int, subscriber: int | None = None) -> pl.DataFrame:
+        """Alerts in the order of commit with a running `number` above `after`."""
+        if subscriber is None:
+            return self._alerts.after(after, limit)
+        statement = tables.ALERT_TABLE.select("WHERE subscriber = ? AND number > ? LIMIT ?")
+        rows = self._connection.ask(statement, (tables.stored_word(subscriber), after, limit))
+        return tables.frame_of(rows, tables.ALERT_TABLE.columns)
+
+    def rejects(self, reason: str | None, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Rejected and not yet settled records, with their octets."""
+        return self._waiting(REJECTED, _REJECT_COLUMNS, reason, limit, offset)
+
+    def held(self, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Conflicts that wait for a person, with their octets."""
+        return self._waiting(HELD, _HELD_COLUMNS, None, limit, offset)
+
+    def set_aside(self, stream: Stream, number: int) -> SetAside:
+        """One rejected or held record; raises `Refused` when it is unknown or settled."""
+        table = tables.ASIDE_TABLES[stream.name]
+        partition = number & ((1 << PARTITION_BITS) - 1)
+        rows = self._connection.ask(table.select("WHERE partition = ? AND number = ?"), (partition, number))
+        if not rows:
+            raise Refused(f"There is no {stream.name.partition('.')[2]} record number {number}.")
+        row = rows[0]
+        if row.settled is not None:
+            raise Refused(
+                f"The {stream.name.partition('.')[2]} record number {number} is settled already: {row.settled}."
+            )
+        return SetAside(
+            number, row.file, Path(row.path or ""), row.line, row.offset, row.source or "", row.mapping or "",
+            getattr(row, "record_id", None) or "", row.reason, row.raw or b"",
+        )  # fmt: skip
+
+    def settle(self, stream: Stream, number: int, decision: str, actor: str) -> None:
+        """Write down a person's decision, once; raises `Refused` when there is one already."""
+        table = tables.ASIDE_TABLES[stream.name]
+        partition = number & ((1 << PARTITION_BITS) - 1)
+        statement = (
+            f"UPDATE {table.name} SET settled = ?, actor = ? WHERE partition = ? AND number = ?"  # noqa: S608 -- our own names
+            " IF settled = null AND reason > ''"
+        )
+        (answer,) = self._connection.ask(statement, (decision, actor, partition, number))
+        if not answer[0]:
+            raise Refused(
+                f"The {stream.name.partition('.')[2]} record number {number} is unknown or settled already."
+            )
+
+    def movements(self, subscriber: int | None, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Booked and refused movements, newest first: the columns of MOVEMENTS plus `status`, `reason`."""
+        table, most = tables.MOVEMENT_TABLE, limit + offset
+        if subscriber is None:
+            newest = tables.ANSWER_TABLE.select("WHERE partition = ? LIMIT ?", ("number", "movement_id"))
+            asked = [(part, most) for part in self._parts("answers")]
+            listed = [row for rows in self._connection.ask_all(newest, asked) for row in rows]
+            names = [
+                (row.movement_id,) for row in sorted(listed, key=lambda row: row.number, reverse=True)[:most]
+            ]
+            found = self._connection.ask_all(table.select("WHERE movement_id = ?"), names)
+            rows = [row for part in found for row in part]
+        else:
+            rows = self._connection.ask(
+                table.select("WHERE subscriber = ?"), (tables.stored_word(subscriber),)
+            )
+        frame = tables.frame_of(rows, table.columns).filter(pl.col("status").is_not_null())
+        frame = frame.sort("number", descending=True)[offset:most]
+        return frame.select(*MOVEMENTS.record.schema, "status", "reason")
+
+    def accounting(self) -> list[Accounting]:
+        """One row a source, over all time; what is between two steps is not counted yet, so it always adds up."""
+        sums: dict[str, list[int]] = {}
+        for key, told in self.progress().items():
+            for source, counts in told.get("accounts", {}).items():
+                row = sums.setdefault(source, [0] * 6)
+                if key.startswith(_EDGE):  # received, passed on, rejected, held
+                    row[0] += counts[2] + counts[3]
+                    row[3] += counts[2]
+                    row[4] += counts[3]
+                else:  # received, rated, duplicate, rejected, held, charged
+                    for at, count in enumerate(counts):
+                        row[at] += count
+        return [Accounting(source, *counts) for source, counts in sorted(sums.items())]
+
+    def progress(self) -> dict[str, dict[str, Any]]:
+        """What each bucket and edge of the engine said last, by its key, with `time_us`."""
+        rows = self._connection.ask(tables.PROGRESS_TABLE.select("WHERE shard = 0"))
+        return {row.key: {**orjson.loads(row.told), "time_us": row.time_us} for row in rows}
+
+    def status(self) -> dict[str, Any]:
+        """Counts, the newest event time, the last commit; what only one machine's store knows is empty."""
+        progress = self.progress()
+        accounting = self.accounting()
+        newest = self.usage(None, -(2**62), 2**62, 1)
+        rated = sum(each.rated for each in accounting)
+        return {
+            "commits": sum(told.get("commit", 0) for told in progress.values()),
+            "committed_us": max((told["time_us"] for told in progress.values()), default=0),
+            "newest_us": int(newest["start_us"][0]) if len(newest) else 0,
+            "streams": {CHARGED.name: {"rows": rated}},
+            "states": {},
+            "files": {},
+            "spool_octets": 0,
+            "rejected_open": len(self.rejects(None, _MOST)),
+            "held_open": len(self.held(_MOST)),
+            "alerts": self._alerts.last(),
+            "movements": sum(len(rows) for rows in self._answered()),
+            "accounting": [vars(row) for row in accounting],
+        }
+
+    def reconciliations(self, limit: int) -> list[dict[str, Any]]:
+        """Past reconciliations, newest first."""
+        rows = self._connection.ask(tables.RECONCILIATION_TABLE.select("WHERE shard = 0 LIMIT ?"), (limit,))
+        return [{"number": row.time_us, "time_us": row.time_us, **json.loads(row.body)} for row in rows]
+
+    def audit(self, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Audit events, newest first."""
+        columns = tables.AUDIT_TABLE.columns[1:]
+        statement = tables.AUDIT_TABLE.select("WHERE day = ? LIMIT ?", [column.name for column in columns])
+        rows: list[Any] = []
+        for day in self._parts("audit"):
+            rows += self._connection.ask(statement, (day, limit + offset - len(rows)))
+            if len(rows) >= limit + offset:
+                break
+        frame = tables.frame_of(rows[offset : offset + limit], columns)
+        return frame.select(pl.col("time_us").alias("number"), pl.all())
+
+    # -- how ----------------------------------------------------------------------------------------------
+
+    def _bucket(self, subscriber: int) -> int:
+        return int(tables.buckets_of(np.array([subscriber], np.uint64), self._connection.buckets)[0])
+
+    def _parts(self, stream: str) -> list[int]:
+        """Days or partitions that a stream has rows of, the highest first."""
+        statement = tables.PART_TABLE.select("WHERE stream = ?", ("part",))
+        return [row.part for row in self._connection.ask(statement, (stream,))]
+
+    def _answered(self) -> Iterator[list[Any]]:
+        statement = tables.ANSWER_TABLE.select("WHERE partition = ?", ("number",))
+        return self._connection.ask_all(statement, [(part,) for part in self._parts("answers")])
+
+    def _waiting(
+        self, stream: Stream, names: Sequence[str], reason: str | None, limit: int, offset: int
+    ) -> pl.DataFrame:
+        """Records of a stream that wait, in the order of their numbers."""
+        table = tables.ASIDE_TABLES[stream.name]
+        shown = {column.name: column for column in table.columns}
+        columns: list[Column] = [shown[name] for name in names]
+        statement = self._connection.prepared(table.select("WHERE partition = ?", (*names, "settled")))
+        found: list[Any] = []
+        for partition in self._parts(stream.name):
+            waiting = 0
+            for row in self._connection.session.execute(statement, (partition,)):
+                if row.settled is None and (reason is None or row.reason == reason):
+                    found.append(tuple(row)[:-1])
+                    waiting += 1
+                    if waiting >= limit + offset:
+                        break
+        found.sort(key=lambda row: row[0])
+        return tables.frame_of(found[offset : offset + limit], columns)
+
+
+class CassandraAudit:
+    """Where every look at personal data and every change is written down; any process may."""
+
+    def __init__(self, connection: Connection) -> None:
+        """The connection's tables must be there."""
+        self._connection = connection
+
+    def record(self, event: AuditEvent) -> None:
+        """Write one event durably."""
+        day = event.time_us // tables.DAY_US
+        self._connection.ask(tables.PART_TABLE.insert(), ("audit", day))
+        self._connection.ask(
+            tables.AUDIT_TABLE.insert(),
+            (day, event.time_us, event.actor, event.role, event.action, tables.stored_word(event.subscriber),
+             event.detail),
+        )  # fmt: skip
+
+    def add_reconciliation(self, time_us: int, body: dict[str, Any]) -> int:
+        """Keep the result of a reconciliation; its number."""
+        self._connection.ask(tables.RECONCILIATION_TABLE.insert(), (0, time_us, json.dumps(body)))
+        return time_us

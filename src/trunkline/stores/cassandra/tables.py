@@ -1,0 +1,336 @@
+"""The tables, worked out from the map: columns, keys, how long rows are kept, and how they lie on disk.
+
+History lies in partitions of (bucket of subscribers, day), newest first, with an index on the subscriber within the
+partition; it is written once and expires, so its files are grouped by time of writing (TimeWindow). Accounts are
+written again and again and looked up by key (Leveled). Words of 64 bits without sign are stored less 2**63, so that
+they keep their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from trunkline.kernel.columns import Column
+from trunkline.kernel.flow import Stream
+from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS
+from trunkline.records.usage import HELD, REJECTED
+
+DAY_S = 86_400
+DAY_US = 86_400_000_000
+WINDOWS = 40  # of a history table's life; more files make reading slow, fewer expire late
+WORD = 2**63
+TIME_OF = {CHARGED.name: "start_us", ENTRIES.name: "time_us"}
+HISTORY = (CHARGED, ENTRIES)
+SET_ASIDE = (REJECTED, HELD)
+
+# What a set-aside record has besides its stream's columns: where it came from, its octets, and a person's decision.
+FOUND = (
+    Column("path", pl.String, "Where its octets came from."),
+    Column("mapping", pl.String, "How it was read."),
+    Column("raw", pl.Binary, "Its octets.", personal=True),
+)
+DECIDED = (
+    Column("settled", pl.String, "What a person decided; null while it waits."),
+    Column("actor", pl.String, "Who decided."),
+)
+ANSWERED = (
+    Column("number", pl.Int64, "Its place in the order of answers."),
+    Column("status", pl.String, "booked or refused."),
+)
+
+_TYPES: dict[Any, str] = {
+    pl.Int8: "smallint", pl.Int16: "smallint", pl.Int32: "int", pl.Int64: "bigint", pl.UInt8: "smallint",
+    pl.UInt16: "int", pl.UInt32: "bigint", pl.UInt64: "bigint", pl.Boolean: "boolean", pl.String: "text",
+    pl.Categorical: "text", pl.Binary: "blob",
+}  # fmt: skip
+_WIDTH = {"smallint": ">i2", "int": ">i4", "bigint": ">i8"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its columns in order, its key, and what the database must know besides."""
+
+    name: str
+    text: str
+    columns: tuple[Column, ...]
+    partition: tuple[str, ...]
+    clustering: tuple[tuple[str, str], ...]  # name and ASC or DESC
+    days_kept: int = 0  # 0: for good
+    compaction: str = "{'class': 'LeveledCompactionStrategy'}"
+    indexes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(column.name for column in self.columns)
+
+    def create(self) -> list[str]:
+        """Statements that make it where it is not there."""
+        columns = ", ".join(f'"{c.name}" {cql_type(c)}' for c in self.columns)
+        key = f"({', '.join(_quoted(self.partition))})"
+        key = ", ".join([key, *_quoted(name for name, _ in self.clustering)])
+        settings = [
+            f"comment = '{self.text.replace(chr(39), chr(39) * 2)}'",
+            f"compaction = {self.compaction}",
+            f"default_time_to_live = {self.days_kept * DAY_S}",
+        ]
+        if self.clustering:
+            order = ", ".join(f'"{name}" {way}' for name, way in self.clustering)
+            settings.insert(0, f"CLUSTERING ORDER BY ({order})")
+        made = [
+            f"CREATE TABLE IF NOT EXISTS {self.name} ({columns}, PRIMARY KEY ({key})) WITH {' AND '.join(settings)}"
+        ]
+        made += [
+            f"CREATE INDEX IF NOT EXISTS {self.name}_{name} ON {self.name} (\"{name}\") USING 'sai'"
+            for name in self.indexes
+        ]
+        return made
+
+    def insert(self, names: Sequence[str] | None = None, *, using: str = "") -> str:
+        """A statement that writes the named columns (all by default)."""
+        names = self.names if names is None else names
+        return (  # the names are our own, out of the map
+            f"INSERT INTO {self.name} ({', '.join(_quoted(names))}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
+            f"{f' USING {using}' if using else ''}"
+        )
+
+    def select(self, where: str, names: Sequence[str] | None = None) -> str:
+        """A statement that reads the named columns (all by default)."""
+        return f"SELECT {', '.join(_quoted(self.names if names is None else names))} FROM {self.name} {where}"  # noqa: S608 -- our own names
+
+
+def _quoted(names: Any) -> list[str]:  # noqa: ANN401 -- any iterable of names
+    return [f'"{name}"' for name in names]
+
+
+def cql_type(column: Column) -> str:
+    """Cassandra's type of a column."""
+    return _TYPES[column.dtype if isinstance(column.dtype, type) else type(column.dtype)]
+
+
+def _integer(name: str, text: str) -> Column:
+    return Column(name, pl.Int64, text)
+
+
+BUCKET = Column("bucket", pl.Int32, "Bucket of subscribers.")
+DAY = Column("day", pl.Int32, "Day of the row's time, since 1970, UTC.")
+
+
+def _name_of(stream: Stream) -> str:
+    return stream.name.replace(".", "_").lower()
+
+
+def history(stream: Stream) -> Table:
+    """The table of a stream that people look back at, by subscriber and day."""
+    record = stream.record
+    identities = ("identity",) if "identity" in record.schema else ()
+    window = max(1, record.days_kept // WINDOWS)
+    return Table(
+        _name_of(stream),
+        stream.text,
+        (BUCKET, DAY, *record.columns),
+        ("bucket", "day"),
+        ((TIME_OF[stream.name], "DESC"), *((name, "ASC") for name in record.key)),
+        record.days_kept,
+        "{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS',"
+        f" 'compaction_window_size': {window}}}",
+        ("subscriber", *identities),
+    )
+
+
+def set_aside(stream: Stream) -> Table:
+    """The table of records that wait for a person; `number` says where in the topic one stands."""
+    number = _integer("number", "Its place in the topic: offset, row and partition.")
+    partition = Column("partition", pl.Int32, "Partition of the topic.")
+    return Table(
+        _name_of(stream),
+        stream.text,
+        (partition, number, *stream.record.columns, *FOUND, *DECIDED),
+        ("partition",),
+        (("number", "ASC"),),
+        stream.record.days_kept,
+    )
+
+
+ACCOUNT_TABLE = Table(
+    "charging_accounts",
+    ACCOUNTS.text,
+    (
+        BUCKET,
+        Column("subscriber", pl.UInt64, "Whose account, a dial word less 2**63.", personal=True),
+        Column("rows", pl.Binary, "Its rows, each as records.charging.ACCOUNT_ROW, little-endian."),
+    ),
+    ("bucket",),
+    (("subscriber", "ASC"),),
+)
+MOVEMENT_TABLE = Table(
+    "charging_movements",
+    MOVEMENTS.text,
+    (*MOVEMENTS.record.columns, *ANSWERED, Column("reason", pl.String, "Why it was refused.")),
+    ("movement_id",),
+    (),
+    MOVEMENTS.record.days_kept,
+    indexes=("subscriber",),
+)
+ANSWER_TABLE = Table(
+    "charging_answers",
+    "Movements in the order in which they were answered, newest first.",
+    (Column("partition", pl.Int32, "Partition of the topic."), ANSWERED[0], MOVEMENTS.record.columns[1]),
+    ("partition",),
+    (("number", "DESC"), ("movement_id", "ASC")),
+    MOVEMENTS.record.days_kept,
+)
+PROGRESS_TABLE = Table(
+    "engine_progress",
+    "How far each bucket and edge of the engine is, and its counts.",
+    (
+        Column("shard", pl.Int32, "0."),
+        Column("key", pl.String, "Which bucket or edge."),
+        Column("told", pl.String, "What it says, as JSON."),
+        Column("time_us", pl.Int64, "When it said so.", "us UTC"),
+    ),
+    ("shard",),
+    (("key", "ASC"),),
+)
+PART_TABLE = Table(
+    "parts",
+    "Which days and partitions a stream has rows of.",
+    (Column("stream", pl.String, "The stream."), _integer("part", "A day or a partition.")),
+    ("stream",),
+    (("part", "DESC"),),
+)
+ALERT_COLUMNS = ALERTS.record.columns
+ALERT_TABLE = Table(
+    "customer_alerts",
+    ALERTS.text,
+    (_integer("number", "Its running number."), *ALERT_COLUMNS),
+    ("subscriber",),
+    (("number", "ASC"),),
+    ALERTS.record.days_kept,
+)
+ALERT_LOG_TABLE = Table(
+    "alert_log",
+    "Alerts in the order of their running numbers, some a row; appended only where nothing is.",
+    (
+        _integer("block", "Hundred thousand of the number."),
+        _integer("first", "Running number of the first of them."),
+        Column("count", pl.Int32, "How many they are."),
+        Column("rows", pl.Binary, "They, as an Arrow stream."),
+    ),
+    ("block",),
+    (("first", "ASC"),),
+)
+ALERT_NUMBER_TABLE = Table(
+    "alert_numbers",
+    "The one number that each alert has for good.",
+    (ALERT_COLUMNS[0], _integer("number", "Its running number.")),
+    ("alert_id",),
+    (),
+)
+AUDIT_TABLE = Table(
+    "audit",
+    "Every look at personal data and every change.",
+    (
+        _integer("day", "Day since 1970."),
+        _integer("time_us", "When."),
+        Column("actor", pl.String, "Who."),
+        Column("role", pl.String, "In which role."),
+        Column("action", pl.String, "What."),
+        Column("subscriber", pl.UInt64, "Whom it concerns; 0 nobody.", personal=True),
+        Column("detail", pl.String, "What exactly."),
+    ),
+    ("day",),
+    (("time_us", "DESC"), ("actor", "ASC"), ("action", "ASC"), ("subscriber", "ASC"), ("detail", "ASC")),
+)
+RECONCILIATION_TABLE = Table(
+    "reconciliations",
+    "Results of reconciling.",
+    (
+        Column("shard", pl.Int32, "0."),
+        _integer("time_us", "When."),
+        Column("body", pl.String, "The result, as JSON."),
+    ),
+    ("shard",),
+    (("time_us", "DESC"),),
+)
+META_TABLE = Table(
+    "meta",
+    "What must not change once rows are there.",
+    (Column("name", pl.String, "What."), _integer("value", "How much.")),
+    ("name",),
+    (),
+)
+
+HISTORY_TABLES = {stream.name: history(stream) for stream in HISTORY}
+ASIDE_TABLES = {stream.name: set_aside(stream) for stream in SET_ASIDE}
+TABLES = (
+    *HISTORY_TABLES.values(), *ASIDE_TABLES.values(), ACCOUNT_TABLE, MOVEMENT_TABLE, ANSWER_TABLE, PROGRESS_TABLE,
+    PART_TABLE, ALERT_TABLE, ALERT_LOG_TABLE, ALERT_NUMBER_TABLE, AUDIT_TABLE, RECONCILIATION_TABLE, META_TABLE,
+)  # fmt: skip
+
+
+# -- values --------------------------------------------------------------------------------------------------
+
+
+def octets_of(column: Column, values: pl.Series) -> list[bytes | None]:
+    """A column's values as the database's binary protocol wants them (CQL native protocol v5, section 6)."""
+    kind = cql_type(column)
+    if kind in _WIDTH:
+        if column.dtype == pl.UInt64:
+            words = values.fill_null(0).to_numpy() ^ np.uint64(WORD)
+            array = words.view(np.int64)
+        else:
+            array = values.cast(pl.Int64).fill_null(0).to_numpy()
+        found = _cut(array.astype(_WIDTH[kind]))
+    elif kind == "boolean":
+        found = [b"\x01" if each else b"\x00" for each in values]
+    else:
+        text = values if kind == "blob" else values.cast(pl.String)
+        return text.cast(pl.Binary).to_list()
+    if not values.null_count():
+        return found
+    return [None if empty else each for each, empty in zip(found, values.is_null(), strict=True)]
+
+
+def _cut(array: npt.NDArray[Any]) -> list[bytes | None]:
+    width, octets = array.dtype.itemsize, array.tobytes()
+    return [octets[at : at + width] for at in range(0, len(octets), width)]
+
+
+def frame_of(rows: Sequence[Any], columns: Sequence[Column]) -> pl.DataFrame:
+    """Rows as they were read, in the columns' types."""
+    schema = {column.name: column.dtype for column in columns}
+    raw = {name: (pl.Int64 if dtype == pl.UInt64 else pl.String if dtype == pl.Categorical() else dtype)
+           for name, dtype in schema.items()}  # fmt: skip
+    frame = pl.DataFrame([tuple(row) for row in rows], schema=raw, orient="row")
+    words = [name for name, dtype in schema.items() if dtype == pl.UInt64]
+    return frame.with_columns(
+        *(
+            pl.Series(
+                name, frame[name].fill_null(-WORD).to_numpy().view(np.uint64) ^ np.uint64(WORD), pl.UInt64
+            )
+            for name in words
+        )
+    ).cast(dict(pl.Schema(schema)))  # type: ignore[arg-type]  # the schema's own types
+
+
+def stored_word(word: int) -> int:
+    """A word of 64 bits without sign as it is stored."""
+    return word - WORD
+
+
+def word_of(stored: int) -> int:
+    """The word that was stored."""
+    return stored + WORD
+
+
+def buckets_of(subscribers: npt.NDArray[np.uint64], buckets: int) -> npt.NDArray[np.int64]:
+    """The bucket of each subscriber: a multiplicative hash (Knuth, TAOCP 3, 6.4), so that neighbours are spread."""
+    mixed = (subscribers ^ (subscribers >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
+    return ((mixed ^ (mixed >> np.uint64(29))) % np.uint64(buckets)).astype(np.int64)
