@@ -1,0 +1,399 @@
+"""The heat map: how each metric stands in each tile, told again only where it moved enough to be seen.
+
+A tile shows the cells whose windows ended last: numerators and denominators of its cells are added up as for areas, so
+that a tile and an area with the same cells show the same number. It is told when as many cells have brought their
+part as in the window before, else when the data's clock moves on; and then only if its value moved by the metric's
+step, or its severity or the number of its cells changed. A tile from which nothing is heard any more is told once
+with no value. A cell whose windows do not lie on the grid of its period has a wrong clock and is not drawn until it
+has the right one.
+
+The severity of a KPI's tile follows from the marks of its formula. The metric `severity` counts the alarms of the
+cells and sites in a tile that stand and are not held back; the tile's severity is the worst of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from trunkline.kernel.flow import Outcome
+from trunkline.kernel.grouped import Grouped, State
+from trunkline.kernel.grouping import locate
+from trunkline.network.formula import Form, Formulas, quotients
+from trunkline.network.inventory import AREA_LAYER, RESOLUTIONS, Inventory
+from trunkline.network.sheets import Longs, Words, by_bucket, sheets
+from trunkline.records.network import BUCKET_SHIFT, HEAT, Scope, Severity
+from trunkline.records.network_sums import TILE_CHANGES
+
+SEVERITY = "severity"
+_SEVERITY = 65_535  # the number of that metric
+_COUNT_BITS = 20  # alarms of one severity in a tile: up to a million
+_STALE_PERIODS = 4
+_LAYERS = {f"h3:{resolution}": resolution for resolution in RESOLUTIONS} | {"area": AREA_LAYER}
+
+DRAWN_ALARMS = State(
+    "network.drawn_alarms",
+    "object",
+    np.dtype([("alarm_key", "u8"), ("severity", "u1")]),
+    "Severities with which the standing alarms of each object are drawn.",
+)
+
+TILES = State(
+    "network.tiles",
+    "bucket",
+    np.dtype(
+        [
+            ("tile", "u8"),
+            ("layer", "u1"),
+            ("metric", "u2"),
+            ("end_us", "i8"),
+            ("period_us", "i8"),
+            ("numerator", "i8"),
+            ("denominator", "i8"),
+            ("cells", "i4"),
+            ("usual", "i4"),  # cells of the window before
+            ("told", "u1"),  # 0 never, 1 with a value, 2 without
+            ("told_value", "i8"),
+            ("told_cells", "i4"),
+            ("told_severity", "u1"),
+        ]
+    ),
+    "What each tile adds up to, and what was told of it last.",
+)
+
+
+def drawn_kpis(formulas: Formulas) -> npt.NDArray[np.int64]:
+    """Numbers of the KPIs on the map; a product of shares cannot be added up and is not among them."""
+    numbers = [kpi.number for kpi in formulas.kpis if kpi.step_milli > 0 and kpi.form is not Form.PRODUCT]
+    return np.array(sorted(numbers), np.int64)
+
+
+# -- what cells change ---------------------------------------------------------------------------------------
+
+
+def spread(kpis: pl.DataFrame, formulas: Formulas, inventory: Inventory) -> Outcome:
+    """`KPIS` of cells into `TILE_CHANGES`: what the newest window of each tile gains."""
+    drawn, numbers = inventory.drawn, drawn_kpis(formulas)
+    column = np.full(formulas.kpi_columns + 1, -1, np.int32)
+    column[numbers] = np.arange(len(numbers), dtype=np.int32)
+    metric = column[formulas.kpi_numbers(kpis["kpi"])]
+    begin, end = _array(kpis["begin_us"]), _array(kpis["end_us"])
+    shown = (metric >= 0) & (_array(kpis["scope"]) == Scope.CELL) & (_array(kpis["slice"]) == 0)
+    shown &= _array(kpis["value_milli"].is_not_null())
+    period = np.maximum(end - begin, 1)
+    shown &= begin % period == 0
+    rows = np.flatnonzero(shown)
+    cell = locate(inventory.cell_keys, _array(kpis["object"])[rows]) if len(inventory.cells) else rows * 0 - 1
+    rows, cell = rows[cell >= 0], cell[cell >= 0]
+    shape = len(drawn.tiles), len(numbers)
+    latest, periods = np.full(shape, np.iinfo(np.int64).min), np.zeros(shape, np.int64)
+    numerator, denominator = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    cells = np.zeros(shape, np.int32)
+    _spread(
+        cell, metric[rows], end[rows], period[rows], _array(kpis["numerator_milli"])[rows],
+        _array(kpis["denominator_milli"])[rows], drawn.first, drawn.of, latest, periods, numerator, denominator, cells,
+    )  # fmt: skip
+    tile, which = np.nonzero(cells)
+    return Outcome(
+        (
+            _changes(
+                drawn.layers[tile], drawn.tiles[tile], formulas.kpi_names.gather(numbers[which].astype(np.uint32)),
+                latest[tile, which], numerator[tile, which], denominator[tile, which], cells[tile, which],
+            ),
+        )
+    )  # fmt: skip
+
+
+def _array(series: pl.Series) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(series.to_numpy())
+
+
+@nb.njit(nogil=True, cache=True)
+def _spread(
+    cell: Longs, metric: npt.NDArray[np.int32], end: Longs, period: Longs, numerator: Longs, denominator: Longs,
+    first: Longs, of: Longs, latest: npt.NDArray[np.int64], periods: npt.NDArray[np.int64],
+    numerators: npt.NDArray[np.int64], denominators: npt.NDArray[np.int64], cells: npt.NDArray[np.int32],
+) -> None:  # fmt: skip
+    """Add each row to the tiles of its cell; a newer window begins a tile's sums anew, an older one is not shown."""
+    for row in range(len(cell)):
+        m = metric[row]
+        for pair in range(first[cell[row]], first[cell[row] + 1]):
+            tile = of[pair]
+            if end[row] < latest[tile, m]:
+                continue
+            if end[row] > latest[tile, m]:
+                latest[tile, m] = end[row]
+                numerators[tile, m], denominators[tile, m], cells[tile, m] = 0, 0, 0
+            periods[tile, m] = max(periods[tile, m], period[row])
+            numerators[tile, m] += numerator[row]
+            denominators[tile, m] += denominator[row]
+            cells[tile, m] += 1
+
+
+def _changes(
+    layers: npt.NDArray[np.uint8], tiles: Words, metric: pl.Series, time_us: Longs, numerator: Longs,
+    denominator: Longs, cells: npt.NDArray[np.int32],
+) -> pl.DataFrame:  # fmt: skip
+    return pl.DataFrame(
+        {
+            "layer": _layer_names(layers),
+            "tile": tiles,
+            "metric": metric,
+            "time_us": time_us,
+            "numerator": numerator,
+            "denominator": denominator,
+            "cells": cells,
+            "bucket": _bucket_of(tiles),
+        },
+        schema=TILE_CHANGES.record.schema,
+    )
+
+
+def _bucket_of(tiles: Words) -> Words:
+    """Neighbouring tiles share their highest octet, so tiles are spread by a product (Knuth, TAOCP 3, 6.4)."""
+    words: Words = (tiles * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(BUCKET_SHIFT)
+    return words
+
+
+def _layer_names(layers: npt.NDArray[np.uint8]) -> pl.Series:
+    names = pl.Series([*_LAYERS], dtype=pl.String)
+    place = np.zeros(256, np.uint32)
+    place[list(_LAYERS.values())] = np.arange(len(_LAYERS), dtype=np.uint32)
+    return names.gather(place[layers])
+
+
+def spread_alarms(alarms: pl.DataFrame, state: Grouped, inventory: Inventory) -> Outcome:
+    """`ALARMS` into `TILE_CHANGES` of the metric `severity`, for cells and sites."""
+    held = {
+        (int(key), int(row["alarm_key"])): int(row["severity"])
+        for key in state.keys
+        for row in state.rows_of(int(key))
+    }
+    standing: dict[int, int] = {}
+    for key, _ in held:
+        standing[key] = standing.get(key, 0) + 1
+    columns = alarms.select(
+        "object", "alarm_key", "time_us", "severity",
+        drawn=(pl.col("action") != "clear")
+        & (pl.col("severity") < Severity.CLEARED)
+        & (pl.col("held_by").fill_null("") == ""),
+    )  # fmt: skip
+    changes: list[tuple[int, int, int, int, int]] = []
+    for object_, alarm, time_us, severity, drawn in columns.iter_rows():
+        before, after = held.pop((object_, alarm), 0), severity if drawn else 0
+        if after:
+            held[object_, alarm] = after
+        count = standing.get(object_, 0)
+        standing[object_] = count + (after > 0) - (before > 0)
+        if before != after:
+            more = [a - b for a, b in zip(_packed(after), _packed(before), strict=True)]
+            changes.append((object_, time_us, more[0], more[1], (standing[object_] > 0) - (count > 0)))
+    return Outcome((_placed(changes, inventory),), _held(held, state))
+
+
+def _packed(severity: int) -> tuple[int, int]:
+    """One alarm as a count in two words: critical, major, minor in the first, warning, indeterminate in the other."""
+    if severity == 0:
+        return 0, 0
+    if severity <= Severity.MINOR:
+        return 1 << _COUNT_BITS * (severity - 1), 0
+    return 0, 1 << _COUNT_BITS * (severity - Severity.WARNING)
+
+
+def _held(held: dict[tuple[int, int], int], state: Grouped) -> Grouped:
+    ordered = sorted(held.items())
+    rows = np.array([(alarm, severity) for (_, alarm), severity in ordered], DRAWN_ALARMS.dtype)
+    objects = np.array([object_ for (object_, _), _ in ordered], np.uint64)
+    keys = np.union1d(state.keys, objects)
+    return Grouped(keys, np.append(np.searchsorted(objects, keys), len(objects)).astype(np.int64), rows)
+
+
+def _placed(changes: list[tuple[int, int, int, int, int]], inventory: Inventory) -> pl.DataFrame:
+    """Changes of objects as changes of the tiles that they stand in."""
+    drawn = inventory.drawn
+    places: dict[int, list[int]] = {}
+    sites = _array(inventory.cells["site"])
+    rows = []
+    for object_, time_us, first, second, cells in changes:
+        if object_ not in places:
+            mine = np.flatnonzero(
+                (inventory.cell_keys == np.uint64(object_)) | ((sites == np.uint64(object_)) & (object_ != 0))
+            )
+            of = [drawn.of[drawn.first[cell] : drawn.first[cell + 1]] for cell in mine.tolist()]
+            places[object_] = np.unique(np.concatenate(of)).tolist() if of else []
+        rows += [(place, time_us, first, second, cells) for place in places[object_]]
+    if not rows:
+        return TILE_CHANGES.record.empty()
+    place, time_us, first_word, second_word, counts = np.ascontiguousarray(np.array(rows, np.int64).T)
+    metric = pl.repeat(SEVERITY, len(rows), dtype=pl.String, eager=True)
+    return _changes(
+        drawn.layers[place],
+        drawn.tiles[place],
+        metric,
+        time_us,
+        first_word,
+        second_word,
+        counts.astype(np.int32),
+    )
+
+
+# -- what is drawn -------------------------------------------------------------------------------------------
+
+
+def draw(changes: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome:
+    """`TILE_CHANGES` into the `HEAT` of the tiles that look different now."""
+    numbers = formulas.kpi_numbers(changes["metric"])
+    alarms = _array((changes["metric"] == SEVERITY).fill_null(value=False))
+    metric = np.where(alarms, _SEVERITY, numbers).astype(np.uint16)
+    layer = (
+        changes["layer"]
+        .replace_strict(list(_LAYERS), list(_LAYERS.values()), return_dtype=pl.UInt8)
+        .to_numpy()
+    )
+    rows = state.rows
+    zeros = np.zeros(len(rows), np.int64)
+    known = np.ascontiguousarray(rows["tile"]), _metric_word(rows["layer"], rows["metric"]), zeros, zeros
+    nothing = np.zeros(len(changes), np.int64)
+    found = sheets(known, _array(changes["tile"]), _metric_word(layer, metric), nothing, nothing)
+    tiles = np.zeros(len(found), TILES.dtype)
+    tiles[: len(rows)] = rows
+    fresh = slice(len(rows), len(found))
+    tiles["tile"][fresh] = found.objects[fresh]
+    tiles["layer"][fresh] = (found.places[fresh] >> np.uint64(16)).astype(np.uint8)
+    tiles["metric"][fresh] = found.places[fresh].astype(np.uint16)
+    tiles["end_us"][fresh] = np.iinfo(np.int64).min
+    fields = {name: np.ascontiguousarray(tiles[name]) for name in TILES.dtype.names or ()}
+    _gain(
+        found.of, alarms, _array(changes["time_us"]), _array(changes["numerator"]), _array(changes["denominator"]),
+        _array(changes["cells"]), fields["end_us"], fields["period_us"], fields["numerator"], fields["denominator"],
+        fields["cells"], fields["usual"],
+    )  # fmt: skip
+    touched = np.unique(found.of)
+    complete = fields["cells"] >= np.where(fields["usual"] > 0, fields["usual"], 1)
+    complete |= fields["metric"] == _SEVERITY
+    heat = _tell(fields, touched[complete[touched]].astype(np.int64), formulas)
+    for name, values in fields.items():
+        tiles[name] = values
+    return Outcome((heat,), _kept(state, tiles))
+
+
+def fade(pulses: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome:
+    """`PULSES` into the `HEAT` of tiles of which some cells did not come, or none any more."""
+    tiles = state.rows.copy()
+    fields = {name: np.ascontiguousarray(tiles[name]) for name in TILES.dtype.names or ()}
+    times = pulses.group_by("bucket").agg(pl.col("time_us").max()).sort("bucket")
+    at = locate(times["bucket"].to_numpy(), _bucket_of(fields["tile"]))
+    now_us = np.where(at >= 0, times["time_us"].to_numpy()[at], np.iinfo(np.int64).min) if len(times) else at
+    kpi = fields["metric"] != _SEVERITY
+    waited = kpi & (fields["end_us"] <= now_us) & (fields["cells"] > 0)
+    stale = waited & (fields["end_us"] + _STALE_PERIODS * fields["period_us"] <= now_us)
+    for name in ("numerator", "denominator", "cells"):
+        fields[name][stale] = 0
+    heat = _tell(fields, np.flatnonzero(waited), formulas)
+    for name, values in fields.items():
+        tiles[name] = values
+    return Outcome((heat,), _kept(state, tiles))
+
+
+def _metric_word(layer: npt.NDArray[np.uint8], metric: npt.NDArray[np.uint16]) -> Words:
+    words: Words = layer.astype(np.uint64) << np.uint64(16) | metric.astype(np.uint64)
+    return words
+
+
+@nb.njit(nogil=True, cache=True)
+def _gain(
+    of: npt.NDArray[np.int32], alarms: npt.NDArray[np.bool_], time_us: Longs, numerator: Longs, denominator: Longs,
+    cells: npt.NDArray[np.int32], end_us: Longs, period_us: Longs, numerators: Longs, denominators: Longs,
+    count: npt.NDArray[np.int32], usual: npt.NDArray[np.int32],
+) -> None:  # fmt: skip
+    for row in range(len(of)):
+        tile = of[row]
+        if alarms[row]:
+            end_us[tile] = max(end_us[tile], time_us[row])
+        elif time_us[row] < end_us[tile]:
+            continue
+        elif time_us[row] > end_us[tile]:
+            if count[tile] > 0:
+                usual[tile] = count[tile]
+                period_us[tile] = time_us[row] - end_us[tile]
+            end_us[tile] = time_us[row]
+            numerators[tile], denominators[tile], count[tile] = 0, 0, 0
+        numerators[tile] += numerator[row]
+        denominators[tile] += denominator[row]
+        count[tile] += cells[row]
+
+
+def _tell(fields: dict[str, npt.NDArray[Any]], rows: Longs, formulas: Formulas) -> pl.DataFrame:
+    """`HEAT` of those of the tiles that look different from what was told, and remember it."""
+    metric, cells = fields["metric"][rows], fields["cells"][rows]
+    value, severity, step, known = _values(fields, rows, formulas)
+    state = np.where(known, 1, 2).astype(np.uint8)
+    moved = (state != fields["told"][rows]) | (severity != fields["told_severity"][rows])
+    moved |= (cells != fields["told_cells"][rows]) | (
+        known & (np.abs(value - fields["told_value"][rows]) >= step)
+    )
+    moved &= ~((state == 2) & (fields["told"][rows] == 0) & (cells == 0))
+    rows, metric, cells = rows[moved], metric[moved], cells[moved]
+    value, severity, known = value[moved], severity[moved], known[moved]
+    fields["told"][rows], fields["told_value"][rows] = state[moved], value
+    fields["told_cells"][rows], fields["told_severity"][rows] = cells, severity
+    names = pl.concat([formulas.kpi_names, pl.Series([SEVERITY], dtype=pl.String)])
+    tiles = fields["tile"][rows]
+    return pl.DataFrame(
+        {
+            "layer": _layer_names(fields["layer"][rows]),
+            "tile": tiles,
+            "metric": names.gather(np.minimum(metric, formulas.kpi_columns).astype(np.uint32)),
+            "time_us": fields["end_us"][rows],
+            "value_milli": value,
+            "severity": severity,
+            "cells": cells,
+            "bucket": _bucket_of(tiles),
+        },
+        schema=HEAT.record.schema,
+    ).with_columns(value_milli=pl.when(pl.Series(known)).then(pl.col("value_milli")))
+
+
+def _values(
+    fields: dict[str, npt.NDArray[Any]], rows: Longs, formulas: Formulas
+) -> tuple[Longs, npt.NDArray[np.uint8], Longs, npt.NDArray[np.bool_]]:
+    """Values, severities, steps, and whether there is a value, of the given tiles."""
+    metric = fields["metric"][rows]
+    numerator, denominator = fields["numerator"][rows], fields["denominator"][rows]
+    alarms = metric == _SEVERITY
+    number = np.where(alarms, 0, metric).astype(np.int64)
+    value = np.zeros(len(rows), np.int64)
+    severity = np.full(len(rows), int(Severity.CLEARED), np.uint8)
+    step = np.ones(len(rows), np.int64)
+    if formulas.kpi_columns:
+        quotients(numerator, denominator, formulas.program.multiply, formulas.program.divide, number, value)
+    known = (denominator != 0) & (fields["cells"][rows] > 0) | alarms
+    for kpi in formulas.kpis:
+        mine = np.flatnonzero((metric == kpi.number) & ~alarms)
+        step[mine] = max(kpi.step_milli, 1)
+        judged = mine[known[mine] & (denominator[mine] >= kpi.least_milli)]
+        for mark in (Severity.WARNING, Severity.MINOR, Severity.MAJOR, Severity.CRITICAL):
+            if mark in kpi.marks:
+                worse = (
+                    value[judged] < kpi.marks[mark] if kpi.good == "high" else value[judged] > kpi.marks[mark]
+                )
+                severity[judged[worse]] = mark
+    counts = np.int64((1 << _COUNT_BITS) - 1)
+    stand = [numerator & counts, numerator >> _COUNT_BITS & counts, numerator >> 2 * _COUNT_BITS & counts,
+             denominator & counts, denominator >> _COUNT_BITS & counts]  # fmt: skip
+    for place in (4, 3, 2, 1, 0):
+        severity[alarms & (stand[place] > 0)] = place + 1
+    value[alarms] = 1_000 * np.sum(stand, axis=0)[alarms]
+    return value, severity, step, known
+
+
+def _kept(state: Grouped, tiles: npt.NDArray[Any]) -> Grouped:
+    """All tiles but those that show nothing and were told so."""
+    alive = tiles[(tiles["cells"] != 0) | (tiles["told"] == 1)]
+    words = _bucket_of(np.ascontiguousarray(alive["tile"]))
+    buckets = np.unique(np.concatenate([state.keys, words]))
+    return by_bucket(buckets, words << np.uint64(BUCKET_SHIFT), alive)
