@@ -75,6 +75,7 @@ def _set_aside(lines: Lines, readings: Readings) -> Lines:
 
     A flood is a security event of the sender that caused it; messages that were too long or garbled are rejected.
     """
+    lines.done.update(lines.notices)
     for at, notice in lines.notices.items():
         if notice.notice in ("oversize", "garbled"):
             reason = "too_large" if notice.notice == "oversize" else "unreadable"
@@ -91,5 +92,5 @@ def _set_aside(lines: Lines, readings: Readings) -> Lines:
     for at, message in enumerate(lines.messages):
         if len(message) > LONGEST_OCTETS and at not in lines.notices:
             readings.reject(at, "too_large", f"longer than {LONGEST_OCTETS} octets")
-            lines.messages[at] = b""
+            lines.done.add(at)
     return lines

@@ -27,7 +27,7 @@ def read_samples(lines: Lines, mapping: Mapping, readings: Readings) -> None:
     """Read each line as one sample."""
     received = lines.places.received_us.tolist()
     for record, message in enumerate(lines.messages):
-        if record in lines.notices or not message:
+        if record in lines.done:
             continue
         octets = unescaped(message) if lines.enveloped[record] else message
         text = octets.decode(errors="replace").strip()

@@ -63,7 +63,7 @@ def read_datagrams(lines: Lines, mapping: Mapping, readings: Readings) -> None:
     """Read each line as one datagram, with the templates that it needs beside it."""
     received = lines.places.received_us.tolist()
     for record, message in enumerate(lines.messages):
-        if record in lines.notices or not message:
+        if record in lines.done:
             continue
         try:
             datagram, *carried = octets_of(message)

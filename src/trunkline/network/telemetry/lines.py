@@ -47,6 +47,7 @@ class Lines:
     peers: list[str]  # empty when the sender is not known from its envelope
     enveloped: list[bool]
     notices: dict[int, Envelope] = field(default_factory=dict)
+    done: set[int] = field(default_factory=set)  # records that no reader of a format has to look at
 
 
 @dataclass

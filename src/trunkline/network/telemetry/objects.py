@@ -25,7 +25,7 @@ _NOT_DIALLED = re.compile(r"[\s()./-]")
 def read_objects(lines: Lines, mapping: Mapping, readings: Readings) -> None:
     """Read each line as one JSON object."""
     for record, message in enumerate(lines.messages):
-        if record in lines.notices or not message:
+        if record in lines.done:
             continue
         given = loaded(message)
         if not isinstance(given, dict):

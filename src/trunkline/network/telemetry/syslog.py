@@ -48,7 +48,7 @@ def read_messages(lines: Lines, mapping: Mapping, readings: Readings) -> None:
     rules = [(re.compile(meaning.match), meaning) for meaning in mapping.meanings]
     received = lines.places.received_us.tolist()
     for record, message in enumerate(lines.messages):
-        if record in lines.notices or not message:
+        if record in lines.done:
             continue
         octets = unescaped(message) if lines.enveloped[record] else message
         text = octets.decode(errors="replace").rstrip("\n\0 \r")

@@ -66,7 +66,7 @@ def read_traps(lines: Lines, mapping: Mapping, readings: Readings) -> None:
     rules = [(re.compile(meaning.match), meaning) for meaning in mapping.meanings]
     received = lines.places.received_us.tolist()
     for record, message in enumerate(lines.messages):
-        if record in lines.notices or not message:
+        if record in lines.done:
             continue
         try:
             (datagram,) = octets_of(message)

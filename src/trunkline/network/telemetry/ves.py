@@ -29,7 +29,7 @@ _SYSLOG_SEVERITIES = {"Alert": 1, "Critical": 1, "Debug": 5, "Emergency": 1, "Er
 def read_events(lines: Lines, mapping: Mapping, readings: Readings) -> None:
     """Read each line as one VES event, with or without the object `event` around it."""
     for record, message in enumerate(lines.messages):
-        if record in lines.notices or not message:
+        if record in lines.done:
             continue
         given = loaded(message)
         event = given.get("event", given) if isinstance(given, dict) else None
