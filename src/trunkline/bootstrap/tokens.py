@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import overload
 
 from trunkline.api.access import Role, Token, digest
 from trunkline.ports import Refused
@@ -22,6 +24,40 @@ def known_tokens(data: Path) -> list[Token]:
         Token(each["name"], Role[each["role"]], each["sha256"])
         for each in json.loads(path.read_text("utf-8"))
     ]
+
+
+class KeptTokens(Sequence[Token]):
+    """The tokens of a data folder as they are now: who is given one is in at once, who loses it is out at once."""
+
+    def __init__(self, data: Path) -> None:
+        """Read them when they are first asked for."""
+        self._data = data
+        self._read: tuple[tuple[int, int] | None, list[Token]] = (None, [])
+
+    def __iter__(self) -> Iterator[Token]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    @overload
+    def __getitem__(self, at: int) -> Token: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Token]: ...
+
+    def __getitem__(self, at: int | slice) -> Token | Sequence[Token]:
+        return self._now()[at]
+
+    def _now(self) -> list[Token]:
+        try:
+            status = (self._data / FILE).stat()
+        except FileNotFoundError:
+            return []
+        mark = status.st_ino, status.st_mtime_ns
+        if self._read[0] != mark:  # the file is replaced whole, so another one has another mark
+            self._read = mark, known_tokens(self._data)
+        return self._read[1]
 
 
 def add_token(data: Path, name: str, role: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from trunkline.api.people import mask
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel import money
 from trunkline.kernel.dial import to_text
@@ -15,15 +16,10 @@ from trunkline.kernel.grouped import Rows
 from trunkline.records.charging import NEVER_S, RowKind, Unit
 from trunkline.records.usage import Direction, Kind
 
-SHOWN_FIRST, SHOWN_LAST = 4, 3
-
 
 def masked(word: int) -> str:
     """A number with its middle hidden."""
-    number = to_text(word)
-    if len(number) <= SHOWN_FIRST + SHOWN_LAST:
-        return "•" * len(number)
-    return number[:SHOWN_FIRST] + "•" * (len(number) - SHOWN_FIRST - SHOWN_LAST) + number[-SHOWN_LAST:]
+    return mask(to_text(word))
 
 
 def moment(us: int) -> str:

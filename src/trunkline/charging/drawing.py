@@ -21,7 +21,7 @@ from trunkline.charging.ledger import (
     ACCOUNT_USAGE,
 )
 from trunkline.charging.periods import period_at
-from trunkline.charging.price import NO_PRICE, band_at, limited, price_use
+from trunkline.charging.price import LARGEST, NO_PRICE, band_at, limited, price_use
 from trunkline.charging.rate import line_at, version_at
 from trunkline.charging.vector import (
     ALLOWANCE,
@@ -359,7 +359,12 @@ def _cover(
         rule = t[BALANCE] + work[at].definition * BALANCE_W
         increment, num, den = t[rule + B_INCREMENT], t[rule + B_NUM], t[rule + B_DEN]
         want = (use.units - covered + increment - 1) // increment * increment
-        has = max(work[at].value * den // num // increment * increment, 0)
+        if want > LARGEST // num:
+            money = nb.int64(-LARGE)
+            break
+        left = max(nb.int64(work[at].value), 0)
+        pays = left * den // num if left <= LARGEST // den else left // num * den
+        has = pays // increment * increment
         takes = min(want, has)
         if takes < want and t[rule + B_BLOCKER]:
             money = nb.int64(-BLOCKED)

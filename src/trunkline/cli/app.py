@@ -41,8 +41,11 @@ A first walk: `trunkline simulate --out demo` makes a demonstration operator, `t
 demo/tariffs` charges its day, `trunkline status`, `trunkline alerts` and `trunkline balance NUMBER` look at it, and
 `trunkline reconcile` checks every micro-unit. `trunkline run` serves the page and takes usage live.""",
 )
-out = Console()
-err = Console(stderr=True)
+_UNBROKEN = (
+    1000  # columns: what another program reads is not broken at the width of a screen that is not there
+)
+out = Console(width=None if sys.stdout.isatty() else _UNBROKEN)
+err = Console(stderr=True, width=None if sys.stderr.isatty() else _UNBROKEN)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON, for scripts.")]
 Data = Annotated[Path, typer.Option(envvar="TRUNKLINE_DATA", help="Data folder.")]

@@ -150,3 +150,18 @@ def test_a_day_without_midnight_is_granted_once(zone: str) -> None:
         time_zone=zone,
     )
     assert taken == [0, 0, 500_000, 0, 0, 500_000]
+
+
+def test_a_huge_allowance_of_a_fine_factor_covers_what_it_should() -> None:
+    """A century of minutes at a factor of six decimals does not fit 64 bits in between; it covers all the same."""
+    balances = {
+        "century": {
+            "unit": "time", "grant": "52560000m", "every": "month", "usage": ["voice"],
+            "to": ["germany"], "factor": "0.999999",
+        }
+    }  # fmt: skip
+    rates = {"minutes": {"price": "0.10", "per": "60s", "increments": ["1s"]}}
+    prices = [{"usage": "voice", "to": "any", "rate": "minutes"}]
+    assert charged(
+        rates, prices, [call("2026-11-20T12:00:00", 60)], balances=balances, includes=["century"]
+    ) == [0]
