@@ -1,0 +1,463 @@
+"""The band in which a series is expected, and when leaving it is told: the detector that every series of the
+network has.
+
+A series (one KPI of one object) is expected at what it was at the same hour of other weeks (until such a week
+has passed, of other days; until then, at what it was lately), shifted by how much it lately ran above or below
+that. Around it lies a band of several of the series' own usual deviations, never narrower than deviations that
+were lived with before. So there is one set of parameters for all series, and none is told off for being as
+noisy as it always was.
+
+Nothing is looked at twice and nothing ahead: a series is a row of fixed width, moved on by each value in turn.
+All series of a batch pass through one compiled loop.
+
+Sources: the hour-of-week baseline is what operators draw by hand; robust scale by clipped deviations after P.
+J. Huber, "Robust Statistics", 1981, 6.4; level shifts by the two-sided cumulative sum of E. S. Page, Biometrika
+41 (1954) 100-115.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[Any]
+Row = Any  # one of `Rows` in a compiled loop, where it has the fields of `ROW`
+Longs = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Profile = npt.NDArray[np.int16]
+
+HOUR_US = 3_600_000_000
+HOURS_OF_WEEK = 168
+MONDAY = 72  # 1970-01-01 was a Thursday
+UNSEEN = -32768  # an hour of the week that has not been lived through
+LARGEST = 16_384  # of the whole numbers in which hours are kept
+
+NONE, SPIKE, DIP, LEVEL_SHIFT, COLLAPSE, DRIFT = 0, 1, 2, 3, 4, 5
+KINDS = ("", "spike", "dip", "level_shift", "collapse", "drift")
+
+BEGUN, BACK, ACCEPTED = 0, 1, 2
+
+# What a judge from outside is shown of each value.
+FEATURES = (
+    "deviation",  # from what was expected, in the series' usual deviations
+    "reach",  # the same in half widths of its band
+    "change",  # from what it was lately, in usual deviations
+    "rise",  # cumulative sums of deviations above and below
+    "fall",
+    "offset",  # how far it lately ran above its hours, in usual deviations
+    "ratio",  # to what was expected; 1 where nothing was
+    "hour_sin",  # of the day
+    "hour_cos",
+    "weekend",
+    "points",  # how many values were seen before
+    "known",  # whether its week is known: 0 not, 0.5 other days, 1 this day
+)
+SHOWN = len(FEATURES) + 2  # and, for the sentence, what was expected and half the band's width
+
+ROW = np.dtype(
+    [
+        ("series", "u8"),  # digest of object, KPI and slice
+        ("object", "u8"),
+        ("last_us", "i8"),  # end of the newest period seen
+        ("since_us", "i8"),  # when what is going on began
+        ("told_us", "i8"),  # when that was told
+        ("judged_us", "i8"),  # since when
+        ("rise_us", "i8"),  # when the sums below last left zero
+        ("fall_us", "i8"),
+        ("recent", "f8"),  # what it was lately
+        ("offset", "f8"),  # how far it lately ran above its hours
+        ("scale", "f8"),  # mean deviation from what was expected
+        ("reach", "f8"),  # largest deviation that was lived with, slowly forgotten,
+        ("reach_unsure", "f8"),  # and the same of days whose own week was not known
+        ("rise", "f8"),  # cumulative sums of deviations, in scales
+        ("fall", "f8"),
+        ("climb", "f8"),  # how far one of them has come since both were last nothing
+        ("most", "f8"),  # how far they came and went back without being told, slowly forgotten
+        ("peak", "f8"),  # largest deviation of what is going on, or of periods outside that are not told yet
+        ("hour_sum", "f8"),
+        ("unit", "f8"),  # of `profile`, a power of two
+        ("hour", "i4"),  # hours since 1970 of what `hour_sum` adds up
+        ("hour_points", "i4"),
+        ("points", "i4"),
+        ("kind", "i2"),  # what is going on
+        ("outside", "i2"),  # periods in a row outside the band
+        ("calm", "i2"),  # periods in a row well inside it, while something is going on
+        ("judged", "i2"),  # 1 while a judge from outside holds it for unusual
+        ("profile", "i2", (HOURS_OF_WEEK,)),  # mean of each hour of the week from Monday 0 h UTC, in `unit`
+    ]
+)
+
+FINDING = np.dtype(
+    [
+        ("row", "i8"),  # of the batch
+        ("since_us", "i8"),
+        ("kind", "i4"),
+        ("change", "i4"),  # BEGUN, BACK or ACCEPTED
+        ("low", "f8"),
+        ("high", "f8"),
+        ("seen", "f8"),
+        ("score", "f8"),
+    ]
+)
+
+
+class Bands(NamedTuple):
+    """The one set of parameters; times in seconds, widths in mean deviations."""
+
+    learn_points: int = 32  # before that nothing is told
+    width: float = 6.0  # of the band to each side
+    reach: float = 1.2  # and at least this much more than was lived with
+    at_once: float = 1.5  # so many half widths are told at the first period; less, at the second in a row
+    unsure: float = 2.0  # the band is so much wider where only other days' hours are known
+    inside: float = 0.5  # so much of the half width counts as back,
+    inside_shift: float = 0.25  # and so much after a shift, which need not have left the band
+    calm_points: int = 3  # in a row, until it is over; twice as many after a shift
+    collapsed: float = 0.1  # of what was expected
+    slack: float = 1.0  # a cumulative sum forgives so much a period
+    shift: float = 25.0  # and is told beyond this
+    accept_s: float = 86_400.0  # what lasts longer is how it is from now on
+    recent_s: float = 1_800.0  # memories: of what was lately,
+    offset_s: float = 172_800.0  # of running above the hours,
+    scale_s: float = 86_400.0  # of deviations,
+    reach_s: float = 1_209_600.0  # of the largest ones
+    hour_share: float = 0.3  # of an hour's old mean that a new week replaces
+    floor_share: float = 0.01  # deviations are not held for smaller than this share of what is expected
+    floor: float = 0.05  # nor than this, in the KPI's unit
+
+
+def fresh(count: int) -> Rows:
+    """Rows of series that nothing is known of."""
+    rows = np.zeros(count, ROW)
+    rows["profile"] = UNSEEN
+    rows["unit"] = 2.0**-20
+    rows["hour"] = -1
+    return rows
+
+
+@nb.njit(inline="always")
+def _hour_mean(profile: Profile, unit: float, hour: int) -> tuple[float, bool, bool]:
+    """Mean at an hour of the week, whether any day knows it, and whether this very day of the week does."""
+    for days in range(7):
+        slot = hour - 24 * days
+        if slot < 0:
+            slot += HOURS_OF_WEEK
+        if profile[slot] != UNSEEN:
+            return profile[slot] * unit, True, days == 0
+    return 0.0, False, False
+
+
+@nb.njit(inline="always")
+def _baseline(profile: Profile, unit: float, time_us: int) -> tuple[float, bool, bool]:
+    """The week's mean at a time, drawn straight from the middle of one hour to that of the next."""
+    hours = (time_us - 1) // HOUR_US
+    hour = (hours + MONDAY) % HOURS_OF_WEEK
+    mean, known, sure = _hour_mean(profile, unit, hour)
+    if not known:
+        return 0.0, False, False
+    share = (time_us - hours * HOUR_US) / HOUR_US - 0.5
+    beside = hour + 1 if share > 0.0 else hour - 1
+    other, other_known, _ = _hour_mean(profile, unit, beside % HOURS_OF_WEEK)
+    if other_known:
+        mean += abs(share) * (other - mean)
+    return mean, True, sure
+
+
+@nb.njit(nogil=True, cache=True)
+def _make_room(row: Row, profile: Profile, largest: float) -> None:
+    """Choose the unit so large that `largest` can be kept."""
+    while largest / row.unit >= LARGEST:
+        row.unit *= 2.0
+        for at in range(HOURS_OF_WEEK):
+            if profile[at] != UNSEEN:
+                profile[at] = np.int16(np.rint(profile[at] * 0.5))
+
+
+@nb.njit(nogil=True, cache=True)
+def _keep_hour(row: Row, profile: Profile, share: float) -> None:
+    """Put the mean of an hour that is over into the week; what is kept is free of the offset."""
+    mean = row.hour_sum / row.hour_points - row.offset
+    _make_room(row, profile, abs(mean))
+    slot = (row.hour + MONDAY) % HOURS_OF_WEEK
+    if profile[slot] != UNSEEN:
+        mean = profile[slot] * row.unit + share * (mean - profile[slot] * row.unit)
+    profile[slot] = np.int16(np.rint(mean / row.unit))
+
+
+@nb.njit(inline="always")
+def _clipped(value: float, most: float) -> float:
+    return min(max(value, -most), most)
+
+
+@nb.njit(nogil=True, cache=True)
+def _learn(
+    p: Bands,
+    row: Row,
+    value: float,
+    expected: float,
+    known: bool,
+    sure: bool,
+    scale: float,
+    half: float,
+    passed_s: float,
+) -> None:
+    """Move what is known of a series by one value; what lies far out moves it no further than the band's edge."""
+    deviation = value - expected
+    share = 1.0 / (row.points + 1.0)
+    if row.points == 0:
+        row.recent = value
+    else:
+        near = expected + _clipped(deviation, max(half, scale))
+        row.recent += max(passed_s / (p.recent_s + passed_s), share) * (near - row.recent)
+    if sure:
+        row.offset += passed_s / (p.offset_s + passed_s) * _clipped(deviation, 3.0 * scale)
+    if row.kind == NONE:
+        faded = max(passed_s / (p.scale_s + passed_s), share)
+        row.scale += faded * (min(abs(deviation), 4.0 * scale) - row.scale)
+        forgotten = 1.0 - min(passed_s / p.reach_s, 1.0)
+        row.reach *= forgotten
+        row.reach_unsure *= forgotten
+        row.most *= forgotten
+        row.climb = max(row.climb, row.rise, row.fall)
+        if row.rise < 1.0 and row.fall < 1.0:
+            row.most = max(row.most, row.climb)
+            row.climb = 0.0
+        if row.outside > 0:
+            row.peak = max(row.peak, abs(deviation))
+        elif sure:
+            row.reach = max(row.reach, abs(deviation), row.peak)
+            row.peak = 0.0
+        elif row.points >= p.learn_points // 2:
+            row.reach_unsure = max(row.reach_unsure, abs(deviation), row.peak)
+            row.peak = 0.0
+    row.hour_sum += expected + _clipped(deviation, 4.0 * scale) if known else value
+    row.hour_points += 1
+    row.points += 1
+
+
+@nb.njit(inline="always")
+def _sum_up(p: Bands, row: Row, deviation: float, scale: float, begin_us: int) -> None:
+    """Page's two cumulative sums of the deviations, in scales."""
+    step = _clipped(deviation / scale, 4.0)
+    if row.rise <= 0.0:
+        row.rise_us = begin_us
+    if row.fall <= 0.0:
+        row.fall_us = begin_us
+    row.rise = max(0.0, row.rise + step - p.slack)
+    row.fall = max(0.0, row.fall - step - p.slack)
+
+
+@nb.njit(nogil=True, cache=True)
+def _begun(
+    p: Bands,
+    row: Row,
+    deviation: float,
+    half: float,
+    collapsed: bool,
+    known: bool,
+    sure: bool,
+    begin_us: int,
+    end_us: int,
+) -> bool:
+    """Whether something begins with this value; if so the row says what and since when."""
+    if abs(deviation) > half and (known or collapsed):  # the first dawn of a series is no anomaly
+        row.outside += 1
+        if row.outside == 1:
+            row.since_us = begin_us
+        if row.outside >= 2 or abs(deviation) >= p.at_once * half:
+            row.kind = SPIKE if deviation > 0.0 else (COLLAPSE if collapsed else DIP)
+            return True
+        return False
+    row.outside = 0
+    sum_now = max(row.rise, row.fall)
+    if sure and sum_now > max(p.shift, p.reach * row.most):
+        since_us = row.rise_us if row.rise >= row.fall else row.fall_us
+        row.since_us = since_us
+        if deviation < 0.0 and collapsed:
+            row.kind = COLLAPSE
+        else:
+            row.kind = LEVEL_SHIFT
+        return True
+    if sure and abs(row.offset) > half:
+        row.kind = DRIFT
+        row.since_us = end_us - nb.int64(p.offset_s * 1e6)
+        return True
+    return False
+
+
+@nb.njit(nogil=True, cache=True)
+def _over(p: Bands, row: Row, deviation: float, half: float, end_us: int) -> int:
+    """BACK when it has been well inside the band for a while, ACCEPTED when it has lasted too long, else BEGUN."""
+    away = abs(row.offset if row.kind == DRIFT else deviation)
+    inside = p.inside_shift if row.kind == LEVEL_SHIFT else p.inside
+    row.calm = row.calm + 1 if away <= inside * half else 0
+    if row.calm >= (2 * p.calm_points if row.kind == LEVEL_SHIFT else p.calm_points):
+        return BACK
+    if end_us - row.told_us > p.accept_s * 1e6:
+        return ACCEPTED
+    return BEGUN
+
+
+@nb.njit(nogil=True, cache=True)
+def _accept(row: Row, profile: Profile, deviation: float) -> None:
+    """Lift or lower the whole week to what it is now."""
+    moved = row.offset if row.kind == DRIFT else row.offset + deviation
+    largest = 0.0
+    for at in range(HOURS_OF_WEEK):
+        if profile[at] != UNSEEN:
+            largest = max(largest, abs(profile[at] * row.unit + moved))
+    _make_room(row, profile, largest)
+    for at in range(HOURS_OF_WEEK):
+        if profile[at] != UNSEEN:
+            profile[at] = np.int16(np.rint((profile[at] * row.unit + moved) / row.unit))
+    row.recent += deviation
+    row.hour_sum += row.hour_points * moved
+    row.offset = 0.0
+
+
+@nb.njit(nogil=True, cache=True)
+def _settle(row: Row, profile: Profile, deviation: float, over: int) -> None:
+    """What is over is over; what was accepted is the new level."""
+    if over == ACCEPTED:
+        _accept(row, profile, deviation)
+    elif row.kind != COLLAPSE:
+        # Lived with, in part: a series that often does this is told when it does worse, an outage each time.
+        row.reach = max(row.reach, 0.7 * min(row.peak, 4.0 * max(row.reach, row.scale)))
+        row.reach_unsure = max(row.reach_unsure, 0.7 * min(row.peak, 4.0 * max(row.reach_unsure, row.scale)))
+    row.kind = NONE
+    row.outside = 0
+    row.calm = 0
+    row.peak = 0.0
+    row.climb = 0.0
+    row.rise = 0.0
+    row.fall = 0.0
+
+
+@nb.njit(nogil=True, cache=True)
+def _show(
+    shown: Floats,
+    row: Row,
+    value: float,
+    expected: float,
+    scale: float,
+    half: float,
+    known: float,
+    end_us: int,
+) -> None:
+    """Write down the `FEATURES` of a value."""
+    angle = 2.0 * np.pi * ((end_us - 1) % (24 * HOUR_US)) / (24 * HOUR_US)
+    day = ((end_us - 1) // (24 * HOUR_US) + 3) % 7
+    shown[0] = (value - expected) / scale
+    shown[1] = (value - expected) / half
+    shown[2] = (value - row.recent) / scale
+    shown[3] = row.rise
+    shown[4] = row.fall
+    shown[5] = row.offset / scale
+    shown[6] = value / expected if expected != 0.0 else 1.0
+    shown[7] = np.sin(angle)
+    shown[8] = np.cos(angle)
+    shown[9] = 1.0 if day >= 5 else 0.0
+    shown[10] = row.points
+    shown[11] = known
+    shown[12] = expected
+    shown[13] = half
+
+
+@nb.njit(nogil=True, cache=True)
+def watch(
+    p: Bands,
+    rows: Rows,
+    profiles: Profile,
+    at: Longs,
+    begin_us: Longs,
+    end_us: Longs,
+    value_milli: Longs,
+    shown: Floats,
+) -> Rows:
+    """Pass values, in order of time within a series, through `rows` (changed in place); what is to be told.
+
+    `at[i]` is the row of value i, `profiles` is `rows["profile"]`; `shown` takes the `FEATURES` of each value, or
+    has no rows. Values not newer than the series' newest are passed over.
+    """
+    findings = np.empty(16, FINDING)
+    count = 0
+    for i in range(len(at)):
+        row, profile = rows[at[i]], profiles[at[i]]
+        if row.points > 0 and end_us[i] <= row.last_us:
+            continue
+        value = value_milli[i] * 1e-3
+        passed_s = min((end_us[i] - row.last_us) * 1e-6, 3_600.0) if row.points > 0 else 0.0
+        hour = (end_us[i] - 1) // HOUR_US
+        if row.hour != hour:
+            if row.hour_points > 0:
+                _keep_hour(row, profile, p.hour_share)
+            row.hour = hour
+            row.hour_sum = 0.0
+            row.hour_points = 0
+        mean, known, sure = _baseline(profile, row.unit, end_us[i])
+        expected = mean + row.offset if known else row.recent
+        if row.points == 0:
+            expected = value
+        deviation = value - expected
+        scale = max(row.scale, p.floor_share * abs(expected) + p.floor)
+        half = max(p.width * scale, p.reach * (row.reach if sure else row.reach_unsure))
+        if known and not sure:
+            half *= p.unsure
+        if count + 2 > len(findings):
+            more = np.empty(2 * len(findings), FINDING)
+            more[:count] = findings[:count]
+            findings = more
+        if len(shown) > 0:
+            _show(
+                shown[i],
+                row,
+                value,
+                expected,
+                scale,
+                half,
+                1.0 if sure else (0.5 if known else 0.0),
+                end_us[i],
+            )
+        change = -1
+        _sum_up(p, row, deviation if sure else 0.0, scale, begin_us[i])
+        collapsed = expected > 0.0 and value <= p.collapsed * expected
+        before = row.kind
+        if before != NONE:
+            row.peak = max(row.peak, abs(deviation))
+            over = _over(p, row, deviation, half, end_us[i])
+            if over != BEGUN:
+                change = over
+            elif before == DIP and collapsed:
+                change = BACK
+        elif row.points >= p.learn_points and _begun(
+            p, row, deviation, half, collapsed, known, sure, begin_us[i], end_us[i]
+        ):
+            row.peak = abs(deviation)
+            row.told_us = end_us[i]
+            change = BEGUN
+        if change >= 0:
+            deeper = before == DIP and collapsed and change == BACK
+            for part in range(2 if deeper else 1):
+                told = findings[count]
+                told.row = i
+                told.since_us = row.since_us
+                told.change = BEGUN if part == 1 else change
+                told.kind = COLLAPSE if part == 1 else row.kind
+                told.low = expected - half
+                told.high = expected + half
+                told.seen = value
+                told.score = 1.0 - 0.5 * min(half / max(abs(deviation), 1e-12), 2.0)
+                if told.kind == LEVEL_SHIFT or told.kind == DRIFT:
+                    told.score = max(told.score, 0.5)
+                count += 1
+            if deeper:
+                row.kind = COLLAPSE
+            elif change != BEGUN:
+                _settle(row, profile, deviation, change)
+                if change == ACCEPTED:
+                    expected = value
+        _learn(p, row, value, expected, known, sure, scale, half, passed_s)
+        row.last_us = end_us[i]
+    return findings[:count]

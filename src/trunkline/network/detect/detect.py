@@ -1,0 +1,165 @@
+"""Detecting: which KPIs do what they are not expected to do, and which do again.
+
+Each series is followed by `bands`; what begins is told at once and with its why, what ends is told, too, and in
+between there is silence, so that an outage of a night is two rows and not a thousand. Judges that have been
+plugged in are shown what is kept of each series and are told in the same manner.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from trunkline.kernel.flow import Outcome
+from trunkline.kernel.grouped import Grouped, State
+from trunkline.kernel.identity import name_words
+from trunkline.network.detect import telling
+from trunkline.network.detect.bands import ACCEPTED, BEGUN, FEATURES, KINDS, ROW, SHOWN, fresh, watch
+from trunkline.network.detect.models import Models
+from trunkline.network.detect.placing import placed
+from trunkline.records.network import ANOMALIES
+
+Rows = npt.NDArray[Any]
+Longs = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
+Floats = npt.NDArray[np.float64]
+
+SERIES = State(
+    "network.series",
+    "bucket",
+    ROW,
+    "What each KPI of each object is expected to be at each hour of the week, and what is going on in it.",
+)
+
+_SLICE, _KPI = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # odd: nothing is lost in mixing
+_JUDGED = np.dtype([("row", "i8"), ("since_us", "i8"), ("ended", "u1")])
+
+
+def detect(kpis: pl.DataFrame, series: Grouped, models: Models) -> Outcome:
+    """`ANOMALIES` that begin and end with these `KPIS`; the state returned holds every series of the batch's buckets.
+
+    KPIs without a value move nothing. Values of a series are taken in order of their end; one that is not newer
+    than the newest seen is passed over, so a replay tells nothing twice.
+    """
+    valued = kpis.filter(pl.col("value_milli").is_not_null()).sort("end_us", maintain_order=True)
+    words = series_words(valued)
+
+    def make(first: Longs) -> Rows:
+        rows = fresh(len(first))
+        rows["series"], rows["object"] = words[first], valued["object"].to_numpy()[first]
+        return rows
+
+    state, at = placed(series, "series", words, valued["bucket"].to_numpy(), make)
+    if len(valued) == 0:
+        return Outcome((ANOMALIES.record.empty(),), state)
+    shown = np.zeros((len(valued) if models.judges else 0, SHOWN))
+    findings = watch(
+        models.bands,
+        state.rows,
+        state.rows["profile"],
+        at,
+        valued["begin_us"].to_numpy(),
+        valued["end_us"].to_numpy(),
+        valued["value_milli"].to_numpy(),
+        shown,
+    )
+    told = [_told(valued, findings)]
+    if models.judges:
+        told.append(_judged(valued, state.rows, at, shown, models))
+    return Outcome((ANOMALIES.record.conform(pl.concat(told)),), state)
+
+
+def series_words(kpis: pl.DataFrame) -> Words:
+    """The word of each row's series, made of object, KPI and slice."""
+    codes = kpis["kpi"].cast(pl.Categorical).to_physical().cast(pl.UInt32)
+    names = pl.DataFrame({"code": codes, "kpi": kpis["kpi"]}).unique("code")
+    word_of = np.zeros(int(names["code"].max() or 0) + 1, np.uint64)  # type: ignore[arg-type]
+    word_of[names["code"].to_numpy()] = name_words(names["kpi"])
+    words: Words = kpis["object"].to_numpy() + word_of[codes.to_numpy()] * _KPI
+    words ^= kpis["slice"].fill_null(0).cast(pl.UInt64).to_numpy() * _SLICE
+    words ^= words >> np.uint64(31)
+    return words * _KPI
+
+
+def _told(kpis: pl.DataFrame, findings: Rows) -> pl.DataFrame:
+    """Findings as `ANOMALIES`, with their sentences."""
+    frame = _beside(kpis, findings["row"], findings["since_us"]).with_columns(
+        kind=pl.Series([KINDS[kind] for kind in findings["kind"].tolist()], dtype=pl.String),
+        score_milli=_milli(findings["score"] * 1.0),
+        low_milli=_milli(findings["low"]),
+        high_milli=_milli(findings["high"]),
+        ended=pl.Series((findings["change"] != BEGUN).astype(np.uint8)),
+        change=pl.Series(findings["change"].copy()),
+    )
+    why = (
+        pl.when(pl.col("change") == BEGUN)
+        .then(telling.begun())
+        .when(pl.col("change") == ACCEPTED)
+        .then(telling.accepted())
+        .otherwise(telling.back())
+    )
+    return frame.with_columns(text=why).select(ANOMALIES.record.schema.names())
+
+
+def _beside(kpis: pl.DataFrame, row: Longs, since_us: Longs) -> pl.DataFrame:
+    """The KPIs that something is told of, with the names that `ANOMALIES` has for their columns."""
+    return kpis[row.copy()].select(
+        "object", "name", "kpi", "slice", "bucket", time_us="end_us", seen_milli="value_milli"
+    ).with_columns(since_us=pl.Series(since_us.copy()))  # fmt: skip
+
+
+def _milli(values: Floats) -> pl.Series:
+    """Thousandths, to the nearest."""
+    return pl.Series(np.rint(values * 1000.0), dtype=pl.Float64).cast(pl.Int64)
+
+
+def _judged(kpis: pl.DataFrame, rows: Rows, at: Longs, shown: Floats, models: Models) -> pl.DataFrame:
+    """What the judges begin or cease to hold for unusual."""
+    scores = np.zeros(len(kpis))
+    by = np.full(len(kpis), "", object)
+    names = kpis["kpi"].to_numpy()
+    for kpi in sorted(set(names.tolist())):
+        judge = models.judges.get(kpi) or models.judges.get("")
+        if judge is not None:
+            its = np.flatnonzero((names == kpi) & (shown[:, 10] >= models.bands.learn_points))
+            if len(its):
+                scores[its] = judge.judge(shown[its, : len(FEATURES)])
+                by[its] = judge.name
+    changes = _edges(rows, at, scores >= models.told_at, kpis["begin_us"].to_numpy())
+    row = changes["row"]
+    expected, half = shown[row, -2], shown[row, -1]
+    frame = _beside(kpis, row, changes["since_us"]).with_columns(
+        kind=pl.Series(np.where(shown[row, 0] >= 0, "spike", "dip").tolist(), dtype=pl.String),
+        score_milli=_milli(scores[row]),
+        low_milli=_milli(expected - half),
+        high_milli=_milli(expected + half),
+        ended=pl.Series(changes["ended"].copy()),
+        model=pl.Series(by[row].tolist(), dtype=pl.String),
+    )
+    why = pl.when(pl.col("ended") == 1).then(telling.back()).otherwise(telling.judged(pl.col("model")))
+    return frame.with_columns(text=why).select(ANOMALIES.record.schema.names())
+
+
+@nb.njit(nogil=True, cache=True)
+def _edges(rows: Rows, at: Longs, unusual: npt.NDArray[np.bool_], begin_us: Longs) -> Rows:
+    """Where a judge begins or ceases to hold a series for unusual, in the batch's order; `rows` remember it."""
+    changes = np.empty(len(at), _JUDGED)
+    count = 0
+    for i in range(len(at)):
+        row = rows[at[i]]
+        if unusual[i] == (row.judged == 1):
+            continue
+        if unusual[i]:
+            row.judged = 1
+            row.judged_us = begin_us[i]
+        else:
+            row.judged = 0
+        changes[count].row = i
+        changes[count].since_us = row.judged_us
+        changes[count].ended = 0 if unusual[i] else 1
+        count += 1
+    return changes[:count]
