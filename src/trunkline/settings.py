@@ -100,6 +100,27 @@ class Kafka:
 
 
 @dataclass(frozen=True)
+class Cassandra:
+    """The serving store of a cluster: where results are delivered, and where the API reads them."""
+
+    cassandra_hosts: str = _setting("127.0.0.1", "Addresses of some nodes, separated by commas.")
+    cassandra_port: int = _setting(9042, "Port of their native protocol (CQL).")
+    cassandra_user: str = _setting("trunkline", "Role that we log in as.")
+    cassandra_password_file: str = _setting("", "File with that role's password; read at every connection.")
+    cassandra_ca_file: str = _setting(
+        "", "Certificates (PEM) that the nodes' own must lead to. Empty: no TLS, which only a test should do."
+    )
+    cassandra_keyspace: str = _setting("trunkline", "Keyspace of all tables.")
+    cassandra_datacenter: str = _setting("datacenter1", "Our own data centre: quorums are asked of it.")
+    cassandra_copies: int = _setting(3, "Copies of each row in that data centre, when the keyspace is made.")
+    cassandra_buckets: int = _setting(
+        64,
+        "Parts into which subscribers are divided there; never changed afterwards. So many that a day's usage of"
+        " one stays below a million records.",
+    )
+
+
+@dataclass(frozen=True)
 class Spark:
     """How Spark carries the flows (`--engine spark`)."""
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,13 @@ Subscribers = Annotated[
 ]
 Mappings = Annotated[Path | None, typer.Option(help="Folder of mapping files of your own.")]
 DEMO_DATA = Path("trunkline-demo")
+
+
+class EngineName(StrEnum):
+    """Who carries the flows."""
+
+    EMBEDDED = "embedded"
+    SPARK = "spark"
 
 
 @app.command()
@@ -125,6 +133,17 @@ def run(
     speed: Annotated[float, typer.Option(help="Simulated seconds in one, for --demo.")] = demo.SPEED,
     people: Annotated[int, typer.Option(help="Subscribers of the demonstration operator.")] = 5_000,
     cells: Annotated[int, typer.Option(help="Cells of the demonstration operator.")] = 200,
+    engine: Annotated[
+        EngineName,
+        typer.Option(
+            envvar="TRUNKLINE_ENGINE",
+            help="embedded: this process and its data folder. spark: Spark, on the topics of a cluster.",
+        ),
+    ] = EngineName.EMBEDDED,
+    once: Annotated[
+        bool, typer.Option("--once", help="With spark: take what the topics hold, and end.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take usage live (HTTP and a watched folder), charge it in seconds, and serve the page and the API."""
     folder = data or (DEMO_DATA if demonstration else DATA)
@@ -132,6 +151,11 @@ def run(
         Folders, data=folder, tariffs=tariffs, subscribers=subscribers, mappings=mappings, watch=watch,
         watch_mapping=watch_mapping,
     )  # fmt: skip
+    if engine is EngineName.SPARK:
+        from trunkline.cli.spark import run_spark
+
+        run_spark(folders, once=once, as_json=as_json)
+        return
     http = settings.read(Http, host=host, port=port, hosts=hosts)
     configure(logging.WARNING)
     world = None

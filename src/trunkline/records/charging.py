@@ -308,3 +308,23 @@ ALARMED = State(
     ),
     "Which marks are crossed and not armed again; by name and mark, so that another tariff finds its own.",
 )
+
+MINUTES = Stream(
+    "charging.minutes",
+    Record(
+        "Minute",
+        "What a subscriber used in a minute, whole: a later row of the same minute replaces an earlier one.",
+        (
+            Column("subscriber", pl.UInt64, "Whose use.", personal=True),
+            Column("minute_us", pl.Int64, "When the minute began.", "us UTC"),
+            Column("kind", pl.UInt8, "What was used: `Kind`."),
+            Column("uses", pl.Int64, "Records that were charged."),
+            Column("units", pl.Int64, "What they used, in their kind's unit."),
+            Column("charged_micros", pl.Int64, "Money taken from balances.", "micro-units"),
+        ),
+        ("subscriber", "minute_us", "kind"),
+        400,
+    ),
+    key="subscriber",
+    text="Use and money a minute, by subscriber and kind.",
+)

@@ -48,6 +48,8 @@ class Head:
     accounts: Mapping[str, list[int]] = field(default_factory=dict)  # by source, since the beginning
     told: int = 0  # what customers were told, since the beginning
     poisoned: int = 0  # records that broke a step, since the beginning
+    newest_us: int = 0  # newest beginning of a use that was charged
+    late: int = 0  # uses that came too late for their minute's sums, since the beginning
     carried_us: int = 0  # how long the batch took in this bucket
     states: tuple[str, ...] = ()  # in the order of the file's record batches
     keys: int = 0  # in all files that count
@@ -68,6 +70,7 @@ class Bucket:
         self.next_row = head.next_row
         self.newest_day = head.newest_day
         self.told, self.poisoned, self.carried_us = head.told, head.poisoned, 0
+        self.newest_us, self.late = head.newest_us, head.late
         self.accounts = {source: list(sums) for source, sums in head.accounts.items()}
 
     def gather(self, state: State, keys: Keys) -> Grouped:
@@ -109,7 +112,8 @@ class Bucket:
             _file(str(self.folder / name)).keys for name in older
         )
         head = Head(
-            older, self.next_row, self.newest_day, self.accounts, self.told, self.poisoned, self.carried_us,
+            older, self.next_row, self.newest_day, self.accounts, self.told, self.poisoned,
+            self.newest_us, self.late, self.carried_us,
             tuple(self.states), keys, octets,
         )  # fmt: skip
         self.folder.mkdir(parents=True, exist_ok=True)

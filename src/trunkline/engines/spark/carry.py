@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from trunkline.engines.loop import POISON, Carried, Carrier, TooMuchPoison, counted
 from trunkline.engines.plan import BUCKET_BITS, CARRIED, Plan, buckets_of
 from trunkline.engines.spark.blobs import Bucket
+from trunkline.engines.spark.minutes import Minutes, leave
 from trunkline.engines.wire import ARROW, changes_out, progress_out, rows_in, rows_out
 from trunkline.kernel.flow import Flow
 from trunkline.kernel.grouped import Grouped, Keys, State
@@ -36,6 +37,7 @@ PLACE_BITS = 24  # a record's offset is its message's, shifted, plus the octet w
 LONGEST_OCTETS = 1 << PLACE_BITS
 MAPPING, SOURCE = b"mapping", b"source"  # headers of a raw message: how it is read, and whose it is
 CHANGE_OCTETS = 900_000
+SUMS_FOLDER = "minutes"
 SUMS = ("received", "rated", "duplicate", "rejected", "held", "charged_micros")
 
 PARTED = "bucket int, stream string, partition int, offset long, piece int, rows binary"
@@ -59,6 +61,7 @@ class Work:
     sources: dict[str, str]  # by mapping
     joins: dict[str, bytes]  # by mapping, what ends a record of it
     published: tuple[State, ...] = ()  # states whose changes go to their changelog, for those who serve them
+    minutes: Minutes | None = None  # what is summed a minute
     most_poison: int = 100
 
 
@@ -208,20 +211,8 @@ class _Decoder:
         return decoded
 
     def _part(self, decoded: Carried, partition: int, offset: int) -> Iterator[pa.RecordBatch]:
-        """Rows by the bucket of whose money they are; what belongs to nobody goes where its partition says."""
-        plan = self._work.plan
-        cells: list[tuple[int, str, bytes]] = []
-        for name, frames in decoded.frames.items():
-            rows = frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
-            if plan.bucket not in rows.columns:
-                cells += [(partition % plan.buckets, name, value) for value in rows_out(rows)]
-                continue
-            buckets = buckets_of(rows.get_column(plan.bucket).to_numpy(), plan.buckets)
-            order, first = order_by_group(buckets, plan.buckets)
-            ordered = rows[order]
-            for bucket in np.flatnonzero(np.diff(first)).tolist():
-                part = ordered[int(first[bucket]) : int(first[bucket + 1])]
-                cells += [(bucket, name, value) for value in rows_out(part)]
+        """Rows as cells of a bucket each, numbered in their order."""
+        cells = list(parted(self._work.plan, decoded, partition))
         begin = self._pieces
         self._pieces += len(cells)
         yield pa.RecordBatch.from_arrays(
@@ -235,6 +226,22 @@ class _Decoder:
             ],
             schema=_PARTED,
         )
+
+
+def parted(plan: Plan, decoded: Carried, partition: int) -> Iterator[tuple[int, str, bytes]]:
+    """Rows by the bucket of whose money they are, as Arrow streams; what is nobody's goes where its partition says."""
+    for name, frames in decoded.frames.items():
+        rows = frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
+        if plan.bucket not in rows.columns:
+            yield from ((partition % plan.buckets, name, value) for value in rows_out(rows))
+            continue
+        order, first = order_by_group(
+            buckets_of(rows.get_column(plan.bucket).to_numpy(), plan.buckets), plan.buckets
+        )
+        ordered = rows[order]
+        for bucket in np.flatnonzero(np.diff(first)).tolist():
+            part = ordered[int(first[bucket]) : int(first[bucket + 1])]
+            yield from ((bucket, name, value) for value in rows_out(part))
 
 
 def _runs(batch: pa.RecordBatch) -> Iterator[tuple[str, int, pa.RecordBatch]]:
@@ -291,7 +298,9 @@ def _placed(frame: pl.DataFrame, offsets: Longs, begins: Longs) -> pl.DataFrame:
 # -- parted rows through the remembering steps -----------------------------------------------------------------
 
 
-def carry_bucket(sent: Sent, number: int) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def carry_bucket(
+    sent: Sent, number: int, newest_us: int = 0
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The second task: a bucket's rows in, messages of results and figures out; its state becomes version `number`."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -300,7 +309,7 @@ def carry_bucket(sent: Sent, number: int) -> Callable[[Iterator[pa.RecordBatch]]
             for cell in batch.to_pylist():
                 cells.setdefault(cell["bucket"], []).append(cell)
         for bucket in sorted(cells):
-            yield _Turn(sent.value, bucket, number).carried(cells.pop(bucket))
+            yield _Turn(sent.value, bucket, number, newest_us).carried(cells.pop(bucket))
 
     return run
 
@@ -308,8 +317,8 @@ def carry_bucket(sent: Sent, number: int) -> Callable[[Iterator[pa.RecordBatch]]
 class _Turn:
     """One bucket's part of one micro-batch."""
 
-    def __init__(self, work: Work, bucket: int, number: int) -> None:
-        self._work, self._bucket, self._number = work, bucket, number
+    def __init__(self, work: Work, bucket: int, number: int, newest_us: int) -> None:
+        self._work, self._bucket, self._number, self._newest_us = work, bucket, number, newest_us
         self._state = Bucket(bucket_folder(work.folder, bucket), work.plan.states, number)
         self._carried = Carried()
 
@@ -324,6 +333,7 @@ class _Turn:
             for part in rows.pop(flow.steps[0].reads.name, []):
                 self._carry_orders(flow, part)
         self._carry_usage(Carried(rows))
+        self._sum()
         self._state.carried_us = (time.monotonic_ns() - began) // 1000
         self._state.write(self._number)
         written = self._messages()
@@ -378,6 +388,18 @@ class _Turn:
         places = np.arange(len(new) + 1, dtype=np.int64)
         self._state.put(CARRIED, Grouped(new["_key"].to_numpy(), places, remembered), self._number)
         self._carried.join(carried)
+
+    def _sum(self) -> None:
+        """Leave what this batch adds to the sums a minute; before the state is written, so that none is forgotten."""
+        minutes = self._work.minutes
+        uses = self._carried.rows(minutes.reads) if minutes is not None else None
+        if minutes is None or uses is None or not len(uses):
+            return
+        folder = Path(self._work.folder).parent / SUMS_FOLDER
+        name = f"{self._number:015d}-{self._bucket:04d}"
+        self._state.late += leave(minutes, folder, name, uses, self._newest_us)
+        newest = int(uses.get_column(minutes.time).to_numpy().max())
+        self._state.newest_us = max(self._state.newest_us, newest)
 
     def _numbered(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows with the bucket's next arrival numbers as `seq`."""

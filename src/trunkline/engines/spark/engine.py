@@ -10,21 +10,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- as all of Spark's own pages call it
 from pyspark.sql.streaming.query import StreamingQuery
 
+from trunkline.engines.loop import Carried
 from trunkline.engines.spark.blobs import newest_versions
 from trunkline.engines.spark.carry import (
     PARTED,
     SUMS,
+    SUMS_FOLDER,
     WRITTEN,
     Work,
     carry_bucket,
     decode_messages,
+    parted,
 )
+from trunkline.engines.spark.minutes import Minutes, To, start
+from trunkline.kernel.flow import Flow
 
+ENROLLED = "enrolled"
 DAY_US = 86_400_000_000
 STATE_FOLDER = "buckets"
 MESSAGE = ("topic", "partition", "offset", "unix_micros(timestamp) AS time_us", "value", "headers")
@@ -62,6 +70,7 @@ class Totals:
     sums: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SUMS, 0))
     alerts: int = 0
     poisoned: int = 0
+    late: int = 0  # uses that came too late for the sums a minute
     state_keys: int = 0
     state_octets: int = 0
     slowest_us: int = 0  # the bucket that took longest in the last batch
@@ -83,17 +92,62 @@ class Engine:
         self._told = told
         self._sent = spark.sparkContext.broadcast(work)
 
-    def start(self) -> StreamingQuery:
-        """Begin, or go on where the checkpoint stands."""
+    def start(self) -> list[StreamingQuery]:
+        """Begin, or go on where the checkpoint stands: charging, and the sums a minute.
+
+        When only what is there is taken, charging has ended before its sums are begun.
+        """
+        queries = [self._charging()]
+        if self.settings.once:
+            queries[0].awaitTermination()
+        if self.work.minutes is not None:
+            queries.append(self._summing(self.work.minutes))
+        return queries
+
+    def enrol(self, flow: Flow, rows: pl.DataFrame) -> None:
+        """Carry rows through a flow before the first batch ever: the accounts that are there from the beginning.
+
+        Later ones come through their topic; what is carried here is carried once, whatever crashes.
+        """
+        done = self.settings.checkpoint / ENROLLED
+        if done.exists():
+            return
+        edge = flow.steps[0].reads
+        cells = parted(self.work.plan, Carried({edge.name: [edge.record.conform(rows)]}), 0)
+        frame = self.spark.createDataFrame(
+            [(bucket, name, 0, 0, piece, value) for piece, (bucket, name, value) in enumerate(cells)], PARTED
+        )
+        self._write(self._carried(frame, 0, 0))
+        done.touch()
+
+    def _summing(self, minutes: Minutes) -> StreamingQuery:
+        to = To(self.work.plan.topic(minutes.writes), self.work.plan.buckets, self._writing)
+        checkpoint = self.settings.checkpoint
+        return start(self.spark, minutes, checkpoint / SUMS_FOLDER, checkpoint / "summing", to, self._trigger)
+
+    @property
+    def _trigger(self) -> dict[str, Any]:
+        if self.settings.once:
+            return {"availableNow": True}
+        return {"processingTime": f"{int(self.settings.pause_s * 1000)} milliseconds"}
+
+    @property
+    def _writing(self) -> dict[str, str]:
+        """What the connector's producers are told."""
+        return {
+            **kafka_options(self.settings), "kafka.acks": "all", "kafka.enable.idempotence": "true",
+            "kafka.linger.ms": "5", "kafka.compression.type": "lz4", "kafka.max.request.size": str(8 << 20),
+        }  # fmt: skip
+
+    def _charging(self) -> StreamingQuery:
         writer = (
             self._messages()
             .writeStream.queryName("charging")
             .foreachBatch(self._carry)
             .option("checkpointLocation", str(self.settings.checkpoint / "charging"))
         )
-        if self.settings.once:
-            return writer.trigger(availableNow=True).start()
-        return writer.trigger(processingTime=f"{int(self.settings.pause_s * 1000)} milliseconds").start()
+        query: StreamingQuery = writer.trigger(**self._trigger).start()
+        return query
 
     def _messages(self) -> DataFrame:
         """The edges' topics as a stream of messages."""
@@ -110,20 +164,25 @@ class Engine:
         )
         return reader.load().selectExpr(*MESSAGE)
 
-    def _carry(self, messages: DataFrame, number: int) -> None:
+    def _carry(self, messages: DataFrame, batch: int) -> None:
         """One micro-batch; called again with the same messages and number when it did not come to its end."""
-        sent = self._sent
-        written = self.bucketed(messages, number).mapInArrow(carry_bucket(sent, number), WRITTEN)
-        written.write.format("kafka").options(**kafka_options(self.settings)).option(
-            "kafka.enable.idempotence", "true"
-        ).option("kafka.acks", "all").option("kafka.linger.ms", "5").save()
+        number = batch + 1  # version 0 is what was there before the first batch
+        heads = [head for head, _ in newest_versions(Path(self.settings.state), number)]
+        newest_day = max((head.newest_day for head in heads), default=0)
+        newest_us = max((head.newest_us for head in heads), default=0)
+        until_us = (newest_day + 1) * DAY_US if newest_day else None
+        decoded = messages.mapInArrow(decode_messages(self._sent, until_us), PARTED)
+        self._write(self._carried(decoded, number, newest_us))
         self._look(number)
 
-    def bucketed(self, messages: DataFrame, number: int) -> DataFrame:
-        """Messages decoded and parted, every bucket's rows in the one task that carries it."""
-        sent, newest_us = self._sent, newest_before(self.settings.state, number)
-        parted = messages.mapInArrow(decode_messages(sent, newest_us), PARTED)
-        return parted.repartitionById(self.work.plan.buckets, F.col("bucket"))
+    def _carried(self, cells: DataFrame, number: int, newest_us: int) -> DataFrame:
+        """Every bucket's rows in the one task that carries it."""
+        return cells.repartitionById(self.work.plan.buckets, F.col("bucket")).mapInArrow(
+            carry_bucket(self._sent, number, newest_us), WRITTEN
+        )
+
+    def _write(self, messages: DataFrame) -> None:
+        messages.write.format("kafka").options(**self._writing).save()
 
     def _look(self, number: int) -> None:
         """Read from the buckets' new versions what became of everything; refuse to go on when something is missing."""
@@ -142,6 +201,7 @@ class Engine:
             poisoned=sum(head.poisoned for head, _ in heads),
             state_keys=sum(head.keys for head, _ in heads),
             state_octets=sum(octets for _, octets in heads),
+            late=sum(head.late for head, _ in heads),
             slowest_us=max((head.carried_us for head, _ in heads), default=0),
         )
         self._told(self.totals)
@@ -150,10 +210,3 @@ class Engine:
 def kafka_options(settings: Settings) -> dict[str, str]:
     """What the connector must know to reach the brokers."""
     return {"kafka.bootstrap.servers": settings.servers, **settings.kafka}
-
-
-def newest_before(folder: str, number: int) -> int | None:
-    """End of the newest day of event time that any bucket knew before a batch; the same when it is done again."""
-    heads = newest_versions(Path(folder), number)
-    newest = max((head.newest_day for head, _ in heads), default=0)
-    return (newest + 1) * DAY_US if newest else None

@@ -1,0 +1,176 @@
+"""The Spark engine put together: the map as a plan, the tables its steps look things up in, and a query that runs.
+
+The driver's data folder remembers the tariff and the register of numbers, as it does embedded; the executors get the
+compiled catalogue from the driver. State and offsets lie in the checkpoint's folder, which all of them see.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from trunkline import topology
+from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
+from trunkline.bootstrap.platform import ACCOUNTS, subscribers_file
+from trunkline.charging.subscribers import read_subscribers, time_zones_of
+from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.engines.plan import Plan
+from trunkline.engines.spark.carry import Work
+from trunkline.engines.spark.engine import Engine, Settings, Totals
+from trunkline.engines.spark.minutes import Minutes
+from trunkline.engines.spark.session import session
+from trunkline.ports import Refused
+from trunkline.records import charging, usage
+from trunkline.settings import Folders, Kafka, Spark
+from trunkline.stores.embedded.disk import Disk
+
+MINUTES = Minutes(
+    reads=charging.CHARGED,
+    writes=charging.MINUTES,
+    owner="subscriber",
+    kind="kind",
+    time="start_us",
+    minute="minute_us",
+    count="uses",
+    sums=("units", "charged_micros"),
+)
+MAPPING = "trunkline"  # reads single events that do not name another
+
+
+def plan_of(kafka: Kafka) -> Plan:
+    """The map's flows that charge, parted by subscriber."""
+    return Plan(
+        usage=topology.USAGE,
+        accounts=ACCOUNTS,
+        orders=(topology.MONEY, topology.SUBSCRIBERS),
+        bucket=charging.ACCOUNTS.key,
+        named={charging.MOVEMENTS.name: "movement_id"},
+        refused=(charging.REFUSED,),
+        buckets=kafka.kafka_buckets,
+        prefix=kafka.kafka_prefix,
+    )
+
+
+def work_of(folders: Folders, plan: Plan, state: str) -> tuple[Work, Catalogue, pl.DataFrame]:
+    """What the tasks need to know, the tariff, and the subscribers whose accounts are to be opened."""
+    mappings = load_mappings(Path(folders.mappings) if folders.mappings else None)
+    people = subscribers_file(folders)
+    content = people.read_bytes() if people else b""
+    folders.data.mkdir(parents=True, exist_ok=True)
+    tariffs = Path(folders.tariffs) if folders.tariffs else None
+    catalogue = load_catalogue(folders.data, tariffs, Disk(), time_zones_of(content))
+    without_heading = {name: m for name, m in mappings.items() if not m.header_lines}
+    work = Work(
+        plan=plan,
+        tables={usage.MAPPINGS.name: mappings, charging.TARIFFS.name: catalogue},
+        folder=state,
+        mapping=MAPPING,
+        sources={name: mapping.source for name, mapping in without_heading.items()},
+        joins={
+            name: b"\n" if mapping.record_end(b"x\n") else b"\n\n"
+            for name, mapping in without_heading.items()
+        },
+        published=(charging.ACCOUNTS,),
+        minutes=MINUTES,
+    )
+    rows = (
+        read_subscribers(people.name, content, catalogue) if people else charging.SUBSCRIBERS.record.empty()
+    )
+    return work, catalogue, rows
+
+
+def settings_of(folders: Folders, kafka: Kafka, spark: Spark, *, once: bool = False) -> Settings:
+    """How the query runs."""
+    checkpoint = Path(spark.spark_checkpoint) if spark.spark_checkpoint else folders.data / "spark"
+    return Settings(
+        servers=kafka.kafka_brokers,
+        checkpoint=checkpoint.absolute(),
+        most_messages=spark.spark_messages,
+        pause_s=spark.spark_pause_ms / 1000,
+        once=once,
+        kafka=java_properties(Path(spark.spark_properties)) if spark.spark_properties else {},
+    )
+
+
+def java_properties(path: Path) -> dict[str, str]:
+    """A file of the Kafka client's settings as the connector's options; what it says is shown to nobody."""
+    if not path.is_file():
+        raise Refused(f"{path} is not a file. Name the file with the Kafka client's settings.")
+    found = {}
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith(("#", "!")):
+            continue
+        name, mark, value = line.partition("=")
+        if not mark:
+            raise Refused(f"Line {number} of {path} is not of the form name=value.")
+        found[f"kafka.{name.strip()}"] = value.strip()
+    return found
+
+
+@dataclass(frozen=True)
+class Running:
+    """A session with its engine, ready to be started."""
+
+    spark: SparkSession
+    engine: Engine
+    catalogue: Catalogue
+
+
+@contextmanager
+def opened(
+    folders: Folders,
+    kafka: Kafka,
+    spark: Spark,
+    told: Callable[[Totals], None] = lambda _totals: None,
+    *,
+    once: bool = False,
+    more: dict[str, str] | None = None,
+) -> Iterator[Running]:
+    """A Spark session and an engine over it; the session ends at the end."""
+    plan = plan_of(kafka)
+    settings = settings_of(folders, kafka, spark, once=once)
+    settings.checkpoint.mkdir(parents=True, exist_ok=True)
+    work, catalogue, people = work_of(folders, plan, settings.state)
+    running = session("trunkline", spark.spark_master, spark.spark_jars, more)
+    try:
+        engine = Engine(running, work, settings, told)
+        engine.enrol(topology.SUBSCRIBERS, people)
+        yield Running(running, engine, catalogue)
+    finally:
+        running.stop()
+
+
+def carry_on(running: Running, stop: threading.Event) -> None:
+    """Run until there is nothing more (when asked to take what is there) or until told to stop; raises its trouble."""
+    queries = running.engine.start()
+    try:
+        while not stop.is_set() and any(query.isActive for query in queries):
+            stop.wait(0.5)
+        for query in queries:
+            _raise_trouble(query)
+    finally:
+        for query in queries:
+            query.stop()
+
+
+def _raise_trouble(query: StreamingQuery) -> None:
+    trouble = query.exception()
+    if trouble is not None:
+        raise trouble
+
+
+def told_as(totals: Totals) -> dict[str, Any]:
+    """What was done, for people and scripts."""
+    return {
+        **totals.sums, "alerts": totals.alerts, "poisoned": totals.poisoned, "late": totals.late,
+        "batches": totals.batches,
+        "state_keys": totals.state_keys, "state_octets": totals.state_octets,
+    }  # fmt: skip

@@ -1,0 +1,39 @@
+"""`trunkline run --engine spark`: Spark carries the flows that the topics bring, until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from datetime import UTC, datetime
+from types import FrameType
+
+from trunkline import settings
+from trunkline.bootstrap import spark as bootstrap
+from trunkline.cli.app import answer_json, err, out
+from trunkline.engines.spark.engine import Totals
+from trunkline.settings import Folders, Kafka, Spark
+
+
+def run_spark(folders: Folders, *, once: bool, as_json: bool) -> None:
+    """Carry what comes, telling a line a batch; with `once`, what is there, and end."""
+    stop = threading.Event()
+
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, asked)
+    kafka, spark = settings.read(Kafka), settings.read(Spark)
+    with bootstrap.opened(folders, kafka, spark, _told, once=once) as running:
+        out.print(f"trunkline is charging on Spark, from {kafka.kafka_brokers}.", highlight=False)
+        bootstrap.carry_on(running, stop)
+        if as_json:
+            answer_json(bootstrap.told_as(running.engine.totals))
+
+
+def _told(totals: Totals) -> None:
+    err.print(
+        f"{datetime.now(UTC):%H:%M:%S}  {totals.sums['received']:,} records,"
+        f" {totals.state_octets >> 20:,} MB of state, slowest bucket {totals.slowest_us / 1e6:.2f} s",
+        highlight=False,
+    )
