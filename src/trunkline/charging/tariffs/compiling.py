@@ -67,6 +67,7 @@ def empty_register() -> Register:
 
 def with_time_zones(register: Register, names: Iterable[str]) -> Register:
     """The register with these time zones; one that does not exist is a ValueError. Subscribers may live anywhere."""
+    names = sorted(names)  # of a set: the same names get the same numbers on every machine
     for name in names:
         calendars.time_zone(name)
     return Register(

@@ -1,0 +1,1 @@
+"""The cluster's engine for money: workers on Kafka topics, one transaction for outputs, state changes and offsets."""

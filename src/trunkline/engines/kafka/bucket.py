@@ -1,0 +1,282 @@
+"""One bucket's share of the work: its part of every state, and what a turn of it becomes.
+
+A turn carries the rows that came, one after another in their order, through the same loop as the embedded engine.
+What it changed is in memory at once and in the turn's messages; when they cannot be committed, the worker lets go
+of the bucket and its next owner builds it again from the changelog. So memory is never right by itself, only the
+log is.
+
+The changelog begins again all the time: beside what changed, a turn writes down a slice of what did not. When the
+slices have gone round, everything before the round is superseded and is cut off. There is no moment at which all
+is written, no file on a worker's disk, and any worker may take over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from trunkline.engines.kafka.topics import SLACK_DAYS
+from trunkline.engines.loop import Carried, Carrier, counted, over
+from trunkline.engines.plan import BUCKET_BITS, CARRIED, Held, Plan
+from trunkline.engines.wire import Message, changes_out, progress_out, rows_out
+from trunkline.kernel.flow import Flow
+from trunkline.kernel.grouped import Grouped, Keys, State
+from trunkline.kernel.identity import identities
+
+ROUND_OCTETS = 16 << 20  # a round begins when so much, and twice the state, was written since the last began
+SLICE_KEYS = 4_096
+
+NewHeld = Callable[[State], Held]
+
+
+@dataclass
+class Round:
+    """A walk through all keys of a state: what was written before it began is superseded when it ends."""
+
+    keys: Keys
+    begins: int  # the changelog's offset from which everything counts
+    at: int = 0
+
+
+@dataclass
+class Memory:
+    """One state of a bucket."""
+
+    state: State
+    held: Held
+    changed: int = 0  # the last commit that wrote of it
+    image: int = 0  # where reading must begin
+    tail: int = 0  # the changelog's next offset, as far as it was acknowledged
+    written: int = 0  # octets since the last round began
+    newest_day: int = 0
+    swept_day: int = 0
+    round: Round | None = None
+
+
+class Bucket:
+    """Everything that one owner of a bucket has in hand; the `States` of its carriers."""
+
+    def __init__(self, number: int, plan: Plan, tables: dict[str, object], new_held: NewHeld) -> None:
+        """Begin empty; `Follower` fills it."""
+        self.number, self.plan, self._new_held = number, plan, new_held
+        self.memories = {state.name: Memory(state, new_held(state)) for state in plan.states}
+        self.commit = 0
+        self.arrivals = 0
+        self.position = 0
+        self.accounts: dict[str, list[int]] = {}
+        self._usage = Carrier(plan.usage, tables, self, accounts=plan.accounts)
+        self._orders = {flow.steps[0].reads.name: (flow, Carrier(flow, tables, self)) for flow in plan.orders}
+        self._carried: list[Carried] = []
+        self._answers: list[dict[str, Any]] = []
+
+    # -- states -------------------------------------------------------------------------------------------
+
+    def gather(self, state: State, keys: Keys) -> Grouped:
+        """What ascending keys hold now."""
+        groups: Grouped = self.memories[state.name].held.gather(keys)
+        return groups
+
+    def put(self, state: State, groups: Grouped, number: int) -> None:
+        """What keys hold from now on; written with the turn."""
+        assert number == self.commit + 1, "a turn is one commit"
+        memory = self.memories[state.name]
+        memory.held.put(groups)
+        if state.days is not None and len(groups.rows):
+            memory.newest_day = max(memory.newest_day, int(groups.rows["day"].max()))
+
+    # -- carrying -----------------------------------------------------------------------------------------
+
+    def carry(self, stream: str, rows: pl.DataFrame) -> None:
+        """Carry rows of the work topic: usage behind its first step, or orders from their beginning."""
+        if stream == self.plan.decoded.name:
+            self._carry_usage(rows)
+        else:
+            self._carry_orders(*self._orders[stream], rows)
+
+    def _carry_usage(self, rows: pl.DataFrame) -> None:
+        entry, accounts = self.plan.decoded, self.plan.accounts
+        decoded = Carried()
+        decoded.add(entry, self._numbered(rows))
+        carried = self._usage.careful(decoded, self.commit + 1, accounts.held, lambda _result: None)
+        for count in counted(carried, (entry,), decoded, accounts):
+            sums = self.accounts.setdefault(count.source, [0] * 6)
+            for place, value in enumerate(
+                (
+                    count.received,
+                    count.rated,
+                    count.duplicate,
+                    count.rejected,
+                    count.held,
+                    count.charged_micros,
+                )
+            ):
+                sums[place] += value
+        self._carried.append(carried)
+
+    def _carry_orders(self, flow: Flow, carrier: Carrier, rows: pl.DataFrame) -> None:
+        name = self.plan.named.get(flow.steps[0].reads.name)
+        if name is None:
+            self._carried.append(carrier.whole(self._numbered(rows), self.commit + 1))
+            return
+        identity, check = identities(flow.steps[0].reads.name, rows.get_column(name))
+        rows = rows.with_columns(pl.Series("_key", identity), pl.Series("_check", check))
+        rows = rows.unique("_key", keep="first", maintain_order=True)
+        keys = np.sort(rows.get_column("_key").to_numpy())
+        known = self.gather(CARRIED, keys)
+        before = {int(key): known.rows_of(int(key)) for key in keys}
+        same = [
+            bool((before[key]["check"] == check).any()) for key, check in rows["_key", "_check"].iter_rows()
+        ]
+        old = rows.filter(pl.Series(same, dtype=pl.Boolean))
+        for key, order in zip(old["_key"], old[name], strict=True):
+            row = before[key][0]
+            status = "refused" if row["refused"] else "repeated"
+            self._answers.append({name: order, "status": status, "reason": row["reason"].decode()})
+        new = rows.join(old, on="_key", how="anti", maintain_order="left")
+        if len(new):
+            self._carry_new(carrier, new, name)
+
+    def _carry_new(self, carrier: Carrier, new: pl.DataFrame, name: str) -> None:
+        carried = carrier.whole(self._numbered(new.drop("_key", "_check")), self.commit + 1)
+        reasons: dict[str, str] = {}
+        for stream in self.plan.refused:
+            if carried.frames.get(stream.name):
+                reasons |= dict(carried.rows(stream).select(name, "reason").iter_rows())
+        new = new.sort("_key")
+        rows = np.zeros(len(new), CARRIED.dtype)
+        rows["check"] = new["_check"].to_numpy()
+        rows["refused"] = [order in reasons for order in new[name]]
+        rows["reason"] = [reasons.get(order, "").encode() for order in new[name]]
+        groups = Grouped(new["_key"].to_numpy(), np.arange(len(new) + 1, dtype=np.int64), rows)
+        self.put(CARRIED, groups, self.commit + 1)
+        carried.states.append((CARRIED, groups))
+        self._carried.append(carried)
+        for order in new[name]:
+            status = "refused" if order in reasons else "booked"
+            self._answers.append({name: order, "status": status, "reason": reasons.get(order, "")})
+
+    def _numbered(self, rows: pl.DataFrame) -> pl.DataFrame:
+        first = self.arrivals
+        self.arrivals += len(rows)
+        count = pl.int_range(first, first + len(rows), dtype=pl.Int64)
+        return rows.with_columns(seq=count * (1 << BUCKET_BITS) + self.number)
+
+    # -- a turn's messages --------------------------------------------------------------------------------
+
+    def turn(self, position: int) -> list[Message]:
+        """End the turn: everything that becomes true when these messages are committed, up to `position`."""
+        carried = Carried()
+        for part in self._carried:
+            carried.join(part)
+        answers = self._answers
+        self._carried, self._answers = [], []
+        self.commit += 1
+        self.position = position
+        messages = [
+            Message(self.plan.topic(stream), self.number, value)
+            for stream in self.plan.results
+            if carried.frames.get(stream.name)
+            for value in rows_out(stream.record.conform(carried.rows(stream)))
+        ]
+        messages += [Message(self.plan.answers, self.number, progress_out(answer)) for answer in answers]
+        messages += self._changelog(carried)
+        messages.append(self.progress())
+        return messages
+
+    def _changelog(self, carried: Carried) -> list[Message]:
+        changed: dict[str, Grouped] = {}
+        for state, groups in carried.states:
+            earlier = changed.get(state.name)
+            changed[state.name] = groups if earlier is None else over(earlier, groups)
+        messages = []
+        for name, memory in self.memories.items():
+            slice_ = self._slice(memory, len(changed[name]) if name in changed else 0)
+            parts = [part for part in (slice_, changed.get(name)) if part is not None and len(part)]
+            if not parts:
+                continue
+            groups = parts[0] if len(parts) == 1 else over(*parts)
+            memory.changed = self.commit
+            for value in changes_out(groups, self.commit):
+                memory.written += len(value)
+                messages.append(Message(self.plan.changelog(memory.state), self.number, value))
+            self._forget(memory)
+        return messages
+
+    def _slice(self, memory: Memory, changed: int) -> Grouped | None:
+        """The next slice of a state that is kept for good; those that forget are kept by their topic's retention."""
+        if memory.state.days is not None:
+            return None
+        if memory.round is None:
+            if memory.written < max(ROUND_OCTETS, 2 * memory.held.octets):
+                return None
+            memory.round, memory.written = Round(memory.held.all_keys(), memory.tail), 0
+        round_ = memory.round
+        last = round_.at + max(SLICE_KEYS, 2 * changed)
+        keys = round_.keys[round_.at : last]
+        round_.at = last
+        if last >= len(round_.keys):
+            memory.image, memory.round = round_.begins, None
+        groups: Grouped = memory.held.gather(keys)
+        return groups
+
+    def _forget(self, memory: Memory) -> None:
+        """Once a day of event time, build the state again without what is older than its window."""
+        if memory.state.days is None or memory.newest_day <= memory.swept_day:
+            return
+        oldest = memory.newest_day - memory.state.days - SLACK_DAYS
+        if memory.swept_day:
+            memory.held = younger(memory.held, self._new_held(memory.state), oldest)
+        memory.swept_day = memory.newest_day
+
+    def progress(self) -> Message:
+        """How far this bucket is."""
+        told = {
+            "position": self.position,
+            "commit": self.commit,
+            "arrivals": self.arrivals,
+            "changed": {name: memory.changed for name, memory in self.memories.items()},
+            "images": {name: memory.image for name, memory in self.memories.items()},
+            "accounts": self.accounts,
+        }
+        return Message(self.plan.progress, self.number, progress_out(told), progress_key(self.number))
+
+    def begin(self, told: dict[str, Any]) -> None:
+        """Go on where the last owner stood."""
+        self.position, self.commit, self.arrivals = told["position"], told["commit"], told["arrivals"]
+        self.accounts = {source: list(sums) for source, sums in told["accounts"].items()}
+        for name, memory in self.memories.items():
+            memory.changed, memory.image = told["changed"].get(name, 0), told["images"].get(name, 0)
+
+    def status(self) -> dict[str, Any]:
+        """What people may want to know of it."""
+        return {
+            "bucket": self.number,
+            "position": self.position,
+            "commit": self.commit,
+            "state_octets": {name: memory.held.octets for name, memory in self.memories.items()},
+            "changelog_messages": {
+                name: memory.tail - memory.image for name, memory in self.memories.items()
+            },
+        }
+
+
+def progress_key(bucket: int) -> bytes:
+    """Key of a bucket's progress."""
+    return b"bucket|%d" % bucket
+
+
+def younger(held: Held, fresh: Held, oldest_day: int) -> Held:
+    """A state without the rows of days before `oldest_day`."""
+    keys = held.all_keys()
+    for first in range(0, len(keys), 1 << 18):
+        groups: Grouped = held.gather(keys[first : first + (1 << 18)])
+        keep = groups.rows["day"] >= oldest_day
+        owners = np.repeat(np.arange(len(groups)), np.diff(groups.offsets))[keep]
+        counts = np.bincount(owners, minlength=len(groups))
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[counts > 0])]).astype(np.int64)
+        fresh.put(Grouped(groups.keys[counts > 0], offsets, groups.rows[keep]))
+    return fresh

@@ -1,0 +1,104 @@
+"""The topics that a map asks for: how many partitions, how long things are kept, how many copies, and making them.
+
+Everything follows from the map and a handful of numbers, so nobody creates a topic by hand and none is created by
+writing to it. What exists is compared and never changed quietly: another number of buckets would tear subscribers
+from their state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server, Unfit
+from trunkline.engines.plan import Plan
+
+DAY_MS = 86_400_000
+SEGMENT_OCTETS = 64 << 20
+PROGRESS_SEGMENT_OCTETS = 4 << 20  # small, so that compaction keeps a start short
+WORK_DAYS = 7
+SLACK_DAYS = 2  # identities are kept this much longer than promised; see `bucket.py`
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as it should be."""
+
+    name: str
+    partitions: int
+    text: str
+    settings: dict[str, str] = field(default_factory=dict)
+    fixed: bool = (
+        True  # its number of partitions is the number of buckets; else more may be added at any time
+    )
+
+
+def topics(plan: Plan, edge_partitions: int, copies: int) -> tuple[Topic, ...]:
+    """All topics of a plan, in the order of the data's way."""
+    common = {
+        "max.message.bytes": str(MESSAGE_OCTETS),
+        "min.insync.replicas": str(max(1, copies - 1)),
+        "segment.bytes": str(SEGMENT_OCTETS),
+    }
+
+    def kept(days: int) -> dict[str, str]:
+        return {**common, "cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
+
+    compacted = {
+        **common, "cleanup.policy": "compact", "segment.bytes": str(PROGRESS_SEGMENT_OCTETS),
+        "min.cleanable.dirty.ratio": "0.1", "segment.ms": str(DAY_MS),
+    }  # fmt: skip
+    forever = {**common, "cleanup.policy": "delete", "retention.ms": "-1"}
+    found = [
+        Topic(plan.topic(s), edge_partitions, s.text, kept(s.record.days_kept), fixed=False)
+        for s in plan.edges
+    ]
+    found.append(
+        Topic(plan.work, plan.buckets, "What is to be carried, by bucket: usage and orders.", kept(WORK_DAYS))
+    )
+    found += [Topic(plan.topic(s), plan.buckets, s.text, kept(s.record.days_kept)) for s in plan.results]
+    found.append(
+        Topic(plan.answers, plan.buckets, "What became of each order that has a name.", kept(WORK_DAYS))
+    )
+    for state in plan.states:
+        settings = forever if state.days is None else kept(state.days + SLACK_DAYS + 1)
+        found.append(Topic(plan.changelog(state), plan.buckets, state.text, settings))
+    found.append(Topic(plan.progress, plan.buckets, "How far every bucket and edge is.", compacted))
+    found.append(Topic(plan.undigested, plan.buckets, "What no worker could digest.", kept(365)))
+    found.append(Topic(plan.schemas, 1, "Every schema that was ever used.", compacted))
+    return tuple(found)
+
+
+def make(server: Server, wanted: Sequence[Topic], copies: int) -> list[str]:
+    """Create what is missing; names of what was created. Raises `Unfit` when what is there does not fit."""
+    admin = AdminClient(server.common())
+    there = {name: len(t.partitions) for name, t in admin.list_topics(timeout=PATIENCE_S).topics.items()}
+    _judge(there, wanted)
+    missing = [topic for topic in wanted if topic.name not in there]
+    asked = admin.create_topics(
+        [NewTopic(t.name, t.partitions, copies, config=t.settings) for t in missing],
+        operation_timeout=PATIENCE_S,
+        request_timeout=PATIENCE_S,
+    ) if missing else {}  # fmt: skip
+    for future in asked.values():
+        try:
+            future.result(PATIENCE_S)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was quicker
+                raise
+    return [topic.name for topic in missing]
+
+
+def _judge(there: dict[str, int], wanted: Iterable[Topic]) -> None:
+    for topic in wanted:
+        count = there.get(topic.name, topic.partitions)
+        if topic.fixed and count != topic.partitions:
+            raise Unfit(
+                f"The topic {topic.name} has {count} partitions and should have {topic.partitions}. Every subscriber's"
+                " state lies in the bucket of its number; set kafka_buckets to what it was, or move to a new prefix"
+                " (docs/operating/cluster-kafka.md, Growing)."
+            )

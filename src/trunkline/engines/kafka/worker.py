@@ -1,0 +1,451 @@
+"""A worker: it takes its share of the edges and of the buckets, and carries them until it is told to stop.
+
+Two roles, each with its own group and its own transactions: the router and the charger. A life of a role begins
+with joining the group and ends with trouble or at the end; then nothing is left of it but what was committed, and
+the next life begins. Nothing is ever repaired in place.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from trunkline.engines import wire
+from trunkline.engines.kafka.bucket import Bucket, NewHeld
+from trunkline.engines.kafka.client import (
+    PARTITION_EOF,
+    PATIENCE_S,
+    Lost,
+    Server,
+    Unfit,
+    consumer,
+    producer,
+    told,
+)
+from trunkline.engines.kafka.committer import Committer, Turn
+from trunkline.engines.kafka.follower import Follower, last_progress
+from trunkline.engines.kafka.router import STREAM, Edge, Router, aside, edge_key
+from trunkline.engines.plan import Framing, Plan
+from trunkline.engines.wire import Unreadable, rows_in
+
+log = logging.getLogger(__name__)
+
+ROUTED_MESSAGES = 40_000
+TURN_ROWS = 200_000
+TAKEN_MESSAGES = 24
+PAUSE_S = 0.02
+MEASURED_EVERY_S = 1.0
+LONGEST_REST_S = 5.0
+MOST_BARREN_LIVES = 3  # of one worker, when it is not the servers' fault
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker is made of, put together by bootstrap."""
+
+    server: Server
+    plan: Plan
+    tables: dict[str, object]
+    framing: Callable[[str], Framing]
+    new_held: NewHeld
+    name: str
+    mapping: str = "trunkline"
+    clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
+    unwrap: Callable[[bytes], bytes] | None = None
+    transaction_s: float = 10.0
+    consumer: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _Group:
+    """Belonging to a consumer group: partitions come and go, and nothing is taken along that was not committed."""
+
+    def __init__(self, work: Work, role: str, topics: list[str]) -> None:
+        self.work, self.role = work, role
+        self.rebalances = 0
+        self.lag: dict[str, int] = {}
+        self._measured_s = 0.0
+        plan = work.plan
+        self.consumer: Consumer = consumer(work.server, f"{plan.prefix}.{role}", work.consumer)
+        try:
+            self.producer = producer(work.server, f"{plan.prefix}.{role}.{work.name}", work.transaction_s)
+        except BaseException:
+            self.consumer.close()
+            raise
+        self.committer = Committer(self.producer)
+        self.written = self.committer.written
+        self.lost = self.closing = False
+        self.consumer.subscribe(
+            topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def _on_assign(self, _consumer: Consumer, given: list[TopicPartition]) -> None:
+        self.rebalances += 1
+        # Nothing is read before its past is known: partitions are taken up one by one when they are ready.
+        self.consumer.incremental_assign([])
+        for part in given:
+            self.begin(part)
+
+    def _on_revoke(self, _consumer: Consumer, taken: list[TopicPartition]) -> None:
+        self.rebalances += 1
+        self.committer.group = self.consumer.consumer_group_metadata()
+        if not self.closing:
+            self.committer.drain()
+        ours = {(part.topic, part.partition) for part in self.consumer.assignment()}
+        self.consumer.incremental_unassign([part for part in taken if (part.topic, part.partition) in ours])
+        for part in taken:
+            self.end(part)
+
+    def _on_lost(self, _consumer: Consumer, taken: list[TopicPartition]) -> None:
+        self.lost = True
+        self.committer.cancel()
+        for part in taken:
+            self.end(part)
+
+    def begin(self, part: TopicPartition) -> None:
+        raise NotImplementedError
+
+    def end(self, part: TopicPartition) -> None:
+        raise NotImplementedError
+
+    def take(self, most: int, timeout_s: float) -> list[Message]:
+        """Messages that are there, without the client's own notices."""
+        found = []
+        for message in self.consumer.consume(most, timeout_s):
+            trouble = message.error()
+            if trouble is None:
+                found.append(message)
+            elif trouble.fatal() or not (trouble.retriable() or trouble.code() == PARTITION_EOF):
+                raise Lost(f"{trouble.name()}: {trouble.str()}")
+        if self.lost:
+            raise Lost("the group went on without us")
+        self.committer.group = self.consumer.consumer_group_metadata()
+        self._measure()
+        return found
+
+    def _measure(self) -> None:
+        """Messages behind each partition's end, as far as the brokers have told; only the reading thread may ask."""
+        now = time.monotonic()
+        if now - self._measured_s < MEASURED_EVERY_S:
+            return
+        self._measured_s = now
+        found = {}
+        parts = self.consumer.assignment()
+        for part in self.consumer.position(parts) if parts else []:
+            _, high = self.consumer.get_watermark_offsets(part, cached=True)
+            if high >= 0 and part.offset >= 0:
+                found[f"{part.topic}/{part.partition}"] = max(0, high - part.offset)
+        self.lag = found
+
+    def close(self) -> None:
+        """Leave; a life that ends well has drained before."""
+        self.closing = True
+        self.committer.close()
+        self.consumer.close()
+
+
+def committed_at(asking: Consumer, part: TopicPartition) -> int:
+    """How far a group is, when nothing is under way any more; negative when it never was anywhere."""
+    found = asking.committed([TopicPartition(part.topic, part.partition)], PATIENCE_S)[0]
+    if found.error is not None:
+        raise Lost(f"asking for offsets: {found.error}")
+    return int(found.offset)
+
+
+class RouterLife(_Group):
+    """One life of the router."""
+
+    def __init__(self, work: Work) -> None:
+        """Join."""
+        self._edges: dict[tuple[str, int], Edge] = {}
+        self._router = Router(work.plan, work.tables, work.framing, work.clock_us, work.mapping, work.unwrap)
+        self._reader = consumer(work.server, f"{work.plan.prefix}.follower", {"enable.partition.eof": True})
+        super().__init__(work, "router", [work.plan.topic(stream) for stream in work.plan.edges])
+
+    def begin(self, part: TopicPartition) -> None:
+        """Take up an edge partition where the group stands, with the counts that were committed there."""
+        committed = committed_at(self.consumer, part)
+        plan, key = self.work.plan, edge_key(part.topic, part.partition)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            told_ = last_progress(self._reader, plan, part.partition % plan.buckets, key)
+            if (told_["position"] if told_ else 0) >= committed:
+                break
+            if time.monotonic() > deadline:
+                raise Lost(f"the progress of {part.topic}/{part.partition} stays behind its offset")
+        edge = Edge(part.topic, part.partition, 0, None, {})
+        if told_:
+            edge.position, edge.newest_us = told_["position"], told_["newest_us"]
+            edge.accounts = {source: list(sums) for source, sums in told_["accounts"].items()}
+        self._edges[part.topic, part.partition] = edge
+        self.consumer.incremental_assign([TopicPartition(part.topic, part.partition, edge.position)])
+
+    def end(self, part: TopicPartition) -> None:
+        """Forget an edge partition."""
+        self._edges.pop((part.topic, part.partition), None)
+
+    def run(self, stop: threading.Event) -> None:
+        """Route until stopped."""
+        while not stop.is_set():
+            self.committer.check()
+            taken: dict[tuple[str, int], list[Message]] = {}
+            for message in self.take(ROUTED_MESSAGES, PAUSE_S):
+                taken.setdefault((message.topic() or "", message.partition() or 0), []).append(message)
+            if not taken:
+                continue
+            before = self._router.rows
+            edges = [(self._edges[where], what) for where, what in taken.items() if where in self._edges]
+            if not edges:
+                continue
+            messages = self._router.turn(edges)
+            offsets = [TopicPartition(edge.topic, edge.partition, edge.position) for edge, _ in edges]
+            self.committer.put(Turn(messages, offsets, self._router.rows - before))
+        self.committer.drain()
+
+    def close(self) -> None:
+        """Leave."""
+        super().close()
+        self._reader.close()
+
+    def status(self) -> dict[str, Any]:
+        """Facts for people."""
+        return {"edges": [vars(edge) for edge in list(self._edges.values())]}
+
+
+class ChargerLife(_Group):
+    """One life of the charger."""
+
+    def __init__(self, work: Work) -> None:
+        """Join."""
+        self._buckets: dict[int, Bucket] = {}
+        self._building: dict[int, tuple[Future[Bucket], threading.Event]] = {}
+        self._builders = ThreadPoolExecutor(2, "build")
+        self.last_build_s = 0.0
+        plan = work.plan
+        self._streams = {s.name: s for s in (plan.decoded, *(flow.steps[0].reads for flow in plan.orders))}
+        self._changelogs = {plan.changelog(state): state.name for state in plan.states}
+        self._cut: dict[tuple[str, int], int] = {}
+        self._admin = AdminClient(work.server.common())
+        super().__init__(work, "charger", [work.plan.work])
+
+    def begin(self, part: TopicPartition) -> None:
+        """Build the bucket beside the work on others."""
+        stop = threading.Event()
+        self._building[part.partition] = self._builders.submit(self._build, part, stop), stop
+
+    def _build(self, part: TopicPartition, stop: threading.Event) -> Bucket:
+        began = time.monotonic()
+        work = self.work
+        asking = consumer(work.server, f"{work.plan.prefix}.{self.role}")
+        try:
+            committed = committed_at(asking, part)
+        finally:
+            asking.close()
+        follower = Follower(
+            work.server, work.plan, Bucket(part.partition, work.plan, work.tables, work.new_held)
+        )
+        try:
+            bucket = follower.finish(committed, stop)
+        except BaseException:
+            follower.close()
+            raise
+        self.last_build_s = time.monotonic() - began
+        return bucket
+
+    def _ready(self) -> None:
+        """Take up the buckets that are built."""
+        for number, (future, _) in list(self._building.items()):
+            if not future.done():
+                continue
+            del self._building[number]
+            bucket = future.result()
+            self._buckets[number] = bucket
+            self.consumer.incremental_assign([TopicPartition(self.work.plan.work, number, bucket.position)])
+
+    def end(self, part: TopicPartition) -> None:
+        """Let go of a bucket."""
+        building = self._building.pop(part.partition, None)
+        if building is not None:
+            building[1].set()
+        self._buckets.pop(part.partition, None)
+
+    def run(self, stop: threading.Event) -> None:
+        """Carry until stopped."""
+        while not stop.is_set():
+            self.committer.check()
+            self._ready()
+            turn = self._turn()
+            if turn is not None:
+                self.committer.put(turn)
+        self.committer.drain()
+
+    def _turn(self) -> Turn | None:
+        """What is there, carried: neighbours of one stream in one bucket together, all in their order."""
+        ends: dict[int, int] = {}
+        rows = 0
+        waiting: dict[tuple[int, str], list[pl.DataFrame]] = {}
+        messages: list[wire.Message] = []
+        timeout_s = PAUSE_S
+        while rows < TURN_ROWS:
+            taken = self.take(TAKEN_MESSAGES, timeout_s)
+            for message in taken:
+                number, offset = message.partition() or 0, message.offset() or 0
+                ends[number] = offset + 1
+                try:
+                    stream, frame = self._rows(message)
+                except Unreadable as error:
+                    plan = self.work.plan
+                    value = message.value() or b""
+                    messages.append(aside(plan, plan.work, number, offset, value, str(error)))
+                    continue
+                for other in [key for key in waiting if key[0] == number and key[1] != stream]:
+                    self._carry(*other, waiting.pop(other))
+                waiting.setdefault((number, stream), []).append(frame)
+                rows += len(frame)
+            if len(taken) < TAKEN_MESSAGES:
+                break
+            timeout_s = 0.0
+        for (number, stream), frames in waiting.items():
+            self._carry(number, stream, frames)
+        ends = {number: end for number, end in ends.items() if number in self._buckets}
+        if not ends:
+            return None
+        for number, end in ends.items():
+            messages += self._buckets[number].turn(end)
+        offsets = [TopicPartition(self.work.plan.work, number, end) for number, end in ends.items()]
+        images = self._superseded(ends)
+        return Turn(
+            messages, offsets, rows, self._acknowledged, (lambda: self._cut_off(images)) if images else None
+        )
+
+    def _rows(self, message: Message) -> tuple[str, pl.DataFrame]:
+        headers = dict(message.headers() or [])
+        name = headers.get(STREAM, b"")
+        stream = self._streams.get(name.decode() if isinstance(name, bytes) else name or "")
+        if stream is None:
+            raise Unreadable(f"it does not name a stream of the map in its header {STREAM!r}")
+        return stream.name, rows_in(message.value() or b"", stream.record)
+
+    def _carry(self, number: int, stream: str, frames: list[pl.DataFrame]) -> None:
+        bucket = self._buckets.get(number)
+        if bucket is not None:  # else it was taken away while the turn was gathered
+            bucket.carry(stream, frames[0] if len(frames) == 1 else pl.concat(frames))
+
+    def _acknowledged(self, topic: str, partition: int, offset: int) -> None:
+        state, bucket = self._changelogs.get(topic), self._buckets.get(partition)
+        if state is not None and bucket is not None:
+            memory = bucket.memories[state]
+            memory.tail = max(memory.tail, offset + 1)
+
+    def _superseded(self, numbers: Iterable[int]) -> dict[tuple[str, int], int]:
+        """Where the changelogs of some buckets begin to count, where that has moved."""
+        found = {}
+        for number in numbers:
+            for topic, state in self._changelogs.items():
+                image = self._buckets[number].memories[state].image
+                if image > self._cut.get((topic, number), 0):
+                    found[topic, number] = image
+        return found
+
+    def _cut_off(self, images: dict[tuple[str, int], int]) -> None:
+        """Let the brokers forget what a whole round has written again; where they do not, the next round asks again."""
+        self._cut |= images
+        wanted = [TopicPartition(topic, number, image) for (topic, number), image in images.items()]
+        self._admin.delete_records(wanted, request_timeout=PATIENCE_S)
+
+    def close(self) -> None:
+        """Leave; what is being built is let go of."""
+        for _, stop in self._building.values():
+            stop.set()
+        self._builders.shutdown(wait=True, cancel_futures=True)
+        super().close()
+
+    def status(self) -> dict[str, Any]:
+        """Facts for people."""
+        return {
+            "buckets": [bucket.status() for bucket in list(self._buckets.values())],
+            "building": sorted(self._building),
+            "last_build_s": round(self.last_build_s, 3),
+        }
+
+
+ROLES: dict[str, Callable[[Work], RouterLife | ChargerLife]] = {"router": RouterLife, "charger": ChargerLife}
+
+
+class Worker:
+    """Both roles, life after life."""
+
+    def __init__(self, work: Work, roles: Iterable[str] = tuple(ROLES)) -> None:
+        """Join nothing before `run`."""
+        self.work, self.roles = work, tuple(roles)
+        self.lives = dict.fromkeys(self.roles, 0)
+        self.last_trouble = ""
+        self._living: dict[str, RouterLife | ChargerLife] = {}
+        self._failed: BaseException | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until stopped; raises what no further life would change."""
+        threads = [
+            threading.Thread(target=self._guarded, args=(role, stop), name=role) for role in self.roles
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._failed is not None:
+            raise self._failed
+
+    def _guarded(self, role: str, stop: threading.Event) -> None:
+        try:
+            self._live(role, stop)
+        except BaseException as error:  # noqa: BLE001 -- raised again by `run`
+            self._failed = self._failed or error
+            stop.set()
+
+    def _live(self, role: str, stop: threading.Event) -> None:
+        """One life after another; a rest between those that came to nothing."""
+        barren = 0
+        while not stop.is_set():
+            self.lives[role] += 1
+            life: RouterLife | ChargerLife | None = None
+            try:
+                life = self._living[role] = ROLES[role](self.work)
+                life.run(stop)
+            except (Lost, KafkaException) as error:
+                text = told(error) if isinstance(error, KafkaException) else str(error)
+                self.last_trouble = f"{role}: {text}"
+                log.warning("a life of the %s is over: %s", role, text)
+            except (
+                Exception
+            ) as error:  # the same batch will come again: perhaps it was the machine, perhaps not
+                self.last_trouble = f"{role}: {type(error).__name__}: {error}"
+                log.exception("a life of the %s is over", role)
+                if isinstance(error, Unfit) or barren + 1 >= MOST_BARREN_LIVES:
+                    raise
+            finally:
+                self._living.pop(role, None)
+                if life is not None:
+                    life.close()
+            barren = 0 if life is not None and life.written.turns else barren + 1
+            stop.wait(min(LONGEST_REST_S, 0.05 * 2 ** min(barren, 7)))
+
+    def status(self) -> dict[str, Any]:
+        """Facts for people: what each role has, how far behind it is, how it writes."""
+        found: dict[str, Any] = {"name": self.work.name, "last_trouble": self.last_trouble}
+        for role in self.roles:
+            life = self._living.get(role)
+            known: dict[str, Any] = {"lives": self.lives[role]}
+            if life is not None:
+                known |= {
+                    "rebalances": life.rebalances, "lag": life.lag, "written": vars(life.written), **life.status()
+                }  # fmt: skip
+            found[role] = known
+        return found
