@@ -14,8 +14,8 @@ any order within the lateness gives the same bins.
 4. *Cumulative counters* give the difference to the reading before, over the time between the two. The first reading
    is a bin without a value. A reading from before the last one is `too_late`: the difference over it has been told.
 5. *Wraps.* A counter of 32 bits that stands lower than before, and was in its upper half and is now in its lower one,
-   has wrapped: 2**32 is added. A counter of 64 bits is carried modulo 2**64 thousandths, where differences wrap by
-   themselves.
+   has wrapped: 2**32 is added. Readings of 64-bit counters beyond 63 bits of thousandths never get here unless as they
+   wrap in 64 bits; their differences wrap along and are right.
 6. *Resets.* Any other cumulative counter that stands lower than before began again at zero: what it shows now is what
    happened since; what happened before the reset is not known and not guessed.
 
@@ -231,10 +231,11 @@ def _judge(
 @nb.njit(inline="always")
 def _difference(before: int, now: int, bits: int) -> tuple[int, int]:
     """How much a cumulative counter grew, and what was noticed; both are thousandths."""
-    grown = now - before
-    if grown >= 0:
-        return grown, (4 if now < 0 <= before or before < 0 <= now else 0)
-    if bits == 64 and before > 0 and now < 0:  # past 2**63: the difference has wrapped as well
+    # Unsigned, because a compiler may take it that signed numbers do not wrap, and then forgets that these did.
+    grown: int = np.int64(np.uint64(now) - np.uint64(before))  # type: ignore[assignment]
+    if now >= before:
+        return grown, 0
+    if bits == 64 and grown >= 0:
         return grown, 4
     turn = nb.int64(4_294_967_296_000)
     if bits == 32 and before >= turn // 2 and now < turn // 2:
