@@ -114,17 +114,29 @@ def reconcile(
     """Compare the usage that began in a stretch of time; differences by cause, to the micro-unit."""
     began = time.monotonic()
     facts = gather(reader)
-    raw = _ordered(_raw(reader.folder, facts.files, mappings), facts)
-    recomputed, accounts = _charged_anew(raw, facts, catalogue)
+    ordered = _ordered(_raw(reader.folder, facts.files, mappings), facts)
+    return judged(ordered, facts, catalogue, from_us, until_us).as_dict(time.monotonic() - began)
+
+
+def judged(
+    ordered: pl.DataFrame,
+    facts: Facts,
+    catalogue: Catalogue,
+    from_us: int = BEGINNING_US,
+    until_us: int = END_US,
+) -> Books:
+    """Charge decoded records, in the order of their arrival (`seq`), anew and compare with what a store holds.
+
+    All of it, or one bucket's part.
+    """
+    recomputed, accounts = _charged_anew(ordered, facts, catalogue)
     within = (pl.col("start_us") >= from_us) & (pl.col("start_us") < until_us)
     found = compare(
         facts.stored.select(_COMPARED).filter(within), recomputed.select(_COMPARED).filter(within)
     )
     whole = from_us == BEGINNING_US and until_us == END_US
     differing, micros = _balances_differ(facts.accounts, accounts, catalogue) if whole else (0, 0)
-    return Books(found, len(facts.accounts) if whole else 0, differing, micros).as_dict(
-        time.monotonic() - began
-    )
+    return Books(found, len(facts.accounts) if whole else 0, differing, micros)
 
 
 def _raw(folder: Path, files: pl.DataFrame, mappings: dict[str, Mapping]) -> pl.DataFrame:

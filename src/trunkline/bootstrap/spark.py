@@ -7,12 +7,14 @@ compiled catalogue from the driver. State and offsets lie in the checkpoint's fo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
@@ -20,15 +22,20 @@ from pyspark.sql.streaming.query import StreamingQuery
 from trunkline import topology
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
 from trunkline.bootstrap.platform import ACCOUNTS, subscribers_file
+from trunkline.bootstrap.reconcile import BEGINNING_US, END_US, Facts, judged
+from trunkline.charging.reconcile import CAUSES
 from trunkline.charging.subscribers import read_subscribers, time_zones_of
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.plan import Plan
+from trunkline.engines.spark import history
+from trunkline.engines.spark.blobs import Bucket
 from trunkline.engines.spark.carry import Work
 from trunkline.engines.spark.engine import Engine, Settings, Totals
 from trunkline.engines.spark.minutes import Minutes
 from trunkline.engines.spark.session import session
 from trunkline.ports import Refused
 from trunkline.records import charging, usage
+from trunkline.records.charging import Cause
 from trunkline.settings import Folders, Kafka, Spark
 from trunkline.stores.embedded.disk import Disk
 
@@ -42,6 +49,7 @@ MINUTES = Minutes(
     count="uses",
     sums=("units", "charged_micros"),
 )
+MOST_EXAMPLES = 100
 MAPPING = "trunkline"  # reads single events that do not name another
 
 
@@ -173,4 +181,97 @@ def told_as(totals: Totals) -> dict[str, Any]:
         **totals.sums, "alerts": totals.alerts, "poisoned": totals.poisoned, "late": totals.late,
         "batches": totals.batches,
         "state_keys": totals.state_keys, "state_octets": totals.state_octets,
+    }  # fmt: skip
+
+
+def reconcile(running: Running, from_us: int = BEGINNING_US, until_us: int = END_US) -> dict[str, Any]:
+    """Charge everything that the topics hold once more, bucket by bucket, and compare to the micro-unit."""
+    began = time.monotonic()
+    catalogue = running.engine.spark.sparkContext.broadcast(running.catalogue)
+
+    def judge(rows: Mapping[str, pl.DataFrame], state: Bucket) -> dict[str, Any]:
+        return judged_bucket(rows, state, catalogue.value, from_us, until_us)
+
+    engine = running.engine
+    found = history.judged(running.spark, engine.sent, engine.settings, judge)
+    return {**_together(found), "seconds": round(time.monotonic() - began, 3)}
+
+
+def judged_bucket(
+    rows: Mapping[str, pl.DataFrame], state: Bucket, catalogue: Catalogue, from_us: int, until_us: int
+) -> dict[str, Any]:
+    """One bucket's raw records charged anew, beside what became of them."""
+    nothing = {stream.name: stream.record.empty() for stream in (usage.DECODED, usage.REJECTED, charging.CHARGED,
+               charging.ENTRIES, charging.MOVEMENTS)}  # fmt: skip
+    given = nothing | dict(rows)
+    stored, entries = given[charging.CHARGED.name], given[charging.ENTRIES.name]
+    keys = np.unique(
+        np.concatenate([f["subscriber"].to_numpy() for f in (given[usage.DECODED.name], stored, entries)])
+    )
+    facts = Facts(
+        stored=stored,
+        accounts=state.gather(charging.ACCOUNTS, keys),
+        movements=_booked(entries, given[charging.MOVEMENTS.name]),
+        files=pl.DataFrame(),
+        rejected=pl.DataFrame(),
+        decided=pl.DataFrame(),
+    )
+    raw = given[usage.DECODED.name].join(given[usage.REJECTED.name], on=("file", "offset"), how="anti")
+    return judged(_ordered(raw, stored), facts, catalogue, from_us, until_us).as_dict(0.0)
+
+
+def _ordered(raw: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Raw records in the order in which they were charged; what was not charged stands behind its neighbour."""
+    place = ("file", "offset")
+    known = stored.select("identity", "check", "seq").unique(("identity", "check"), keep="first")
+    return (
+        raw.join(known, on=("identity", "check"), how="left")
+        .sort(place)
+        .with_columns(pl.col("seq").forward_fill().over("file"))
+        .with_columns(pl.col("seq").backward_fill().over("file"))
+        .with_columns(pl.col("seq").fill_null(-1))
+        .sort("seq", *place)
+    )
+
+
+def _booked(entries: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
+    """Movements of money out of their ledger entries, in their order, with the validity that was asked for."""
+    causes = [int(cause) for cause in (Cause.TOPUP, Cause.ADJUSTMENT, Cause.REFUND)]
+    same = ("subscriber", "time_us", "balance", "amount", "cause")
+    given = (
+        pl.when(pl.col("credit").cast(pl.String) == "balance")
+        .then(pl.col("amount"))
+        .otherwise(-pl.col("amount"))
+    )
+    booked = entries.filter(pl.col("cause").is_in(causes)).select(
+        "seq", "cause", "subscriber", "time_us", pl.col("balance").cast(pl.String), given.alias("amount")
+    )
+    validity = asked.select(*same, "movement_id", "valid_until_s").unique(same, keep="first")
+    return charging.MOVEMENTS.record.conform(
+        booked.join(validity, on=same, how="left").with_columns(
+            # An opening amount may be negative, which only an adjustment may be.
+            cause=pl.when(pl.col("movement_id").is_null())
+            .then(int(Cause.ADJUSTMENT))
+            .otherwise(pl.col("cause")),
+            movement_id=pl.col("movement_id").fill_null("opening"),
+            valid_until_s=pl.col("valid_until_s").fill_null(charging.NEVER_S),
+        )
+    )
+
+
+def _together(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the buckets' judges found, added up."""
+    names = ("records", "differences", "difference_micros", "accounts", "account_differences",
+             "account_difference_micros")  # fmt: skip
+    causes = {
+        cause.name: {
+            field: sum(each["by_cause"][cause.name][field] for each in found)
+            for field in ("count", "difference_micros")
+        }
+        for cause in CAUSES
+    }
+    examples = [example for each in found for example in each["examples"]]
+    return {
+        **{name: sum(each[name] for each in found) for name in names}, "by_cause": causes,
+        "examples": examples[:MOST_EXAMPLES],
     }  # fmt: skip

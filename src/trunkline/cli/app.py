@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +52,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON, for script
 Data = Annotated[Path, typer.Option(envvar="TRUNKLINE_DATA", help="Data folder.")]
 Full = Annotated[bool, typer.Option("--full", help="Show telephone numbers in full; this is written down.")]
 DATA = Path("trunkline-data")
+
+
+class EngineName(StrEnum):
+    """Who carries the flows."""
+
+    EMBEDDED = "embedded"
+    KAFKA = "kafka"
+    SPARK = "spark"
 
 
 def _version(*, asked: bool) -> None:

@@ -15,7 +15,7 @@ from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
 from trunkline.bootstrap.platform import let_go, opened
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US
 from trunkline.bootstrap.reconcile import reconcile as reconcile_books
-from trunkline.cli.app import DATA, AsJson, Data, answer_json, app, out, table
+from trunkline.cli.app import DATA, AsJson, Data, EngineName, answer_json, app, out, table
 from trunkline.cli.money import since
 from trunkline.kernel import money
 from trunkline.ports import Refused
@@ -64,19 +64,28 @@ def reconcile(
     ] = None,
     until: Annotated[str | None, typer.Option(help="First moment after the period.")] = None,
     mappings: Annotated[Path | None, typer.Option(help="Folder of mapping files of your own.")] = None,
+    engine: Annotated[
+        EngineName,
+        typer.Option(
+            envvar="TRUNKLINE_ENGINE",
+            help="embedded: what the data folder holds. spark: what the topics of a cluster hold, by Spark.",
+        ),
+    ] = EngineName.EMBEDDED,
     as_json: AsJson = False,
 ) -> None:
     """Charge the raw records once more and compare, to the micro-unit; differences by cause."""
-    result = reconcile_books(
-        EmbeddedReader(data),
-        load_catalogue(data, None),
-        load_mappings(mappings),
-        _moment(from_, BEGINNING_US),
-        _moment(until, END_US),
-    )
-    audit = EmbeddedAudit(data)
-    audit.add_reconciliation(time.time_ns() // 1000, result)
-    audit.close()
+    moments = _moment(from_, BEGINNING_US), _moment(until, END_US)
+    if engine is EngineName.SPARK:
+        from trunkline.cli.spark import reconcile_spark
+
+        result = reconcile_spark(settings.read(Folders, data=data, mappings=mappings), *moments)
+    else:
+        result = reconcile_books(
+            EmbeddedReader(data), load_catalogue(data, None), load_mappings(mappings), *moments
+        )
+        audit = EmbeddedAudit(data)
+        audit.add_reconciliation(time.time_ns() // 1000, result)
+        audit.close()
     if as_json:
         answer_json(result)
     else:

@@ -1,4 +1,4 @@
-"""`trunkline run --engine spark`: Spark carries the flows that the topics bring, until it is told to stop."""
+"""Spark from the command line: `run` carries what the topics bring, `reconcile` charges what they hold once more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 import threading
 from datetime import UTC, datetime
 from types import FrameType
+from typing import Any
 
 from trunkline import settings
 from trunkline.bootstrap import spark as bootstrap
@@ -29,6 +30,12 @@ def run_spark(folders: Folders, *, once: bool, as_json: bool) -> None:
         bootstrap.carry_on(running, stop)
         if as_json:
             answer_json(bootstrap.told_as(running.engine.totals))
+
+
+def reconcile_spark(folders: Folders, from_us: int, until_us: int) -> dict[str, Any]:
+    """Charge what the topics hold once more, by Spark, and compare."""
+    with bootstrap.opened(folders, settings.read(Kafka), settings.read(Spark), once=True) as running:
+        return bootstrap.reconcile(running, from_us, until_us)
 
 
 def _told(totals: Totals) -> None:

@@ -119,7 +119,8 @@ class _Decoder:
     def __init__(self, work: Work, newest_us: int | None) -> None:
         self._work, self._newest_us = work, newest_us
         self._usage = Carrier(work.plan.usage, work.tables, _Nothing())
-        self._topics = {work.plan.topic(stream): stream for stream in work.plan.edges}
+        streams = (*work.plan.edges, *work.plan.results)
+        self._topics = {work.plan.topic(stream): stream for stream in streams}
         self._poisoned = 0
         self._pieces = 0
 
@@ -131,6 +132,12 @@ class _Decoder:
             if stream is self._work.plan.raw:
                 for rows in self._usage_rows(partition, part):
                     yield from self._part(rows, partition, int(offsets[0]))
+            elif stream not in self._work.plan.edges:  # a result lies in its bucket's partition
+                yield self._cells(
+                    [(partition, stream.name, value) for value in part.column("value").to_pylist() if value],
+                    partition,
+                    int(offsets[0]),
+                )
             else:
                 frames = [
                     rows_in(value, stream.record) for value in part.column("value").to_pylist() if value
@@ -212,10 +219,12 @@ class _Decoder:
 
     def _part(self, decoded: Carried, partition: int, offset: int) -> Iterator[pa.RecordBatch]:
         """Rows as cells of a bucket each, numbered in their order."""
-        cells = list(parted(self._work.plan, decoded, partition))
+        yield self._cells(list(parted(self._work.plan, decoded, partition)), partition, offset)
+
+    def _cells(self, cells: Sequence[tuple[int, str, bytes]], partition: int, offset: int) -> pa.RecordBatch:
         begin = self._pieces
         self._pieces += len(cells)
-        yield pa.RecordBatch.from_arrays(
+        return pa.RecordBatch.from_arrays(
             [
                 pa.array([cell[0] for cell in cells], pa.int32()),
                 pa.array([cell[1] for cell in cells], pa.string()),
@@ -326,9 +335,7 @@ class _Turn:
         """Carry orders, then usage, in the order of their partitions; write the state; what is to be written out."""
         began = time.monotonic_ns()
         plan = self._work.plan
-        rows: dict[str, list[pl.DataFrame]] = {}
-        for cell in sorted(cells, key=_in_order):
-            rows.setdefault(cell["stream"], []).append(pl.read_ipc_stream(cell["rows"]))
+        rows = frames_of(cells)
         for flow in reversed(plan.orders):  # contracts before movements of money, both before usage
             for part in rows.pop(flow.steps[0].reads.name, []):
                 self._carry_orders(flow, part)
@@ -439,6 +446,14 @@ class _Turn:
 def bucket_folder(folder: str, bucket: int) -> Path:
     """Where a bucket's state lies."""
     return Path(folder) / f"{bucket:04d}"
+
+
+def frames_of(cells: Sequence[dict[str, Any]]) -> dict[str, list[pl.DataFrame]]:
+    """A bucket's rows by stream, in the order in which they lie in their topics."""
+    rows: dict[str, list[pl.DataFrame]] = {}
+    for cell in sorted(cells, key=_in_order):
+        rows.setdefault(cell["stream"], []).append(pl.read_ipc_stream(cell["rows"]))
+    return rows
 
 
 def _in_order(cell: dict[str, Any]) -> tuple[str, int, int, int]:

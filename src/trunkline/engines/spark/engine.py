@@ -90,7 +90,7 @@ class Engine:
         self.spark, self.work, self.settings = spark, work, settings
         self.totals = Totals()
         self._told = told
-        self._sent = spark.sparkContext.broadcast(work)
+        self.sent = spark.sparkContext.broadcast(work)
 
     def start(self) -> list[StreamingQuery]:
         """Begin, or go on where the checkpoint stands: charging, and the sums a minute.
@@ -121,7 +121,7 @@ class Engine:
         done.touch()
 
     def _summing(self, minutes: Minutes) -> StreamingQuery:
-        to = To(self.work.plan.topic(minutes.writes), self.work.plan.buckets, self._writing)
+        to = To(self.work.plan.topic(minutes.writes), self.work.plan.buckets, kafka_writing(self.settings))
         checkpoint = self.settings.checkpoint
         return start(self.spark, minutes, checkpoint / SUMS_FOLDER, checkpoint / "summing", to, self._trigger)
 
@@ -130,14 +130,6 @@ class Engine:
         if self.settings.once:
             return {"availableNow": True}
         return {"processingTime": f"{int(self.settings.pause_s * 1000)} milliseconds"}
-
-    @property
-    def _writing(self) -> dict[str, str]:
-        """What the connector's producers are told."""
-        return {
-            **kafka_options(self.settings), "kafka.acks": "all", "kafka.enable.idempotence": "true",
-            "kafka.linger.ms": "5", "kafka.compression.type": "lz4", "kafka.max.request.size": str(8 << 20),
-        }  # fmt: skip
 
     def _charging(self) -> StreamingQuery:
         writer = (
@@ -171,18 +163,18 @@ class Engine:
         newest_day = max((head.newest_day for head in heads), default=0)
         newest_us = max((head.newest_us for head in heads), default=0)
         until_us = (newest_day + 1) * DAY_US if newest_day else None
-        decoded = messages.mapInArrow(decode_messages(self._sent, until_us), PARTED)
+        decoded = messages.mapInArrow(decode_messages(self.sent, until_us), PARTED)
         self._write(self._carried(decoded, number, newest_us))
         self._look(number)
 
     def _carried(self, cells: DataFrame, number: int, newest_us: int) -> DataFrame:
         """Every bucket's rows in the one task that carries it."""
         return cells.repartitionById(self.work.plan.buckets, F.col("bucket")).mapInArrow(
-            carry_bucket(self._sent, number, newest_us), WRITTEN
+            carry_bucket(self.sent, number, newest_us), WRITTEN
         )
 
     def _write(self, messages: DataFrame) -> None:
-        messages.write.format("kafka").options(**self._writing).save()
+        messages.write.format("kafka").options(**kafka_writing(self.settings)).save()
 
     def _look(self, number: int) -> None:
         """Read from the buckets' new versions what became of everything; refuse to go on when something is missing."""
@@ -210,3 +202,11 @@ class Engine:
 def kafka_options(settings: Settings) -> dict[str, str]:
     """What the connector must know to reach the brokers."""
     return {"kafka.bootstrap.servers": settings.servers, **settings.kafka}
+
+
+def kafka_writing(settings: Settings) -> dict[str, str]:
+    """What the connector's producers are told besides."""
+    return {
+        **kafka_options(settings), "kafka.acks": "all", "kafka.enable.idempotence": "true", "kafka.linger.ms": "5",
+        "kafka.compression.type": "lz4", "kafka.max.request.size": str(8 << 20),
+    }  # fmt: skip

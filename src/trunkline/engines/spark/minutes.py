@@ -31,7 +31,6 @@ from trunkline.kernel.grouping import order_by_group
 
 MINUTE_US = 60_000_000
 ADDED, LATE = "added", "late"  # folders of what batches add, and of what came too late
-PARTS = 4  # of the sums' state; fixed by the checkpoint once it is begun
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,18 @@ class Minutes:
             .sort(self.minute, self.owner, self.kind)
         )
 
+    def told(self, sums: pl.DataFrame) -> pl.DataFrame:
+        """Sums as rows of the stream that they are written to."""
+        return self.writes.record.conform(
+            sums.with_columns(
+                pl.col(self.minute).dt.timestamp("us"), pl.col(self.owner).reinterpret(signed=False)
+            )
+        )
+
 
 def leave(minutes: Minutes, folder: Path, name: str, uses: pl.DataFrame, newest_us: int) -> int:
     """Leave what a bucket's batch adds, and aside what is late; how many uses are late. Again is the same again."""
-    late = pl.col(minutes.time) < newest_us - minutes.late_s * 1_000_000
+    late = pl.col(minutes.time) // MINUTE_US * MINUTE_US < newest_us - minutes.late_s * 1_000_000
     for part, rows in ((ADDED, uses.filter(~late)), (LATE, uses.filter(late))):
         if len(rows):
             place = folder / part
@@ -139,10 +146,7 @@ def as_messages(
         for batch in batches:
             if not batch.num_rows:
                 continue
-            found = pl.DataFrame(pa.Table.from_batches([batch])).with_columns(
-                pl.col(minutes.minute).dt.timestamp("us"), pl.col(minutes.owner).reinterpret(signed=False)
-            )
-            rows = minutes.writes.record.conform(found)
+            rows = minutes.told(pl.DataFrame(pa.Table.from_batches([batch])))
             order, first = order_by_group(buckets_of(rows[minutes.owner].to_numpy(), buckets), buckets)
             ordered = rows[order]
             messages = [

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pyspark.sql import SparkSession
 
 CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"
+PARTS_KEY = "spark.sql.shuffle.partitions"
+PARTS = 4  # of the sums a minute; fixed by the checkpoint once it is begun, so name more where many cores are
 ARROW_RECORDS = 50_000
 ARROW_OCTETS = 32 << 20
 NEEDED = {
@@ -39,6 +41,7 @@ def session(
     if master:
         builder = builder.master(master)
         if master.startswith("local"):
+            os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
             for key, value in LAPTOP.items():
                 builder = builder.config(key, value)
     if jars:
@@ -47,4 +50,7 @@ def session(
         builder = builder.config("spark.jars.packages", CONNECTOR)
     for key, value in (NEEDED | dict(more or {})).items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    made = builder.getOrCreate()
+    if not made.sparkContext.getConf().contains(PARTS_KEY):
+        made.conf.set(PARTS_KEY, str(PARTS))
+    return made

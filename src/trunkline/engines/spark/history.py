@@ -1,0 +1,114 @@
+"""Everything over the whole of history, as one batch: each bucket's raw records beside what became of them.
+
+The batch reads the same topics from their first message to their last and decodes with the same step; a bucket's rows
+of all streams meet in one task, together with the bucket's state. What is done with them there is the caller's:
+reconciling needs to know what charging is, and engines do not. It is right of what has come to rest: ask when the
+query has caught up, or is stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812 -- as all of Spark's own pages call it
+
+from trunkline.engines.spark.blobs import Bucket
+from trunkline.engines.spark.carry import PARTED, SUMS_FOLDER, Sent, bucket_folder, decode_messages, frames_of
+from trunkline.engines.spark.engine import MESSAGE, Settings, kafka_options, kafka_writing
+from trunkline.engines.spark.minutes import LATE, Minutes
+from trunkline.engines.wire import rows_out
+
+FOUND = "bucket int, found string, minutes binary"
+_FOUND = pa.schema([("bucket", pa.int32()), ("found", pa.string()), ("minutes", pa.binary())])
+NEWEST = 2**60  # later than every batch: the newest version there is
+
+Judge = Callable[[Mapping[str, pl.DataFrame], Bucket], dict[str, Any]]
+"""What is to be found out of a bucket's rows by stream and its state; whole numbers, texts and lists of them."""
+
+
+def judged(spark: SparkSession, sent: Sent, settings: Settings, judge: Judge) -> list[dict[str, Any]]:
+    """What a judge found in each bucket; copies that a crash left in a topic are given once.
+
+    On the way the minutes whose uses came too late for their sums are summed anew, and written.
+    """
+    plan, minutes = sent.value.plan, sent.value.minutes
+    streams = (*plan.edges, *plan.results)
+    late = sorted((settings.checkpoint / SUMS_FOLDER / LATE).glob("*.parquet"))
+    found = (
+        spark.read.format("kafka")
+        .options(**kafka_options(settings))
+        .option("subscribe", ",".join(plan.topic(stream) for stream in streams))
+        .option("startingOffsets", "earliest")
+        .option("endingOffsets", "latest")
+        .option("maxRecordsPerPartition", settings.split_messages)
+        .option("includeHeaders", "true")
+        .option("kafka.isolation.level", "read_committed")
+        .load()
+        .selectExpr(*MESSAGE)
+        .mapInArrow(decode_messages(sent, None), PARTED)
+        .repartitionById(plan.buckets, F.col("bucket"))
+        .mapInArrow(_judging(sent, judge, late), FOUND)
+        .collect()
+    )
+    if minutes is not None:
+        sums = [(row["bucket"], bytes(row["minutes"])) for row in found if row["minutes"] is not None]
+        if sums:
+            frame = spark.createDataFrame(sums, "partition int, value binary")
+            topic = F.lit(plan.topic(minutes.writes)).alias("topic")
+            frame.select(topic, "partition", "value").write.format("kafka").options(
+                **kafka_writing(settings)
+            ).save()
+        for path in late:
+            path.unlink(missing_ok=True)
+    return [json.loads(row["found"]) for row in found if row["found"] is not None]
+
+
+def _judging(
+    sent: Sent, judge: Judge, late: Sequence[Path]
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        cells: dict[int, list[dict[str, Any]]] = {}
+        for batch in batches:
+            for cell in batch.to_pylist():
+                cells.setdefault(cell["bucket"], []).append(cell)
+        work = sent.value
+        results = {stream.name for stream in work.plan.results}
+        for bucket in sorted(cells):
+            rows = {}
+            for name, frames in frames_of(cells.pop(bucket)).items():
+                whole = pl.concat(frames, how="diagonal_relaxed")
+                rows[name] = whole.unique(maintain_order=True) if name in results else whole
+            state = Bucket(bucket_folder(work.folder, bucket), work.plan.states, NEWEST)
+            yield _row(bucket, json.dumps(judge(rows, state)), None)
+            if work.minutes is not None:
+                for value in _summed_anew(work.minutes, rows, late):
+                    yield _row(bucket, None, value)
+
+    return run
+
+
+def _row(bucket: int, found: str | None, minutes: bytes | None) -> pa.RecordBatch:
+    columns = [
+        pa.array([bucket], pa.int32()),
+        pa.array([found], pa.string()),
+        pa.array([minutes], pa.binary()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=_FOUND)
+
+
+def _summed_anew(minutes: Minutes, rows: Mapping[str, pl.DataFrame], late: Sequence[Path]) -> Iterator[bytes]:
+    """A bucket's minutes to which something came too late, summed out of everything that was charged."""
+    uses = rows.get(minutes.reads.name)
+    if uses is None or not late:
+        return
+    key = [minutes.minute, minutes.owner, minutes.kind]
+    wanted = pl.concat([pl.read_parquet(path, columns=key) for path in late]).unique()
+    sums = minutes.added_by(uses).join(wanted, on=key, how="semi")
+    if len(sums):
+        yield from rows_out(minutes.told(sums))

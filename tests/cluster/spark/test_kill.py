@@ -1,0 +1,67 @@
+"""`kill -9` of Spark's driver and of its workers at random moments: gone on, it is the day that nobody disturbed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import Kafka
+from tests.cluster.spark.day import Day, Life, assert_same_day, make_topics, new_plan, produce
+
+DRIVERS = int(os.environ.get("TRUNKLINE_TEST_SPARK_KILLS", "3"))  # a life begins in a quarter of a minute
+WORKERS = int(os.environ.get("TRUNKLINE_TEST_SPARK_WORKER_KILLS", "20"))
+SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(10**9)
+SMALL_BATCH = 200
+BEGINNING_S = 240
+LONGEST_WAIT_S = 4.0
+
+
+@pytest.mark.timeout(3600)
+def test_drivers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> None:
+    """Driver, JVM and workers die together in the middle of batches; nothing is missing and nothing counts twice."""
+    print(f"seed {SEED}: TRUNKLINE_TEST_SEED={SEED} shows it again")
+    chance, pause = random.Random(SEED), threading.Event()
+    plan = new_plan("drivers")
+    make_topics(kafka.bootstrap_servers, plan)
+    produce(kafka.bootstrap_servers, plan, day.lines)
+    kills = 0
+    for _ in range(DRIVERS):
+        life = Life(day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_messages=str(SMALL_BATCH))
+        assert life.batches.acquire(timeout=BEGINNING_S), "".join(life.said[-40:])
+        pause.wait(chance.uniform(0, LONGEST_WAIT_S))
+        kills += life.process.poll() is None
+        life.kill()
+    assert kills == DRIVERS, "the day was over before it could be disturbed"
+    last = Life(day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_messages="5000").result(900)
+    assert last["received"] == len(day.lines), f"seed {SEED}"
+    assert_same_day(day, kafka.bootstrap_servers, plan, tmp_path)
+
+
+@pytest.mark.timeout(3600)
+def test_workers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> None:
+    """Workers die in the middle of their buckets; Spark does their tasks again, and the day is the same."""
+    print(f"seed {SEED}: TRUNKLINE_TEST_SEED={SEED} shows it again")
+    chance, pause = random.Random(SEED), threading.Event()
+    plan = new_plan("workers")
+    make_topics(kafka.bootstrap_servers, plan)
+    produce(kafka.bootstrap_servers, plan, day.lines)
+    life = Life(day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_messages=str(SMALL_BATCH))
+    assert life.batches.acquire(timeout=BEGINNING_S), "".join(life.said[-40:])
+    kills = 0
+    while kills < WORKERS and life.process.poll() is None:
+        workers = life.workers()
+        if workers:
+            with suppress(ProcessLookupError):  # it ended by itself in this very moment
+                os.kill(chance.choice(workers), signal.SIGKILL)
+                kills += 1
+        pause.wait(chance.uniform(0, 1.5))
+    done = life.result(1800)
+    assert kills == WORKERS, f"only {kills} workers could be killed before the day was over"
+    assert done["received"] == len(day.lines), f"seed {SEED}"
+    assert_same_day(day, kafka.bootstrap_servers, plan, tmp_path)
