@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 from trunkline.kernel.flow import Flow, Step, Stream
-from trunkline.records import charging, usage
-from trunkline.topology import FLOWS, SUBSCRIBERS, USAGE
+from trunkline.records import charging, network, network_sums, usage
+from trunkline.topology import FLOWS as MONEY_FLOWS
+from trunkline.topology import NETWORK_FLOWS, SUBSCRIBERS, USAGE
 
-COMES_IN = {usage.RAW.name, charging.MOVEMENTS.name, charging.SUBSCRIBERS.name}
+FLOWS = (*MONEY_FLOWS, *NETWORK_FLOWS)
+COMES_IN = {usage.RAW.name, charging.MOVEMENTS.name, charging.SUBSCRIBERS.name, network.TELEMETRY.name}
 GOES_OUT = {
     usage.REJECTED.name,
     usage.DUPLICATES.name,
@@ -15,6 +17,12 @@ GOES_OUT = {
     charging.ENTRIES.name,
     charging.REFUSED.name,
     charging.ALERTS.name,
+    network.REJECTED.name,
+    network.DUPLICATES.name,
+    network.HELD.name,
+    network.ALARM_COUNTS.name,
+    network.HEAT.name,
+    network_sums.LATE_PARTS.name,
 }
 
 

@@ -253,6 +253,9 @@ class NetworkReader(Protocol):
     def incident_notes(self, incident_id: str, limit: int = 1000) -> list[dict[str, Any]]:
         """What people did about an incident, oldest first."""
 
+    def alarm_counts(self) -> dict[str, int]:
+        """What became of all that was raised: raised = active + cleared + deduplicated + suppressed + correlated."""
+
     def telemetry_rejects(self, limit: int, offset: int = 0) -> pl.DataFrame:
         """Telemetry that was set aside, newest first."""
 

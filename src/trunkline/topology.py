@@ -9,7 +9,12 @@ from __future__ import annotations
 from trunkline.charging import alerts, balances, movements, rate
 from trunkline.kernel.flow import Flow, Step
 from trunkline.mediation import decode, deduplicate, meter
-from trunkline.records import charging, usage
+from trunkline.network import align, heat, kpi, pulse, rollup
+from trunkline.network import deduplicate as deduplicate_events
+from trunkline.network.alarms import life, signals
+from trunkline.network.detect import detect, silence
+from trunkline.network.telemetry import decode as decode_telemetry
+from trunkline.records import charging, network, network_sums, usage
 
 USAGE = Flow(
     "usage",
@@ -82,4 +87,137 @@ SUBSCRIBERS = Flow(
     ),
 )
 
+# The data's clock moves: what waited for it is told, and what follows from that.
+_TIME = (
+    Step(
+        kpi.flush,
+        network.PULSES,
+        (network.KPIS,),
+        state=kpi.WINDOWS,
+        looks_up=(network.FORMULAS, network.INVENTORY),
+    ),
+    Step(
+        rollup.settle,
+        network.PULSES,
+        (network.KPIS,),
+        state=rollup.SUMS,
+        looks_up=(network.FORMULAS, network.INVENTORY),
+    ),
+    Step(silence.miss, network.PULSES, (network.ANOMALIES,), state=silence.LISTENED),
+    Step(detect.detect, network.KPIS, (network.ANOMALIES,), state=detect.SERIES, looks_up=(network.MODELS,)),
+    Step(signals.suspect, network.ANOMALIES, (network.SIGNALS,), looks_up=(network.ALARM_RULES,)),
+)
+
+# An alarm lives, and what it is a sign of becomes an incident.
+_ALARMS = (
+    Step(
+        life.alarm,
+        network.SIGNALS,
+        (network.ALARMS, network.ALARM_COUNTS),
+        state=network.ALARMED,
+        looks_up=(network.INVENTORY, network.ALARM_RULES),
+    ),
+)
+_RELEASED = (
+    Step(
+        life.release,
+        network.PULSES,
+        (network.ALARMS, network.ALARM_COUNTS),
+        state=network.ALARMED,
+        looks_up=(network.INVENTORY, network.ALARM_RULES),
+    ),
+)
+
+# What the map shows of it.
+_ALARMS_DRAWN = (
+    Step(
+        heat.spread_alarms,
+        network.ALARMS,
+        (network_sums.TILE_CHANGES,),
+        state=heat.DRAWN_ALARMS,
+        looks_up=(network.INVENTORY,),
+    ),
+)
+_DRAWN = (
+    Step(
+        heat.draw,
+        network_sums.TILE_CHANGES,
+        (network.HEAT,),
+        state=heat.TILES,
+        looks_up=(network.FORMULAS,),
+    ),
+)
+_KPIS_DRAWN = (
+    Step(
+        heat.spread,
+        network.KPIS,
+        (network_sums.TILE_CHANGES,),
+        looks_up=(network.FORMULAS, network.INVENTORY),
+    ),
+)
+_FADED = (Step(heat.fade, network.PULSES, (network.HEAT,), state=heat.TILES, looks_up=(network.FORMULAS,)),)
+
+NETWORK = Flow(
+    "network",
+    "Telemetry becomes KPIs, anomalies, alarms, incidents and the heat map.",
+    (
+        Step(
+            decode_telemetry.decode,
+            network.TELEMETRY,
+            (network.MEASURED, network.EVENTS, network.REJECTED),
+            looks_up=(network.MAPPINGS,),
+        ),
+        Step(
+            deduplicate_events.deduplicate,
+            network.EVENTS,
+            (network.HEARD, network.DUPLICATES, network.HELD),
+            state=network.SEEN,
+        ),
+        Step(
+            align.align,
+            network.MEASURED,
+            (network.BINS, network.DUPLICATES, network.REJECTED),
+            state=align.ALIGNED,
+            looks_up=(network.FORMULAS,),
+        ),
+        Step(pulse.pulse, network.BINS, (network.PULSES,), looks_up=(network.FORMULAS,)),
+        Step(silence.listen, network.BINS, (network.ANOMALIES,), state=silence.LISTENED),
+        Step(
+            kpi.tell,
+            network.BINS,
+            (network.KPIS, network_sums.PARTS),
+            state=kpi.WINDOWS,
+            looks_up=(network.FORMULAS, network.INVENTORY),
+        ),
+        Step(
+            rollup.add_up,
+            network_sums.PARTS,
+            (network.KPIS, network_sums.LATE_PARTS),
+            state=rollup.SUMS,
+            looks_up=(network.FORMULAS, network.INVENTORY),
+        ),
+        *_TIME,
+        Step(signals.report, network.HEARD, (network.SIGNALS,)),
+        *_ALARMS,
+        *_RELEASED,
+        *_KPIS_DRAWN,
+        *_ALARMS_DRAWN,
+        *_DRAWN,
+        *_FADED,
+    ),
+)
+
+TIME = Flow(
+    "time",
+    "Nothing came, and that is news too: windows close, silence is told, what was held back is judged again.",
+    (*_TIME, *_ALARMS, *_RELEASED, *_KPIS_DRAWN, *_ALARMS_DRAWN, *_DRAWN, *_FADED),
+)
+
+HANDS = Flow(
+    "hands",
+    "What an operator does to an alarm goes the way of every other signal.",
+    (*_ALARMS, *_ALARMS_DRAWN, *_DRAWN),
+)
+
 FLOWS = (USAGE, MONEY, SUBSCRIBERS)
+NETWORK_FLOWS = (NETWORK, TIME, HANDS)

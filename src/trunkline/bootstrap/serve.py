@@ -22,17 +22,20 @@ from fastapi import FastAPI
 from trunkline import topology
 from trunkline.api.access import Role
 from trunkline.api.app import create_app
+from trunkline.api.desk import Watching
+from trunkline.api.heat import HeatBoard
 from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
 from trunkline.bootstrap.catalogues import remembered_tariff
+from trunkline.bootstrap.network import Network, NetworkHands, NetworkLife
 from trunkline.bootstrap.platform import Platform, chosen_mapping, let_go
 from trunkline.bootstrap.reconcile import reconcile
-from trunkline.bootstrap.tokens import known_tokens
-from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow
+from trunkline.bootstrap.tokens import KeptTokens
+from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow, Spooling
 from trunkline.engines.embedded.sources import LiveSources
 from trunkline.ports import Refused
 from trunkline.records import charging
-from trunkline.settings import Http, Keeping
+from trunkline.settings import Http, Keeping, Watched
 from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
 
 log = logging.getLogger("trunkline.serve")
@@ -53,6 +56,8 @@ class Serving:
     audit: EmbeddedAudit
     sources: LiveSources
     stop: threading.Event = field(default_factory=threading.Event)
+    watching: Watching | None = None
+    network: NetworkLife | None = None
     trouble: BaseException | None = None
 
     @property
@@ -81,6 +86,23 @@ def prepare(platform: Platform, http: Http, keeping: Keeping) -> Serving:
         EmbeddedAudit(data, platform.store.disk),
         sources,
     )
+
+
+def watch_network(serving: Serving, network: Network, watched: Watched) -> None:
+    """Let the platform watch a network, too: an engine of its own beside the one for money."""
+    folders = []
+    if watched.telemetry_watch:
+        name = watched.telemetry_watch_mapping
+        if name not in network.mappings:
+            raise Refused(f'There is no mapping "{name}". Known are: {", ".join(sorted(network.mappings))}.')
+        folders.append((Path(watched.telemetry_watch), name, network.mappings[name].source))
+    sources = LiveSources(network.store, network.store.disk, folders, network.mappings.__getitem__)
+    spooling = Spooling(network.engine, sources, serving.keeping.spool_mb << 20)
+    board = HeatBoard(network.reader)
+    board.load()
+    network.engine.listeners.append(board.commit)
+    serving.watching = Watching(network.reader, NetworkHands(network, spooling), board)
+    serving.network = NetworkLife(network, sources, serving.reader, serving.stop)
 
 
 def _assert_safe(http: Http) -> None:
@@ -112,6 +134,11 @@ def run(
     threads += [
         threading.Thread(target=_guarded(serving, server, other), name="demonstration") for other in others
     ]
+    if serving.network is not None:
+        threads += [
+            threading.Thread(target=_guarded(serving, server, serving.network.drive), name="network"),
+            threading.Thread(target=_guarded(serving, server, serving.network.keep), name="network-keeping"),
+        ]
     for thread in threads:
         thread.start()
     started(sign_in_link(app.state.desk.access, serving.base_url, "operator", Role.ADMIN))
@@ -182,11 +209,12 @@ def _application(serving: Serving) -> FastAPI:
         serving.intake,
         serving.audit,
         lambda: serving.platform.catalogue,
-        known_tokens(serving.platform.folders.data),
+        KeptTokens(serving.platform.folders.data),
         options,
         lambda: live_facts(serving),
         reconcile=lambda: kept_reconciliation(serving),
         tariff_files=lambda: remembered_tariff(serving.platform.folders.data),
+        network=serving.watching,
     )
 
 

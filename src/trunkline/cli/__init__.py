@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import sys
 
-from trunkline.cli import cluster, keeping, money, running, setting_aside, tariffs
+from trunkline.cli import cluster, keeping, money, network, running, setting_aside, tariffs
 from trunkline.cli.app import EXIT_CODES, app, failed
 
-__all__ = ["EXIT_CODES", "app", "cluster", "keeping", "main", "money", "running", "setting_aside", "tariffs"]
+__all__ = [
+    "EXIT_CODES",
+    "app",
+    "cluster",
+    "keeping",
+    "main",
+    "money",
+    "network",
+    "running",
+    "setting_aside",
+    "tariffs",
+]
 
 
 def main() -> None:

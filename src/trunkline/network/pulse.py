@@ -9,16 +9,15 @@ from __future__ import annotations
 import polars as pl
 
 from trunkline.kernel.flow import Outcome
+from trunkline.network.formula import Formulas
 from trunkline.records.network import BUCKETS, PULSES
 
-LATENESS_US = 60_000_000  # what may still be on its way when a period is over
 
-
-def pulse(bins: pl.DataFrame) -> Outcome:
-    """One row of `PULSES` a bucket: the newest end of `BINS` less `LATENESS_US`."""
+def pulse(bins: pl.DataFrame, formulas: Formulas) -> Outcome:
+    """One row of `PULSES` a bucket: the newest end of `BINS` less the lateness that the formulas wait for."""
     newest_us = bins.get_column("end_us").max()
     assert isinstance(newest_us, int), "a batch of bins has an end"
-    return Outcome((pulses_at(newest_us - LATENESS_US),))
+    return Outcome((pulses_at(newest_us - formulas.lateness_us),))
 
 
 def pulses_at(time_us: int) -> pl.DataFrame:

@@ -7,6 +7,7 @@ import { listen, live, start, stop } from "/page/live.js";
 import { alerts } from "/page/views/alerts.js";
 import { audit } from "/page/views/audit.js";
 import { conflicts } from "/page/views/conflicts.js";
+import { network } from "/page/views/network.js";
 import { overview } from "/page/views/overview.js";
 import { reconciliation } from "/page/views/reconciliation.js";
 import { rejects } from "/page/views/rejects.js";
@@ -16,6 +17,7 @@ import { tariffs } from "/page/views/tariffs.js";
 
 const VIEWS = [
   ["overview", "Overview", "watch", overview],
+  ["network", "Network", "watch_network", network],
   ["subscriber", "Subscriber", "read_person", subscriber],
   ["alerts", "Alerts", "watch", alerts],
   ["rejects", "Rejects", "watch", rejects],

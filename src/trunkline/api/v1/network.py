@@ -95,6 +95,7 @@ def network(desk: AtDesk) -> dict[str, Any]:
             "now_us": desk.now_us(),
             **watching.reader.counts(),
             "balanced": balanced,
+            "alarm_counts": watching.reader.alarm_counts(),
             "sources": sources,
             "views": [{"layer": layer, "metric": metric} for layer, metric in watching.board.views()],
         }

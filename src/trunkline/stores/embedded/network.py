@@ -17,6 +17,7 @@ from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouped import State
 from trunkline.ports import Accounting, Commit, IncidentNote
 from trunkline.records.network import (
+    ALARM_COUNTS,
     ALARMS,
     ANOMALIES,
     HEAT,
@@ -27,6 +28,7 @@ from trunkline.records.network import (
     RISKS,
     Severity,
 )
+from trunkline.records.network_sums import LATE_PARTS
 from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.manifest import stored_word, transaction, word_of
 from trunkline.stores.embedded.reader import EmbeddedReader
@@ -41,14 +43,12 @@ LISTED: dict[str, Stream] = {
     "risks": RISKS,
     "alarm_changes": ALARMS,
     "incident_changes": INCIDENTS,
+    "late_parts": LATE_PARTS,
     "telemetry_rejected": REJECTED,
     "telemetry_held": HELD,
 }
-_ORDER = {
-    "anomalies": "time_us",
-    "risks": "time_us",
-    "alarm_changes": "time_us",
-    "incident_changes": "time_us",
+_ORDER = dict.fromkeys(("anomalies", "risks", "alarm_changes", "incident_changes"), "time_us") | {
+    "late_parts": "end_us"
 }
 
 _SCHEMA = """
@@ -75,6 +75,10 @@ CREATE TABLE IF NOT EXISTS incident_notes (
     number INTEGER PRIMARY KEY AUTOINCREMENT, incident_id TEXT NOT NULL, time_us INTEGER NOT NULL, actor TEXT NOT NULL,
     action TEXT NOT NULL, text TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS incident_notes_by_incident ON incident_notes (incident_id, number);
+CREATE TABLE IF NOT EXISTS alarm_counts (
+    component INTEGER PRIMARY KEY, raised INTEGER NOT NULL, active INTEGER NOT NULL, cleared INTEGER NOT NULL,
+    deduplicated INTEGER NOT NULL, suppressed INTEGER NOT NULL, correlated INTEGER NOT NULL,
+    unmatched INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS alarm_attributes (alarm_id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alarm_tasks (
     number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, time_us INTEGER NOT NULL, body TEXT NOT NULL);
@@ -177,12 +181,17 @@ class NetworkStore(Store):
         for table, stream in LISTED.items():
             frame = commit.frames.get(stream.name)
             if frame is not None and len(frame):
-                columns = list(stream.record.schema)
+                columns = _quoted(stream)
                 marks = ", ".join("?" * len(columns))
                 self.connection.executemany(
                     f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})",  # noqa: S608 -- our own names
                     list(_stored(stream.record.conform(frame))),
                 )
+        if ALARM_COUNTS.name in commit.frames:
+            self.connection.executemany(
+                "INSERT OR REPLACE INTO alarm_counts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                list(_stored(ALARM_COUNTS.record.conform(commit.frames[ALARM_COUNTS.name]))),
+            )
         for row in _changes(commit, ALARMS):
             self._change_alarm(row)
         for row in _changes(commit, INCIDENTS):
@@ -203,7 +212,8 @@ class NetworkStore(Store):
         execute, name = self.connection.execute, row["alarm_id"]
         if action in ("raise", "update") and not cleared:
             execute(
-                "UPDATE active_alarms SET text = ?, cleared_us = NULL WHERE alarm_id = ?", (row["text"], name)
+                "UPDATE active_alarms SET text = coalesce(?, text), cleared_us = NULL WHERE alarm_id = ?",
+                (row["text"], name),
             )
         if cleared or action == "clear":
             execute(
@@ -287,7 +297,7 @@ class NetworkReader(EmbeddedReader):
     ) -> pl.DataFrame:
         """Rows of one of `LISTED` with their running `number`: those above `after`, or the newest first."""
         stream = LISTED[table]
-        columns = ["number", *stream.record.schema]
+        columns = ["number", *_quoted(stream)]
         order = "DESC" if newest else "ASC"
         also = f" AND {where}" if where else ""
         rows = self._rows(
@@ -404,6 +414,12 @@ class NetworkReader(EmbeddedReader):
             (),
         )
 
+    def alarm_counts(self) -> dict[str, int]:
+        """What became of all that was raised: raised = active + cleared + deduplicated + suppressed + correlated."""
+        names = ("raised", "active", "cleared", "deduplicated", "suppressed", "correlated", "unmatched")
+        rows = self._rows(f"SELECT {', '.join(f'sum({name})' for name in names)} FROM alarm_counts")  # noqa: S608
+        return {name: int(value or 0) for name, value in zip(names, rows[0], strict=True)}
+
     def accounting(self) -> list[Accounting]:
         """One row a source, over all time."""
         return [
@@ -469,13 +485,18 @@ def _table_of(table: str, stream: Stream) -> str:
     """A table with the columns of a stream, in the order of commit."""
     kinds = {pl.String: "TEXT", pl.Binary: "BLOB"}
     columns = ", ".join(
-        f"{column.name} {'TEXT' if isinstance(column.dtype, pl.List) else kinds.get(column.dtype, 'INTEGER')}"  # type: ignore[arg-type]
+        f'"{column.name}" {"TEXT" if isinstance(column.dtype, pl.List) else kinds.get(column.dtype, "INTEGER")}'  # type: ignore[arg-type]
         for column in stream.record.columns
     )
     schema = stream.record.schema
     key = next((n for n in ("alarm_id", "incident_id", "object") if n in schema), None)
     index = f"CREATE INDEX IF NOT EXISTS {table}_by_{key} ON {table} ({key}, number);" if key else ""
     return f"CREATE TABLE IF NOT EXISTS {table} (number INTEGER PRIMARY KEY AUTOINCREMENT, {columns});{index}"
+
+
+def _quoted(stream: Stream) -> list[str]:
+    """Names of columns as SQL takes any of them."""
+    return [f'"{name}"' for name in stream.record.schema]
 
 
 def _stored(frame: pl.DataFrame) -> Iterator[tuple[Any, ...]]:
