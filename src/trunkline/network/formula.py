@@ -6,7 +6,8 @@ formula is a few numbers in arrays, so that the loops that evaluate millions of 
 
 A KPI is one of four things: a ratio (`numerator`, `denominator`, `times`), a `mean` of readings, a `sum`, or a
 `product` of other KPIs in percent. The first three are added up over cells by adding numerators and denominators,
-never by averaging percentages; a product is worked out anew from its factors' sums (TS 28.554 does it so).
+never by averaging percentages; a product is worked out anew from its factors' sums (TS 28.554 does it so), and a
+share above one counts in it as one: what succeeds in a window may have been asked for in the one before.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ class Kpi:
     denominator: tuple[tuple[int, int], ...]
     factors: tuple[str, ...]
     times: Fraction
+    technology: str  # of the cells that have it; empty for all
     good: str  # "high", "low" or "" when neither is
     marks: dict[Severity, int]
     least_milli: int  # denominators below it are too few to judge
@@ -358,7 +360,7 @@ class _Reading:
         self.only(
             tree,
             ("number", "text", "source", "unit", "numerator", "denominator", "mean", "sum", "product", "times",
-             "good", "marks", "least", "heat", "tests"),
+             "technology", "good", "marks", "least", "heat", "tests"),
         )  # fmt: skip
         form = self.form(name, tree)
         numerator_of = {Form.RATIO: "numerator", Form.MEAN: "mean", Form.SUM: "sum"}
@@ -378,6 +380,7 @@ class _Reading:
             denominator=denominator,
             factors=tuple(str(each) for each in tree.get("product") or ()),
             times=self.times(tree),
+            technology=self.words(tree, "technology") if "technology" in tree else "",
             good=str(good),
             marks=self.marks(tree, str(good)),
             least_milli=self.milli(tree, "least", "least") if "least" in tree else 0,
@@ -492,7 +495,7 @@ def evaluate(formulas: Formulas, kpi: Kpi, given_milli: dict[str, int]) -> int |
             pair = _pair(formulas, formulas.kpi(name), given_milli)
             if pair[1] == 0:
                 return None
-            value *= Fraction(*pair)
+            value *= min(Fraction(*pair), Fraction(1))
         return _half_away(value * MILLI)
     numerator, denominator = _pair(formulas, kpi, given_milli)
     return None if denominator == 0 else _half_away(Fraction(numerator, denominator) * kpi.times * MILLI)

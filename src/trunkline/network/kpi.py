@@ -95,10 +95,11 @@ def tell(bins: pl.DataFrame, state: Grouped, formulas: Formulas, inventory: Inve
     """`BINS` into the `KPIS` of cells that are complete or overdue, and the `PARTS` of larger things."""
     under_way = _gathered(bins, state, formulas)
     closing = _overdue(under_way, formulas.lateness_us)
-    told, keep, now_told = _evaluate(under_way, closing, formulas)
+    told, keep, now_told = _evaluate(under_way, closing, formulas, inventory)
     kept = _kept(state, under_way, keep, now_told, under_way.flushed, ~closing)
     return Outcome(
-        (_kpis(under_way, told, formulas, inventory), _parts(under_way, told, formulas, inventory)), kept
+        (_kpis(under_way, told, formulas, inventory, bins), _parts(under_way, told, formulas, inventory)),
+        kept,
     )
 
 
@@ -111,13 +112,13 @@ def flush(pulses: pl.DataFrame, state: Grouped, formulas: Formulas, inventory: I
     now_us = times["time_us"].to_numpy()[at] + formulas.lateness_us
     period = under_way.sheet.ends - under_way.sheet.begins
     silent = under_way.sheet.ends <= now_us - np.maximum(formulas.lateness_us, 2 * period)
-    told, keep, _ = _evaluate(under_way, silent, formulas)
+    told, keep, _ = _evaluate(under_way, silent, formulas, inventory)
     fresh = (under_way.flushed[told.window] >> told.kpi.astype(np.uint64)) & np.uint64(1) == 0
     flushed = under_way.flushed.copy()
     np.bitwise_or.at(flushed, told.window, np.uint64(1) << told.kpi.astype(np.uint64))
     everything = np.ones(len(silent), np.bool_)
     kept = _kept(state, under_way, keep | (under_way.count > 0), under_way.told, flushed, everything)
-    return Outcome((_kpis(under_way, _only(told, fresh), formulas, inventory),), kept)
+    return Outcome((_kpis(under_way, _only(told, fresh), formulas, inventory, None),), kept)
 
 
 def _only(told: _Told, rows: npt.NDArray[np.bool_]) -> _Told:
@@ -278,12 +279,13 @@ def _overdue(under_way: _Open, lateness_us: int) -> npt.NDArray[np.bool_]:
 
 
 def _evaluate(
-    under_way: _Open, closing: npt.NDArray[np.bool_], formulas: Formulas
+    under_way: _Open, closing: npt.NDArray[np.bool_], formulas: Formulas, inventory: Inventory
 ) -> tuple[_Told, npt.NDArray[np.bool_], Bits]:
     """What can be told now, which counters are still waited with, and which KPIs of each window are told."""
     program, column = formulas.program, np.full(formulas.columns + 1, -1, np.int64)
     column[under_way.numbers] = np.arange(len(under_way.numbers))
     kpis = _possible(program, column)
+    technology = _technology(under_way.sheet.objects, inventory)
     most = len(under_way.sheet) * len(kpis)
     told = _Told(
         np.empty(most, np.int32), np.empty(most, np.int16), np.empty(most, np.int64), np.empty(most, np.int64),
@@ -293,8 +295,9 @@ def _evaluate(
     bits = under_way.told.copy()
     count = 0
     for kpi in kpis:
+        mine = _having(formulas, kpi, technology)
         count = _one(
-            kpi, *_terms_of(program, kpi), column, under_way.total, under_way.count, under_way.covered,
+            kpi, mine, *_terms_of(program, kpi), column, under_way.total, under_way.count, under_way.covered,
             under_way.sheet.begins, under_way.sheet.ends, under_way.gathered, closing, bits, under_way.flushed,
             int(program.form[kpi]), int(program.multiply[kpi]), int(program.divide[kpi]),
             keep, count, told.window, told.kpi, told.numerator, told.denominator, told.value, told.valued,
@@ -327,9 +330,22 @@ def _terms_of(program: Program, kpi: int) -> tuple[Longs, Longs, Longs, Longs]:
     return first, counter, sign, middle
 
 
+def _technology(objects: Words, inventory: Inventory) -> pl.Series:
+    """The technology of the cell of each window; empty where none is listed."""
+    return _text(inventory.cells["object"], inventory.cells["technology"], objects)
+
+
+def _having(formulas: Formulas, kpi: int, technology: pl.Series) -> npt.NDArray[np.bool_]:
+    """Which windows are of cells that have the KPI: those of its technology, and those of which none is known."""
+    wanted = next(each.technology for each in formulas.kpis if each.number == kpi)
+    if not wanted:
+        return np.ones(len(technology), np.bool_)
+    return _array((technology == wanted) | (technology == ""))
+
+
 @nb.njit(nogil=True, cache=True, error_model="numpy")
 def _one(
-    kpi: int, first: Longs, counter: Longs, sign: Longs, middle: Longs, column: Longs,
+    kpi: int, mine: npt.NDArray[np.bool_], first: Longs, counter: Longs, sign: Longs, middle: Longs, column: Longs,
     total: npt.NDArray[np.int64], count: npt.NDArray[np.int32], covered: npt.NDArray[np.int64],
     begins: Longs, ends: Longs, gathered: npt.NDArray[np.bool_], closing: npt.NDArray[np.bool_],
     bits: Bits, flushed: Bits, form: int, multiply: int, divide: int, keep: npt.NDArray[np.bool_], at: int,
@@ -339,7 +355,7 @@ def _one(
     """One KPI in all windows; returns how many rows are told by now."""
     one = np.uint64(1) << np.uint64(kpi)
     for window in range(len(begins)):
-        if bits[window] & one:
+        if bits[window] & one or not mine[window]:
             continue
         there, absent, missing = 0, 0, 0
         for term in range(len(counter)):
@@ -406,7 +422,11 @@ def _one(
 
 @nb.njit(inline="always", error_model="numpy")
 def _share_of(value: int, numerator: int, denominator: int) -> int:
-    """`value * numerator / denominator`, rounded down, for shares from 0 to 1; large sums are halved together."""
+    """`value * numerator / denominator`, rounded down, for shares from 0 to 1; large sums are halved together.
+
+    A share above one counts as one: what succeeds in a window may have been asked for in the one before.
+    """
+    numerator = min(numerator, denominator)
     while denominator >= nb.int64(1) << nb.int64(31):
         numerator >>= nb.int64(1)
         denominator >>= nb.int64(1)
@@ -423,12 +443,15 @@ def slice_names(slices: npt.NDArray[np.uint32]) -> pl.Series:
     )
 
 
-def _kpis(under_way: _Open, told: _Told, formulas: Formulas, inventory: Inventory) -> pl.DataFrame:
-    """The rows of `KPIS` of cells and other elements."""
+def _kpis(
+    under_way: _Open, told: _Told, formulas: Formulas, inventory: Inventory, bins: pl.DataFrame | None
+) -> pl.DataFrame:
+    """The rows of `KPIS` of cells and other elements; what the inventory does not list is named by its bins."""
     if len(told.window) == 0:
         return KPIS.record.empty()
-    names = inventory.names
-    cells = inventory.cells
+    names, cells = inventory.names.select("object", "name"), inventory.cells
+    if bins is not None:
+        names = _with_unlisted(names, bins)
     objects = under_way.sheet.objects
     name = _text(names["object"], names["name"], objects)
     technology = _text(cells["object"], cells["technology"], objects)
@@ -454,6 +477,16 @@ def _kpis(under_way: _Open, told: _Told, formulas: Formulas, inventory: Inventor
     if not told.valued.all():
         frame = frame.with_columns(value_milli=pl.when(valued).then(pl.col("value_milli")))
     return frame.select(KPIS.record.schema.names())
+
+
+def _with_unlisted(names: pl.DataFrame, bins: pl.DataFrame) -> pl.DataFrame:
+    """The inventory's names, and those of objects that only measurements name."""
+    objects = _array(bins["object"])
+    listed = locate(_array(names["object"]), objects) >= 0 if len(names) else np.zeros(len(objects), np.bool_)
+    if listed.all():
+        return names
+    others = bins.select("object", pl.col("name").cast(pl.String)).filter(pl.Series(~listed))
+    return pl.concat([names, others.unique("object", keep="first")])
 
 
 def _text(keys: pl.Series, texts: pl.Series, objects: Words) -> pl.Series:
@@ -493,7 +526,7 @@ def _parts(under_way: _Open, told: _Told, formulas: Formulas, inventory: Invento
     cells, missing = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     _sum_up(told.window, told.kpi, told.numerator, told.denominator, told.whole, told.missing,
             formulas.program.form, first, sums.of, numerator, denominator, cells, missing)  # fmt: skip
-    sum_, kpi = np.nonzero((cells > 0) | (missing > 0))
+    sum_, kpi = np.nonzero(cells)
     return pl.DataFrame(
         {
             "object": sums.objects[sum_],
@@ -529,15 +562,14 @@ def _sum_up(
 ) -> None:  # fmt: skip
     for row in range(len(window)):
         k = kpi[row]
-        if form[k] == 3:
+        if form[k] == 3 or not whole[row]:
             continue
         for pair in range(first[window[row]], first[window[row] + 1]):
             at = sum_of[pair]
             missings[at, k] += missing[row]
-            if whole[row]:
-                numerators[at, k] += numerator[row]
-                denominators[at, k] += denominator[row]
-                cells[at, k] += 1
+            numerators[at, k] += numerator[row]
+            denominators[at, k] += denominator[row]
+            cells[at, k] += 1
 
 
 # -- remembering ---------------------------------------------------------------------------------------------

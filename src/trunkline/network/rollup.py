@@ -171,7 +171,7 @@ def _products(judged: pl.DataFrame, formulas: Formulas) -> pl.DataFrame:
             (pl.col("told") >= 0).sum().alias("factors"),
             pl.col("missing").sum(),
             # A share of a share: in floating point, and only then rounded half away from zero to thousandths.
-            share=(pl.col("numerator") / pl.col("denominator")).product(),
+            share=(pl.col("numerator") / pl.col("denominator")).clip(upper_bound=1.0).product(),
             nothing=(pl.col("denominator") == 0).any(),
         )
         told = whole.filter(pl.col("tell"), pl.col("factors") == len(numbers))

@@ -26,7 +26,9 @@ _PART = Record(
         Column("kpi", pl.String, "The KPI's name."),
         *PERIOD,
         *_SUMS,
-        Column("missing", pl.Int32, "Bins of these cells that never came.", "bins"),
+        Column(
+            "missing", pl.Int32, "Bins that never came, in windows that have a value without them.", "bins"
+        ),
         Column("cells", pl.Int32, "Cells that it was added up from.", "cells"),
         BUCKET,
     ),

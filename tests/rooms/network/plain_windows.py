@@ -140,7 +140,9 @@ class PlainAlign:
         return row.value_milli
 
 
-def plain_kpis(bins: pl.DataFrame, formulas: Formulas) -> dict[tuple[str, int, str, int], int | None]:
+def plain_kpis(
+    bins: pl.DataFrame, formulas: Formulas, technologies: dict[str, str]
+) -> dict[tuple[str, int, str, int], int | None]:
     """Values of all KPIs of whole windows by (name, slice, kpi, end), from long bins; None for a zero denominator."""
     windows: dict[tuple[str, int, int, int], dict[str, int]] = defaultdict(dict)
     for name, slice_, qi, counter, begin, end, value in bins.select(
@@ -151,6 +153,8 @@ def plain_kpis(bins: pl.DataFrame, formulas: Formulas) -> dict[tuple[str, int, s
     found: dict[tuple[str, int, str, int], int | None] = {}
     for (name, slice_, begin, end), counters in windows.items():
         for kpi in formulas.kpis:
+            if kpi.technology and technologies.get(name, kpi.technology) != kpi.technology:
+                continue
             pairs = [
                 pair_of(each, formulas, counters, (end - begin) // 1_000)
                 for each in ([formulas.kpi(factor) for factor in kpi.factors] or [kpi])
@@ -183,7 +187,7 @@ def value_of(kpi: Kpi, pairs: list[tuple[int, int]]) -> int | None:
         return None
     value = kpi.times if kpi.form is not Form.PRODUCT else Fraction(100)
     for pair in pairs:
-        value *= Fraction(*pair)
+        value *= min(Fraction(*pair), Fraction(1)) if kpi.form is Form.PRODUCT else Fraction(*pair)
     value *= 1_000
     whole = (2 * abs(value.numerator) + value.denominator) // (2 * value.denominator)
     return -whole if value < 0 else whole
