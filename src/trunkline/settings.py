@@ -79,6 +79,31 @@ class Watched:
 
 
 @dataclass(frozen=True)
+class Listening:
+    """What the network sends by itself, and where it is listened for. A listener is off while its port is 0."""
+
+    listen_host: str = _setting("127.0.0.1", "Address that the listeners for telemetry listen on.")
+    syslog_udp: int = _setting(0, "Port for syslog over UDP (RFC 5426).")
+    syslog_tcp: int = _setting(0, "Port for syslog over TCP (RFC 6587, either framing).")
+    syslog_tls: int = _setting(0, "Port for syslog over TLS (RFC 5425).")
+    tls_certificate: str = _setting("", "PEM file with the certificate for syslog over TLS.")
+    tls_key: str = _setting("", "PEM file with that certificate's key.")
+    tls_clients: str = _setting(
+        "", "PEM file with the certificates that senders over TLS must have. Empty: they need none."
+    )
+    traps: int = _setting(0, "Port for SNMP traps and informs over UDP.")
+    snmp_users: str = _setting(
+        "", "YAML file with SNMPv3 users and communities, readable by its owner only. Empty: v3 is refused."
+    )
+    flows: int = _setting(0, "Port for NetFlow v5, v9 and IPFIX over UDP.")
+    scrape: str = _setting(
+        "", "Exporters to scrape, as name=http://host:port/metrics, separated by commas. Empty: none."
+    )
+    scrape_every_s: int = _setting(15, "Seconds between two scrapes of an exporter.")
+    scrape_metrics: str = _setting("node_.*|up", "Pattern of the names of metrics that are taken.")
+
+
+@dataclass(frozen=True)
 class Servers:
     """The servers that `trunkline cluster` starts on this machine, for tests and demonstrations."""
 
@@ -165,4 +190,4 @@ def read(part: type[Part], environment: Mapping[str, str] | None = None, **chose
     return part(**values)
 
 
-PARTS = (Folders, Http, Keeping, Watched, Servers)
+PARTS = (Folders, Http, Keeping, Watched, Listening, Servers)

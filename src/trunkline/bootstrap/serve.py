@@ -27,15 +27,17 @@ from trunkline.api.heat import HeatBoard
 from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
 from trunkline.bootstrap.catalogues import remembered_tariff
+from trunkline.bootstrap.listening import listeners_of
 from trunkline.bootstrap.network import Network, NetworkHands, NetworkLife
 from trunkline.bootstrap.platform import Platform, chosen_mapping, let_go
 from trunkline.bootstrap.reconcile import reconcile
 from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow, Spooling
 from trunkline.engines.embedded.sources import LiveSources
+from trunkline.engines.listeners.listeners import Listeners
 from trunkline.ports import Refused
 from trunkline.records import charging
-from trunkline.settings import Http, Keeping, Watched
+from trunkline.settings import Http, Keeping, Listening, Watched
 from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
 
 log = logging.getLogger("trunkline.serve")
@@ -58,6 +60,7 @@ class Serving:
     stop: threading.Event = field(default_factory=threading.Event)
     watching: Watching | None = None
     network: NetworkLife | None = None
+    listeners: Listeners | None = None
     trouble: BaseException | None = None
 
     @property
@@ -88,7 +91,9 @@ def prepare(platform: Platform, http: Http, keeping: Keeping) -> Serving:
     )
 
 
-def watch_network(serving: Serving, network: Network, watched: Watched) -> None:
+def watch_network(
+    serving: Serving, network: Network, watched: Watched, listening: Listening | None = None
+) -> None:
     """Let the platform watch a network, too: an engine of its own beside the one for money."""
     folders = []
     if watched.telemetry_watch:
@@ -103,6 +108,7 @@ def watch_network(serving: Serving, network: Network, watched: Watched) -> None:
     network.engine.listeners.append(board.commit)
     serving.watching = Watching(network.reader, NetworkHands(network, spooling), board)
     serving.network = NetworkLife(network, sources, serving.reader, serving.stop)
+    serving.listeners = listeners_of(network, spooling, listening or Listening())
 
 
 def _assert_safe(http: Http) -> None:
@@ -139,6 +145,13 @@ def run(
             threading.Thread(target=_guarded(serving, server, serving.network.drive), name="network"),
             threading.Thread(target=_guarded(serving, server, serving.network.keep), name="network-keeping"),
         ]
+    if serving.listeners is not None:
+        hears = serving.listeners
+        threads.append(
+            threading.Thread(
+                target=_guarded(serving, server, lambda: hears.run(serving.stop)), name="listeners"
+            )
+        )
     for thread in threads:
         thread.start()
     started(sign_in_link(app.state.desk.access, serving.base_url, "operator", Role.ADMIN))

@@ -59,7 +59,7 @@ class Templates:
     def written(self) -> str:
         """Everything that is known, a line a template, to be read again after a restart."""
         lines = (f"{exporter} {version} {domain} {template} {octets.hex()}"
-                 for (exporter, version, domain, template), octets in self._sets.items())  # fmt: skip
+                 for (exporter, version, domain, template), octets in list(self._sets.items()))  # fmt: skip
         return "".join(line + "\n" for line in lines)
 
     @classmethod
