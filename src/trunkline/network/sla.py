@@ -2,10 +2,10 @@
 
 A promise is a share: of the attempts that must succeed (a ratio KPI), or of the time in which a KPI must keep its
 mark. What remains to the whole is the error budget of the agreement's period. The burn rate says how many times
-faster than that the budget is being spent: at 1 it ends with the period. Two rates are watched together, one over
-long enough to matter and one over short enough to be true now, with the marks of the Site Reliability Workbook
-(chapter 5, "multiwindow, multi-burn-rate alerts"): 14.4 over an hour and five minutes is critical, 6 over six hours
-and half an hour is major.
+faster than that the budget is being spent: at 1 it ends with the period. Before a period has passed once, as many
+attempts are expected of its rest as there were. Two rates are watched together, one over long enough to matter and
+one over short enough to be true now, with the marks of the Site Reliability Workbook (chapter 5, "multiwindow,
+multi-burn-rate alerts"): 14.4 over an hour and five minutes is critical, 6 over six hours and half an hour is major.
 
 What was not measured is counted for neither side: a window without a value spends nothing. A KPI that is told again
 for the same window replaces what it said before, for as long as `rollup` may tell it again.
@@ -51,6 +51,7 @@ SPENT = State(
             ("on", "u8"),  # what it speaks of
             ("begin_us", "i8"),
             ("length_us", "i8"),
+            ("folded", "u1"),  # 0 for a window as it was told
             ("good", "i8"),
             ("bad", "i8"),
         ]
@@ -111,7 +112,8 @@ def keep(kpis: pl.DataFrame, state: Grouped, agreements: Agreements, formulas: F
         agreement, part = agreements.all[number], mine.filter(pl.col("agreement") == number)
         before = rows[rows["object"] == part["of"][0]]
         spent = _added(before, part, agreement, formulas)
-        now_us = int((spent["begin_us"] + spent["length_us"]).max())
+        windows = spent[spent["folded"] == 0]
+        now_us = int((windows["begin_us"] + windows["length_us"]).max())
         spent = _folded(spent, now_us, agreement.period_days * DAY_US)
         kept.append(spent)
         told.append(_budget(agreement, int(part["of"][0]), spent, now_us))
@@ -138,9 +140,14 @@ def _added(
         value, milli = part["value_milli"].to_numpy(), fresh["length_us"] // 1_000
         good = value >= agreement.mark_milli if kpi.good == "high" else value <= agreement.mark_milli
         fresh["good"], fresh["bad"] = np.where(good, milli, 0), np.where(good, 0, milli)
-    newest_us = int((before["begin_us"] + before["length_us"]).max(initial=0))
+    windows = before[before["folded"] == 0]
+    newest_us = int((windows["begin_us"] + windows["length_us"]).max(initial=0))
     fresh = fresh[fresh["begin_us"] + fresh["length_us"] > newest_us - KEPT_US]
-    again = np.isin(before["begin_us"], fresh["begin_us"]) & np.isin(before["length_us"], fresh["length_us"])
+    again = (
+        (before["folded"] == 0)
+        & np.isin(before["begin_us"], fresh["begin_us"])
+        & np.isin(before["length_us"], fresh["length_us"])
+    )
     return np.concatenate([before[~again], fresh])
 
 
@@ -154,12 +161,13 @@ def _folded(spent: npt.NDArray[Any], now_us: int, period_us: int) -> npt.NDArray
     frame = pl.DataFrame(
         {
             "object": spent["object"], "on": spent["on"], "begin_us": begin, "length_us": length,
+            "folded": spent["folded"] | (fine | coarse),
             "good": spent["good"], "bad": spent["bad"],
         }
     )  # fmt: skip
     sums = (
         frame.filter(pl.col("begin_us") + pl.col("length_us") > now_us - period_us)
-        .group_by("object", "on", "begin_us", "length_us", maintain_order=True)
+        .group_by("object", "on", "begin_us", "length_us", "folded", maintain_order=True)
         .agg(pl.col("good", "bad").sum())
     )
     rows: npt.NDArray[Any] = np.zeros(len(sums), SPENT.dtype)
@@ -171,7 +179,11 @@ def _folded(spent: npt.NDArray[Any], now_us: int, period_us: int) -> npt.NDArray
 def _budget(agreement: Agreement, object_: int, spent: npt.NDArray[Any], now_us: int) -> tuple[Any, ...]:
     """One row of `BUDGETS`."""
     good, bad = int(spent["good"].sum()), int(spent["bad"].sum())
-    whole = good + bad if agreement.mark_milli is None else agreement.period_days * DAY_US // 1_000
+    period_us = agreement.period_days * DAY_US
+    whole = period_us // 1_000
+    if agreement.mark_milli is None:  # attempts are counted: as many more are expected as the period has left
+        elapsed_us = min(now_us - int(spent["begin_us"].min()), period_us)
+        whole = (good + bad) * period_us // elapsed_us
     allowed = whole * (WHOLE - agreement.share) // WHOLE
     left = 1_000 - (bad * 1_000 // allowed if allowed else (1_000 if bad else 0))
     rates = {span: _rate(spent, now_us - span, agreement) for _, *spans in (FAST, SLOW) for span in spans}
