@@ -18,6 +18,7 @@ SERVERS = {
         f"org.apache.kafka:connect-file:{KAFKA}",
         f"org.apache.kafka:connect-json:{KAFKA}",
         f"org.apache.kafka:connect-mirror:{KAFKA}",
+        f"org.apache.kafka:connect-basic-auth-extension:{KAFKA}",
         "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",
     ),
     "cassandra": ("org.apache.cassandra:cassandra-all:5.0.9",),

@@ -71,7 +71,7 @@ class Serving:
 
 def prepare(platform: Platform, http: Http, keeping: Keeping) -> Serving:
     """Put the ports over an opened platform."""
-    _assert_safe(http)
+    assert_safe(http)
     watched = []
     if platform.folders.watch:
         folder = Path(platform.folders.watch)
@@ -111,7 +111,7 @@ def watch_network(
     serving.listeners = listeners_of(network, spooling, listening or Listening())
 
 
-def _assert_safe(http: Http) -> None:
+def assert_safe(http: Http) -> None:
     """Listening beyond loopback is a decision: whoever makes it names the hosts to answer to."""
     try:
         loopback = http.host == "localhost" or ipaddress.ip_address(http.host).is_loopback
@@ -128,7 +128,7 @@ def run(
     serving: Serving, started: Callable[[str], None], others: tuple[Callable[[], None], ...] = ()
 ) -> None:
     """Drive and serve until asked to stop (Ctrl-C, SIGTERM) or until something fails, which is raised."""
-    listener = _listen(serving)
+    listener, serving.http = listening(serving.http)
     app = _application(serving)
     server = uvicorn.Server(
         uvicorn.Config(
@@ -178,23 +178,22 @@ def _keep(serving: Serving) -> None:
             return
 
 
-def _listen(serving: Serving) -> socket.socket:
-    family = socket.AF_INET6 if ":" in serving.http.host else socket.AF_INET
+def listening(http: Http) -> tuple[socket.socket, Http]:
+    """A socket that listens where the settings say, and the settings with the port that it has got."""
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((serving.http.host, serving.http.port))
+        listener.bind((http.host, http.port))
         listener.listen(
             2048
         )  # before the link is told: whoever opens it at once is kept waiting, not refused
     except OSError as error:
         listener.close()
         raise Refused(
-            f"{serving.http.host}:{serving.http.port} is taken ({error.strerror})."
-            " Choose another with --port, or 0 for any."
+            f"{http.host}:{http.port} is taken ({error.strerror}). Choose another with --port, or 0 for any."
         ) from error
-    serving.http = Http(**{**vars(serving.http), "port": listener.getsockname()[1]})
-    return listener
+    return listener, Http(**{**vars(http), "port": listener.getsockname()[1]})
 
 
 def _guarded(serving: Serving, server: uvicorn.Server, work: Callable[[], None]) -> Callable[[], None]:

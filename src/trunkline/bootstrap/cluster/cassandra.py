@@ -99,6 +99,7 @@ class Node:
     """A cluster of one node."""
 
     name: str = "cassandra"
+    wave: int = 0
 
     @property
     def port_names(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ RACK_HEAP_MB = 448
 FORMAT_S = 60
 ASK_S = 5
 
-_LOG = """Configuration:
+LOG = """Configuration:
   Appenders:
     Console:
       name: STDOUT
@@ -80,6 +80,7 @@ class Broker:
     name: str = "kafka"
     group: tuple[str, ...] = ("kafka",)
     secure: bool = True
+    wave: int = 0
 
     @property
     def port_names(self) -> tuple[str, ...]:
@@ -95,7 +96,7 @@ class Broker:
         """Write the configuration, format the data folder the first time; how the broker is started."""
         conf = place.folder / "conf"
         conf.mkdir(parents=True, exist_ok=True)
-        (conf / "log4j2.yaml").write_text(_LOG, "utf-8")
+        (conf / "log4j2.yaml").write_text(LOG, "utf-8")
         settings = self._settings(place)
         path = conf / "broker.properties"
         credentials.keep(path, "".join(f"{name}={value}\n" for name, value in settings.items()))

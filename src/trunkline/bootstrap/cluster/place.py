@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from trunkline.bootstrap.cluster.artifacts import fetched, pinned
 from trunkline.ports import Refused
 
 LOOPBACK = "127.0.0.1"
+_PORTS = range(15_000, 32_000)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ class Recipe(Protocol):
         """Its name within the cluster."""
 
     @property
+    def wave(self) -> int:
+        """When it is started: those of a later wave need those of the earlier ones."""
+
+    @property
     def port_names(self) -> tuple[str, ...]:
         """The ports that it listens on."""
 
@@ -76,14 +82,24 @@ def java() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now; held together, so that they differ."""
-    held = []
+    """Ports of loopback that nobody listens on now; held together, so that they differ.
+
+    They are below those that the system gives to clients: a client that calls a dead server's port again and again
+    would one day be given that very port as its own, and the server could not come back.
+    """
+    held: list[socket.socket] = []
+    first = _PORTS.start + secrets.randbelow(len(_PORTS))
     try:
-        for _ in range(count):
+        for at in range(len(_PORTS)):
+            if len(held) == count:
+                return [each.getsockname()[1] for each in held]
             each = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             held.append(each)
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in held]
+            try:
+                each.bind((LOOPBACK, _PORTS.start + (first + at) % len(_PORTS)))
+            except OSError:
+                held.pop().close()
+        raise Refused(f"There are no {count} free ports between {_PORTS.start} and {_PORTS.stop}.")
     finally:
         for each in held:
             each.close()

@@ -41,11 +41,14 @@ def start(
 ) -> Process:
     """Start a server in a session of its own; `leashed`, it ends when the thread that started it does (Linux)."""
     setpriv = shutil.which("setpriv")
-    leash = [setpriv, "--pdeathsig", "KILL"] if leashed and setpriv else []
+    if leashed and setpriv:
+        # A change of account takes the leash off, so that is put on behind it, by the same program.
+        command = command[1:] if command[0] == setpriv else command
+        command = [setpriv, "--pdeathsig", "KILL", *command]
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     with log.open("ab") as out:
         running = subprocess.Popen(  # noqa: S603 -- our own words
-            [*leash, *command],
+            list(command),
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -92,9 +95,11 @@ def _began(pid: int) -> str:
     if stat.parent.parent.joinpath("self").exists():
         try:
             fields = stat.read_text("utf-8", "replace").rpartition(")")[2].split()
+            threads = len(list(stat.with_name("task").iterdir()))
         except (FileNotFoundError, ProcessLookupError):
             return ""
-        return "" if fields[_STAT_STATE] == "Z" else fields[_STAT_BEGAN]
+        # The first thread may be gone while others still hold the ports: only the last one's end is the end.
+        return "" if fields[_STAT_STATE] == "Z" and threads <= 1 else fields[_STAT_BEGAN]
     told = subprocess.run(  # noqa: S603 -- our own words
         ["/bin/ps", "-o", "lstart=,state=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout.strip()

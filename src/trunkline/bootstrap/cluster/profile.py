@@ -54,7 +54,7 @@ class Cluster:
             known.setdefault("id", urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("="))
 
     def up(self, recipes: Sequence[Recipe], ready_s: float = READY_S) -> list[str]:
-        """Start what does not run, all at once, and return when all answer; the names of those that were started."""
+        """Start what does not run, wave by wave, and return when all answer; the names of those that were started."""
         started = [recipe for recipe in recipes if not self.runs(recipe.name)]
         with self._changing() as known:
             ports = known.setdefault("ports", {})
@@ -62,10 +62,13 @@ class Cluster:
             fresh = [name for name in wanted if name not in ports]
             ports.update(zip(fresh, free_ports(len(fresh)), strict=True))
             require_free((name, ports[name]) for name in wanted)
-        for recipe in started:
-            self._start(recipe)
-        for recipe in recipes:
-            self._await(recipe, ready_s)
+        for wave in sorted({recipe.wave for recipe in recipes}):
+            for recipe in started:
+                if recipe.wave == wave:
+                    self._start(recipe)
+            for recipe in recipes:
+                if recipe.wave == wave:
+                    self._await(recipe, ready_s)
         return [recipe.name for recipe in started]
 
     def down(self, names: Sequence[str] | None = None) -> list[str]:
