@@ -28,6 +28,7 @@ def pages() -> dict[str, str]:
         "reasons.md": ("src/trunkline/records", reasons_page),
         "records.md": ("src/trunkline/records", records_page),
         "flows.md": ("src/trunkline/topology.py", flows_page),
+        "kpis.md": ("src/trunkline/network", kpis_page),
         "api.md": ("src/trunkline/api", api_page),
     }
     written = {
@@ -244,6 +245,61 @@ def _node(stream: str) -> str:
 
 
 # -- the HTTP API ---
+
+
+# -- the network's KPIs ---
+
+
+def kpis_page() -> str:
+    """Counters and KPIs as they are shipped, and the rules by which they come about."""
+    formula = importlib.import_module("trunkline.network.formula")
+    listing = importlib.import_module("trunkline.network.listing")
+    shipped = Path(formula.__file__).parent / "formulas" / f"{formula.SHIPPED}.yaml"
+    formulas = formula.parse_formulas(shipped.read_text(encoding="utf-8"), shipped.name)
+    lines = ["# KPIs", ""]
+    for title, module in (
+        ("Formulas", "formula"), ("From measurements to bins", "align"), ("From bins to KPIs", "kpi"),
+        ("Areas, technologies, slices, the network", "rollup"), ("The map", "heat"), ("Agreements", "sla"),
+    ):  # fmt: skip
+        text = importlib.import_module(f"trunkline.network.{module}").__doc__ or ""
+        lines += [f"## {title}", "", *_paragraphs(text), ""]
+    lines += ["## KPIs that come with trunkline", ""]
+    rows = [_kpi_row(formulas, kpi) for kpi in formulas.kpis]
+    lines += _table(("KPI", "unit", "formula", "warning, minor, major, critical", "source", "meaning"), rows)
+    lines += ["## Counters that come with trunkline", ""]
+    rows = [(f"`{c.name}`", _cell(c.unit), str(c.bits or ""), _cell(c.source)) for c in formulas.counters]
+    lines += _table(("counter", "unit", "bits", "source"), rows)
+    lines += ["## The inventory", "", *_paragraphs(listing.__doc__ or ""), ""]
+    rows = [
+        (f"`{name}`", ", ".join(f"`{c}`" for c in (key, *must)), ", ".join(f"`{c}`" for c in may))
+        for name, (key, must, may) in listing.KINDS.items()
+    ]
+    return "\n".join(lines + _table(("list (`.csv` or `.geojson`)", "columns", "more, where known"), rows))
+
+
+def _kpi_row(formulas: Any, kpi: Any) -> tuple[str, str, str, str, str, str]:
+    """One KPI, its formula in words, and what is good."""
+    names = {counter.number: counter.name for counter in formulas.counters}
+
+    def total(terms: Any) -> str:
+        signed = [
+            ("- " if sign < 0 else "+ ") + f"`{names.get(number, 'seconds')}`" for number, sign in terms
+        ]
+        return " ".join(signed).removeprefix("+ ")
+
+    forms = {
+        "RATIO": f"({total(kpi.numerator)}) / ({total(kpi.denominator)})",
+        "MEAN": f"mean of {total(kpi.numerator)}",
+        "SUM": f"sum of {total(kpi.numerator)}",
+        "PRODUCT": " x ".join(f"`{name}`" for name in kpi.factors),
+    }
+    times = f" x {kpi.times}" if kpi.times != 1 else ""
+    than = {"high": "below ", "low": "above "}.get(kpi.good, "")
+    marks = ", ".join(f"{value / 1_000:g}" for value in kpi.marks.values())
+    return (
+        f"`{kpi.name}`", _cell(kpi.unit), forms[kpi.form.name] + times, than + marks if marks else "",
+        _cell(kpi.source), _cell(kpi.text),
+    )  # fmt: skip
 
 
 def api_page() -> str:
