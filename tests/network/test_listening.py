@@ -1,0 +1,126 @@
+"""The platform hears: what real programs sent goes through sockets, spools and every step, and becomes alarms."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.listeners.listening import running, send, stream
+from tests.rooms.network.telemetry.reading import captured
+from tests.waiting import until
+from trunkline.bootstrap.listening import TEMPLATES, listeners_of
+from trunkline.bootstrap.network import Network, opened_network
+from trunkline.engines.embedded.intake import Spooling
+from trunkline.engines.embedded.sources import LiveSources
+from trunkline.ports import Refused
+from trunkline.settings import Listening
+
+USERS = """
+communities: [public]
+users:
+  - {user: noauth}
+  - {user: authsha, engine: 80001f888001020304, auth: sha, auth_password: labauthpass}
+  - {user: authmd5, auth: md5, auth_password: labauthpass}
+  - {user: privaes, auth: sha, auth_password: labauthpass, privacy: aes, privacy_password: labprivpass}
+  - {user: priv256, auth: sha256, auth_password: labauthpass, privacy: aes, privacy_password: labprivpass}
+  - {user: privdes, auth: md5, auth_password: labauthpass, privacy: des, privacy_password: labprivpass}
+"""
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    """A port of loopback that was free a moment ago."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def chosen(folder: Path) -> Listening:
+    """Everything but TLS, with the captures' users."""
+    users = folder / "users.yaml"
+    users.write_text(USERS)
+    users.chmod(0o600)
+    udp = socket.SOCK_DGRAM
+    return Listening(
+        syslog_udp=free_port(udp), traps=free_port(udp), flows=free_port(udp), snmp_users=str(users),
+        syslog_tcp=free_port(socket.SOCK_STREAM),
+    )  # fmt: skip
+
+
+@contextmanager
+def hearing(network: Network, listening: Listening) -> Iterator[None]:
+    """The network's engine and its listeners at work."""
+    sources = LiveSources(network.store, network.store.disk, [], network.mappings.__getitem__)
+    listeners = listeners_of(network, Spooling(network.engine, sources), listening)
+    assert listeners is not None
+    stop = threading.Event()
+    engine = threading.Thread(target=network.engine.drive, args=(sources, stop))
+    engine.start()
+    try:
+        with running(listeners):
+            yield
+    finally:
+        stop.set()
+        engine.join(60)
+
+
+def received(network: Network) -> dict[str, tuple[int, int]]:
+    """Received and rejected by source."""
+    return {each.source: (each.received, each.rejected) for each in network.reader.accounting()}
+
+
+def test_what_the_network_sends_becomes_alarms(tmp_path: Path) -> None:
+    """Syslog in two transports, traps of three versions and flows, all accounted for; a port that came up clears."""
+    listening = chosen(tmp_path)
+    (counted,) = captured("syslog/rsyslog-5424-tcp-octet-0001.bin")
+    flows = captured("netflow/netflow-v9-*.bin")
+    with opened_network(tmp_path / "data") as network, hearing(network, listening):
+        send(listening.syslog_udp, *captured("syslog/logger-udp-*.bin"))
+        stream(listening.syslog_tcp, counted)
+        send(listening.traps, *captured("snmp/trap-*.bin"))
+        send(listening.flows, *flows)
+        expected = {"syslog": (21, 0), "snmp": (19, 0), "netflow": (20, 0)}
+        until(lambda: received(network) == expected, f"{expected} to be carried")
+        alarms = {(each["name"], each["probable_cause"]) for each in network.reader.alarms(100, active=True)}
+    assert {
+        ("vm:ge-0/0/7", "linkDown"),
+        ("edge1.lab.example", "bgpNeighborDown"),
+        ("127.0.0.1:ge-0/0/4096", "linkDown"),
+        ("127.0.0.1", "authenticationFailure"),
+    } <= alarms
+    assert ("127.0.0.1:ge-0/0/1", "linkDown") not in alarms
+    # Templates are known after a restart: data alone are understood.
+    assert (tmp_path / "data" / "network" / TEMPLATES).exists()
+    with opened_network(tmp_path / "data") as network, hearing(network, listening):
+        send(listening.flows, *flows[1:])
+        until(lambda: received(network)["netflow"] == (35, 0), "the flows to be carried again")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"snmp_users": "open"}, "mode 600"),
+        ({"snmp_users": "missing"}, "cannot be read"),
+        ({"snmp_users": "wrong"}, "fewer than 8"),
+        ({"syslog_tls": 1}, "tls_certificate"),
+        ({"syslog_tls": 1, "tls_certificate": "missing", "tls_key": "missing"}, "cannot be used"),
+        ({"scrape": "r1=ftp://x/y"}, "no exporter"),
+        ({"scrape": "r1=http://u:secret@127.0.0.1/metrics"}, "password"),
+        ({"listen_host": "203.0.113.1", "traps": 16162}, "cannot be had"),
+    ],
+)
+def test_what_cannot_be_listened_to_is_told(tmp_path: Path, change: dict[str, str | int], word: str) -> None:
+    """Before anything starts, in a sentence that holds no secret."""
+    for name, text, mode in (("open", USERS, 0o644), ("wrong", USERS.replace("labprivpass", "short"), 0o600)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(mode)
+    paths = {"snmp_users", "tls_certificate", "tls_key"}
+    given = {key: str(tmp_path / str(value)) if key in paths else value for key, value in change.items()}
+    with opened_network(tmp_path / "data") as network, pytest.raises(Refused, match=word) as caught:
+        listeners_of(network, Spooling(network.engine), Listening(**given))  # type: ignore[arg-type]
+    assert "labauthpass" not in str(caught.value)
+    assert "secret@" not in str(caught.value)
