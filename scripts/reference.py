@@ -264,17 +264,17 @@ def kpis_page() -> str:
         text = importlib.import_module(f"trunkline.network.{module}").__doc__ or ""
         lines += [f"## {title}", "", *_paragraphs(text), ""]
     lines += ["## KPIs that come with trunkline", ""]
-    rows = [_kpi_row(formulas, kpi) for kpi in formulas.kpis]
-    lines += _table(("KPI", "unit", "formula", "warning, minor, major, critical", "source", "meaning"), rows)
+    kpis = [_kpi_row(formulas, kpi) for kpi in formulas.kpis]
+    lines += _table(("KPI", "unit", "formula", "warning, minor, major, critical", "source", "meaning"), kpis)
     lines += ["## Counters that come with trunkline", ""]
-    rows = [(f"`{c.name}`", _cell(c.unit), str(c.bits or ""), _cell(c.source)) for c in formulas.counters]
-    lines += _table(("counter", "unit", "bits", "source"), rows)
+    counters = [(f"`{c.name}`", _cell(c.unit), str(c.bits or ""), _cell(c.source)) for c in formulas.counters]
+    lines += _table(("counter", "unit", "bits", "source"), counters)
     lines += ["## The inventory", "", *_paragraphs(listing.__doc__ or ""), ""]
-    rows = [
+    lists = [
         (f"`{name}`", ", ".join(f"`{c}`" for c in (key, *must)), ", ".join(f"`{c}`" for c in may))
         for name, (key, must, may) in listing.KINDS.items()
     ]
-    return "\n".join(lines + _table(("list (`.csv` or `.geojson`)", "columns", "more, where known"), rows))
+    return "\n".join(lines + _table(("list (`.csv` or `.geojson`)", "columns", "more, where known"), lists))
 
 
 def _kpi_row(formulas: Any, kpi: Any) -> tuple[str, str, str, str, str, str]:
