@@ -122,6 +122,23 @@ class Kafka:
     kafka_brokers: str = _setting("127.0.0.1:9092", "Addresses of some brokers, separated by commas.")
     kafka_prefix: str = _setting("trunkline", "What the name of every topic begins with.")
     kafka_buckets: int = _setting(12, "Parts into which subscribers are divided; never changed afterwards.")
+    kafka_edge_partitions: int = _setting(
+        12,
+        "Partitions of the topics where others hand in, when they are made; more may be added at any time.",
+    )
+    kafka_copies: int = _setting(
+        3, "Brokers that hold each topic; one fewer must have a write before it counts."
+    )
+    kafka_worker: str = _setting(
+        "",
+        "Name of this worker, the same after a restart; no two may share one. Empty: a new one at each start.",
+    )
+    kafka_rack: str = _setting("", "Rack of this worker, to read from replicas nearby. Empty: from leaders.")
+    kafka_properties: str = _setting(
+        "",
+        "File with what librdkafka must be told, such as security.protocol and sasl.username;"
+        " `sasl.password.file` names a file with the password. Read again at each new life. Empty: nothing.",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,46 @@
 """The kafka engine put together: the map as a plan, the tables its steps look things up in, and a worker.
 
-Workers keep nothing on their disks. The tariff, and the register of numbers that accounts store, travel in a
-compacted topic, so that every worker charges with the same one.
+Workers keep nothing on their disks. The tariff, and the register of numbers that accounts store, are versions in a
+topic that all workers read, so that every one of them charges by the same numbers.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Producer
 
 from trunkline import topology
-from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
+from trunkline.bootstrap.catalogues import load_mappings, tariff_files
 from trunkline.bootstrap.platform import ACCOUNTS, subscribers_file
-from trunkline.charging.subscribers import time_zones_of
-from trunkline.engines.kafka.client import Server
-from trunkline.engines.kafka.worker import Work
+from trunkline.bootstrap.warming import warm
+from trunkline.charging.subscribers import read_subscribers, time_zones_of
+from trunkline.charging.tariffs import compile_catalogue, empty_register, with_time_zones
+from trunkline.charging.tariffs.catalogue import Catalogue, Register
+from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server
+from trunkline.engines.kafka.shared import Body, agree
+from trunkline.engines.kafka.topics import make, topics
+from trunkline.engines.kafka.worker import Work, Worker
 from trunkline.engines.plan import Plan
+from trunkline.engines.wire import rows_out
 from trunkline.kernel.grouped import State
+from trunkline.ports import Refused
 from trunkline.records import charging, usage
-from trunkline.settings import Folders
-from trunkline.stores.embedded.disk import Disk
+from trunkline.settings import Folders, Kafka
 from trunkline.stores.embedded.table import Table
+
+MAPPING = "trunkline"  # reads messages that name no other
 
 
 def plan_of(prefix: str = "trunkline", buckets: int = 12) -> Plan:
-    """The map's flows, parted by subscriber."""
+    """The map's flows that charge, parted by subscriber."""
     return Plan(
         usage=topology.USAGE,
         accounts=ACCOUNTS,
@@ -36,17 +53,101 @@ def plan_of(prefix: str = "trunkline", buckets: int = 12) -> Plan:
     )
 
 
+def server_of(kafka: Kafka) -> Server:
+    """The brokers that the settings name; the client's own settings are read again at each new life."""
+    path = Path(kafka.kafka_properties) if kafka.kafka_properties else None
+    if path is not None:
+        client_properties(path)
+    return Server(kafka.kafka_brokers, lambda: client_properties(path) if path else {}, kafka.kafka_rack)
+
+
+def client_properties(path: Path) -> dict[str, str]:
+    """A file of librdkafka's settings, a line each; `sasl.password.file` names a file instead of saying it."""
+    if not path.is_file():
+        raise Refused(f"{path} is not a file. Name the file with the Kafka client's settings.")
+    found = {}
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith(("#", "!")):
+            continue
+        name, mark, value = (part.strip() for part in line.partition("="))
+        if not mark:
+            raise Refused(f"Line {number} of {path} is not of the form name=value.")
+        if name == "sasl.password.file":
+            name, value = "sasl.password", Path(value).read_text("utf-8").strip()
+        found[name] = value
+    return found
+
+
 def new_held(state: State) -> Table:
     """Where a bucket keeps a state."""
     return Table(state.dtype)
 
 
-def work_of(server: Server, plan: Plan, folders: Folders, name: str) -> Work:
+def work_of(server: Server, plan: Plan, folders: Folders, name: str, *, named: bool = False) -> Work:
+    """What a worker is made of; the tariff of the folder that was named, or the one that the others have."""
     mappings = load_mappings(Path(folders.mappings) if folders.mappings else None)
     people = subscribers_file(folders)
-    catalogue = load_catalogue(
-        folders.data, Path(folders.tariffs) if folders.tariffs else None, Disk(),
-        time_zones_of(people.read_bytes() if people else b""),
-    )  # fmt: skip
+    catalogue = agreed_catalogue(server, plan, folders, name, people.read_bytes() if people else b"")
     tables = {usage.MAPPINGS.name: mappings, charging.TARIFFS.name: catalogue}
-    return Work(server, plan, tables, mappings.__getitem__, new_held, name)
+    return Work(server, plan, tables, mappings.__getitem__, new_held, name, MAPPING, named=named)
+
+
+def agreed_catalogue(server: Server, plan: Plan, folders: Folders, name: str, people: bytes) -> Catalogue:
+    """The tariff that all workers charge by; a folder that was named becomes its next version."""
+    files = tariff_files(Path(folders.tariffs)) if folders.tariffs else None
+    zones = time_zones_of(people)
+
+    def propose(now: Body | None) -> Body | None:
+        wanted = files if files is not None else now["files"] if now else None
+        if wanted is None:
+            raise Refused("The cluster knows no tariff yet. Name its folder once with --tariffs.")
+        register = Register(**now["register"]) if now else empty_register()
+        _, grown = compile_catalogue(wanted, with_time_zones(register, zones))
+        if now and (now["files"], now["register"]) == (wanted, _plain(grown)):
+            return None
+        return {"files": wanted, "register": _plain(grown)}
+
+    body = agree(server, f"{plan.prefix}.follower", plan.catalogue, name, propose)
+    catalogue, _ = compile_catalogue(body["files"], Register(**body["register"]))
+    return catalogue
+
+
+def _plain(register: Register) -> dict[str, Any]:
+    """A register as JSON gives it back."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(register).items()
+    }
+
+
+def enrol(server: Server, plan: Plan, folders: Folders, catalogue: Catalogue) -> int:
+    """Hand in the subscribers file, where there is one; how many rows. What is there already stays as it is."""
+    people = subscribers_file(folders)
+    if people is None:
+        return 0
+    content = people.read_bytes()
+    rows = read_subscribers(people.name, content, catalogue)
+    sender = Producer({**server.common(), "acks": "all", "enable.idempotence": True,
+                       "message.max.bytes": MESSAGE_OCTETS})  # fmt: skip
+    for number, value in enumerate(rows_out(rows)):
+        key = hashlib.sha256(content).digest()[:8] + number.to_bytes(4, "big")
+        sender.produce(plan.topic(charging.SUBSCRIBERS), value, key)
+    if sender.flush(PATIENCE_S):
+        raise Refused("The subscribers were not taken by the brokers in time; start again.")
+    return len(rows)
+
+
+def run(
+    folders: Folders, kafka: Kafka, stop: threading.Event, started: Callable[[Worker, int], None]
+) -> None:
+    """Make the topics that are missing, hand in what was named, and work until told to stop."""
+    server, plan = server_of(kafka), plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
+    make(server, topics(plan, kafka.kafka_edge_partitions, kafka.kafka_copies), kafka.kafka_copies)
+    name = kafka.kafka_worker or f"{socket.gethostname()}-{os.getpid()}"
+    work = work_of(server, plan, folders, name, named=bool(kafka.kafka_worker))
+    warm(work.tables)
+    catalogue = work.tables[charging.TARIFFS.name]
+    assert isinstance(catalogue, Catalogue), "the tariffs are a catalogue"
+    enrolled = enrol(server, plan, folders, catalogue)
+    worker = Worker(work)
+    started(worker, enrolled)
+    worker.run(stop)

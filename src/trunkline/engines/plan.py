@@ -119,6 +119,11 @@ class Plan:
         return f"{self.prefix}.undigested"
 
     @property
+    def catalogue(self) -> str:
+        """Topic of the tariff's versions, which all workers charge by."""
+        return f"{self.prefix}.catalogue"
+
+    @property
     def schemas(self) -> str:
         """Topic of every schema ever used."""
         return f"{self.prefix}.schemas"

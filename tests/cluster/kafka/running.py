@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,7 +45,6 @@ class Day:
     operator: Path
     server: Server
     plan: Plan
-    data: Path
 
     @classmethod
     def made(
@@ -54,23 +52,19 @@ class Day:
         operator: Path,
         settings: dict[str, Any],
         prefix: str,
-        data: Path,
         buckets: int = 4,
         copies: int = 1,
     ) -> Day:
         """With its topics."""
         known = {name: str(value) for name, value in settings.items() if name != "bootstrap.servers"}
-        server, plan = Server(str(settings["bootstrap.servers"]), known), plan_of(prefix, buckets)
+        server, plan = Server(str(settings["bootstrap.servers"]), lambda: known), plan_of(prefix, buckets)
         make(server, topics(plan, EDGE_PARTITIONS, copies), copies)
-        data.mkdir(parents=True, exist_ok=True)
-        return cls(operator, server, plan, data)
+        return cls(operator, server, plan)
 
-    def work(self, name: str) -> Work:
-        """What a worker of it is made of; every worker has a folder of its own."""
-        data = self.data / name
-        data.mkdir(exist_ok=True)
+    def work(self, name: str, *, named: bool = False) -> Work:
+        """What a worker of it is made of."""
         return work_of(
-            self.server, self.plan, Folders(data=data, tariffs=str(self.operator / "tariffs")), name
+            self.server, self.plan, Folders(tariffs=str(self.operator / "tariffs")), name, named=named
         )
 
     # -- in -----------------------------------------------------------------------------------------------
@@ -229,10 +223,6 @@ class Day:
                     assert int(key) not in found, "an account lies in one bucket"
                     found[int(key)] = rows
         return found
-
-    def clean(self) -> None:
-        """Remove what workers keep on this disk, which is nothing that anybody needs."""
-        shutil.rmtree(self.data, ignore_errors=True)
 
 
 def _summed(told: Sequence[dict[str, Any]], places: int) -> dict[str, list[int]]:

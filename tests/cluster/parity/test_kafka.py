@@ -33,11 +33,9 @@ def embedded(operator: Path, tmp_path_factory: pytest.TempPathFactory) -> Embedd
 
 
 @pytest.mark.parametrize(("a_message", "workers"), [(1000, 1), (1, 3)])
-def test_the_same_day(
-    operator: Path, embedded: Embedded, kafka: Kafka, tmp_path: Path, a_message: int, workers: int
-) -> None:
+def test_the_same_day(operator: Path, embedded: Embedded, kafka: Kafka, a_message: int, workers: int) -> None:
     """Rated records, entries, alerts, rejects, conflicts and balances: in batches by one worker, or singly by three."""
-    day = Day.made(operator, kafka.settings(), f"parity-{a_message}-{workers}", tmp_path)
+    day = Day.made(operator, kafka.settings(), f"parity-{a_message}-{workers}")
     first, rest = ((operator / name).read_bytes() for name in ("first.ndjson", "rest.ndjson"))
     day.enrol()
     with day.running(*(f"worker-{number}" for number in range(workers))):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -29,27 +29,25 @@ class Unfit(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """Where the brokers are, and how they know us. `properties` are the client's own names and values."""
+    """Where the brokers are, and how they know us.
+
+    `properties` gives the client's own names and values; it is asked at each new life, so that passwords and
+    certificates may change while a worker runs.
+    """
 
     brokers: str
-    properties: Mapping[str, str] = field(default_factory=dict)
-    password: Callable[[], tuple[str, str]] | None = (
-        None  # asked again at each new life, so that it may change
-    )
+    properties: Callable[[], Mapping[str, str]] = dict
     rack: str = ""
 
     def common(self) -> dict[str, Any]:
         """What producers, consumers and administrators are told."""
-        told: dict[str, Any] = {
+        return {
             "bootstrap.servers": self.brokers,
             "socket.timeout.ms": int(PATIENCE_S * 1000),
             "reconnect.backoff.max.ms": 1000,
             "log.connection.close": False,
-            **self.properties,
+            **self.properties(),
         }
-        if self.password is not None:
-            told["sasl.username"], told["sasl.password"] = self.password()
-        return told
 
 
 def consumer(server: Server, group: str, settings: Mapping[str, Any] | None = None) -> Consumer:

@@ -69,6 +69,9 @@ def topics(plan: Plan, edge_partitions: int, copies: int) -> tuple[Topic, ...]:
         found.append(Topic(plan.changelog(state), plan.buckets, state.text, settings))
     found.append(Topic(plan.progress, plan.buckets, "How far every bucket and edge is.", compacted))
     found.append(Topic(plan.undigested, plan.buckets, "What no worker could digest.", kept(365)))
+    found.append(
+        Topic(plan.catalogue, 1, "Every version of the tariff, and of the register of numbers.", forever)
+    )
     found.append(Topic(plan.schemas, 1, "Every schema that was ever used.", compacted))
     return tuple(found)
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -61,8 +61,8 @@ class Work:
     mapping: str = "trunkline"
     clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
     unwrap: Callable[[bytes], bytes] | None = None
+    named: bool = False  # it has this name after a restart, too
     transaction_s: float = 10.0
-    consumer: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Group:
@@ -74,7 +74,9 @@ class _Group:
         self.lag: dict[str, int] = {}
         self._measured_s = 0.0
         plan = work.plan
-        self.consumer: Consumer = consumer(work.server, f"{plan.prefix}.{role}", work.consumer)
+        # A worker that keeps its name keeps its partitions over a restart, and nobody else is disturbed.
+        static = {"group.instance.id": f"{work.name}.{role}"} if work.named else {}
+        self.consumer: Consumer = consumer(work.server, f"{plan.prefix}.{role}", static)
         try:
             self.producer = producer(work.server, f"{plan.prefix}.{role}.{work.name}", work.transaction_s)
         except BaseException:
