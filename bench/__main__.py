@@ -15,6 +15,7 @@ from bench.figures import Figure
 MEASURES: dict[str, tuple[Callable[[Path, int], list[Figure]], int, int]] = {
     "end_to_end": (lambda work, size: throughput.end_to_end(work, size, 5), 4_000_000, 200_000),
     "kernel": (lambda work, size: throughput.kernel(work, size, 5), 2_000_000, 200_000),
+    "tariff": (lambda work, size: throughput.tariff(work, size, 5), 20_000, 2_000),
     "live": (live.post_to_balance, 60, 5),
     "volume": (volume.memory_and_history, 100_000_000, 500_000),
     "sessions": (volume.open_sessions, 2_000_000, 50_000),

@@ -14,6 +14,8 @@ from bench.operator import folders, prepare
 from trunkline.bootstrap.platform import ingest, opened
 from trunkline.charging.balances import draw_batch
 from trunkline.charging.rate import price_batch
+from trunkline.charging.tariffs import compile_catalogue
+from trunkline.charging.tariffs.catalogue import Register
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import locate
 from trunkline.mediation.decode import decode
@@ -91,3 +93,24 @@ def kernel(work: Path, records: int, runs: int) -> list[Figure]:
 
     run()
     return [Figure("rate_and_charge_kernel", median(run, runs), "CDR/s a core", "at least 10,000,000", runs)]
+
+
+def tariff(_work: Path, prefixes: int, runs: int) -> list[Figure]:
+    """A rate sheet of many prefixes becomes a catalogue: how long a change of tariff takes."""
+    rows = [
+        f"Place {at // 4},{at + 10_000},0.{at % 97 + 1:04d},60s,{1 + at % 2}s,1s,\n" for at in range(prefixes)
+    ]
+    files = {
+        "operator.yaml": "operator: {name: Bench, currency: EUR, time_zone: UTC}\n"
+        "balances:\n  main: {unit: money, main: true}\n",
+        "plan.yaml": "plan: p\nprices:\n  - {usage: voice, sheet: world.csv}\n",
+        "world.csv": "destination,prefix,price,per,first,next,connect_fee\n" + "".join(rows),
+    }
+
+    def run() -> float:
+        began = time.perf_counter()
+        compile_catalogue(files, Register({}, {}, {}, {}))
+        return time.perf_counter() - began
+
+    run()
+    return [Figure("tariff_compiled", median(run, runs), "s", f"{prefixes:,} prefixes", runs)]

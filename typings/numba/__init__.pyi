@@ -22,6 +22,7 @@ def njit(
     boundscheck: bool = ...,
     inline: str = ...,
     error_model: str = ...,
+    _nrt: bool = ...,
     locals: dict[str, Any] = ...,
 ) -> Callable[[_F], _F]: ...
 

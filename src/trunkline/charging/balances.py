@@ -45,48 +45,27 @@ def _grown(array: Array, size: int, fresh: Array) -> Array:
     return fresh
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
-def _charge(
-    t: Vector, offsets: Array, rows: Array, order: Array, first: Array, kind: Array, direction: Array, start_us: Array,
-    unit: Array, units: Array, version: Array, line: Array, node: Array, zone: Array, list_micros: Array,
-    verdict: Array, charged: Array, covered_units: Array, late: Array,
-) -> tuple[Array, Array, Array]:  # fmt: skip
-    groups = len(offsets) - 1
-    out_offsets = np.zeros(groups + 1, np.int64)
-    out_rows = np.empty(len(rows) + groups * 2 + 64, ACCOUNT_ROW)
-    written = nb.int64(0)
-    entries = np.empty(len(order) * 2 + 256, ENTRY)
-    count = nb.int64(0)
-    room = nb.int64(64)
-    work, saved, used = np.empty(room, ACCOUNT_ROW), np.empty(room, ACCOUNT_ROW), np.zeros(room, np.uint8)
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def _charge_account(
+    t: Vector, order: Array, at: int, last: int, kind: Array, direction: Array, start_us: Array, unit: Array,
+    units: Array, version: Array, line: Array, node: Array, zone: Array, list_micros: Array, verdict: Array,
+    charged: Array, covered_units: Array, late: Array, work: Array, saved: Array, used: Array, size: int,
+    entries: Array, count: int,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Charge uses of one account, in order, while there is room: the next use, the account's size, entries."""
     most_new = t[MOST_NEW]
-    for group in range(groups):
-        size = offsets[group + 1] - offsets[group]
-        if size > room:
-            room = 2 * size
-            work, saved, used = (
-                np.empty(room, ACCOUNT_ROW),
-                np.empty(room, ACCOUNT_ROW),
-                np.zeros(room, np.uint8),
-            )
-        _copy(rows, offsets[group], work, 0, size)
-        for row in range(first[group], first[group + 1]):
-            start_s = start_us[row] // 1_000_000
-            if size == 0:
-                packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
-                size = add_row(work, size, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, packed, 0, NEVER_S)
-            if size + most_new > room:
-                room = 2 * room + most_new
-                work = _grown(work, size, np.empty(room, ACCOUNT_ROW))
-                saved, used = np.empty(room, ACCOUNT_ROW), np.zeros(room, np.uint8)
-            if count + 2 * (size + most_new) + 8 > len(entries):
-                entries = _grown(entries, count, np.empty(2 * len(entries) + 4 * (size + most_new), ENTRY))
-            over, late[row] = survey(work, size, start_s)
-            part = nb.int64(0)
-            if over:
-                size, count, part = expire(t, work, size, start_s, entries, count, order[row])
-            if line[row] < 0 or (units[row] == 0 and list_micros[row] == 0):
-                continue
+    row = nb.int64(at)
+    size, count = nb.int64(size), nb.int64(count)
+    while row < last and size + most_new < len(work) and count + 2 * (size + most_new) + 8 <= len(entries):
+        start_s = start_us[row] // 1_000_000
+        if size == 0:
+            packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
+            size = add_row(work, size, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, packed, 0, NEVER_S)
+        over, late[row] = survey(work, size, start_s)
+        part = nb.int64(0)
+        if over:
+            size, count, part = expire(t, work, size, start_s, entries, count, order[row])
+        if line[row] >= 0 and (units[row] != 0 or list_micros[row] != 0):
             subscription = subscription_at(work, 0, size, start_s)
             packed = nb.int64(work[subscription].granted)
             use = Use(
@@ -102,9 +81,49 @@ def _charge(
                 verdict[row] = failed
                 size, count = kept_size, kept_count
                 _copy(saved, 0, work, 0, size)
-                continue
-            charged[row] = total
-            covered_units[row] = covered
+            else:
+                charged[row] = total
+                covered_units[row] = covered
+        row += 1
+    return row, size, count
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _charge(
+    t: Vector, offsets: Array, rows: Array, order: Array, first: Array, kind: Array, direction: Array, start_us: Array,
+    unit: Array, units: Array, version: Array, line: Array, node: Array, zone: Array, list_micros: Array,
+    verdict: Array, charged: Array, covered_units: Array, late: Array,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    groups = len(offsets) - 1
+    out_offsets = np.zeros(groups + 1, np.int64)
+    out_rows = np.empty(len(rows) + groups * 2 + 64, ACCOUNT_ROW)
+    written = nb.int64(0)
+    entries = np.empty(len(order) * 2 + 256, ENTRY)
+    count = nb.int64(0)
+    room = nb.int64(64)
+    work, saved, used = np.empty(room, ACCOUNT_ROW), np.empty(room, ACCOUNT_ROW), np.zeros(room, np.uint8)
+    for group in range(groups):
+        size = offsets[group + 1] - offsets[group]
+        if size > room:
+            room = 2 * size
+            work, saved = np.empty(room, ACCOUNT_ROW), np.empty(room, ACCOUNT_ROW)
+            used = np.zeros(room, np.uint8)
+        _copy(rows, offsets[group], work, 0, size)
+        at = first[group]
+        while True:
+            at, size, count = _charge_account(
+                t, order, at, first[group + 1], kind, direction, start_us, unit, units, version, line, node, zone,
+                list_micros, verdict, charged, covered_units, late, work, saved, used, size, entries, count,
+            )  # fmt: skip
+            if at == first[group + 1]:
+                break
+            if size + t[MOST_NEW] >= room:
+                room = 2 * room + t[MOST_NEW]
+                work = _grown(work, size, np.empty(room, ACCOUNT_ROW))
+                saved, used = np.empty(room, ACCOUNT_ROW), np.zeros(room, np.uint8)
+            more = 2 * len(entries) + 4 * (size + t[MOST_NEW]) + 8
+            if count + 2 * (size + t[MOST_NEW]) + 8 > len(entries):
+                entries = _grown(entries, count, np.empty(more, ENTRY))
         if written + size > len(out_rows):
             out_rows = _grown(out_rows, written, np.empty(2 * (written + size), ACCOUNT_ROW))
         _copy(work, 0, out_rows, written, size)

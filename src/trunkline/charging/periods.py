@@ -12,7 +12,7 @@ from trunkline.charging.price import DAY_S, Vector, offset_at
 NO_PERIOD, DAILY, WEEKLY, MONTHLY = range(4)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def day_of(year: int, month: int, day: int) -> int:
     """Days since 1970-01-01 of a Gregorian date; years begin in March so that leap days come last."""
     if month <= 2:
@@ -22,7 +22,7 @@ def day_of(year: int, month: int, day: int) -> int:
     return 365 * year + year // 4 - year // 100 + year // 400 + in_year - 719_468
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def date_of(days: int) -> tuple[int, int, int]:
     """Year, month and day of a number of days since 1970-01-01."""
     shifted = days + 719_468
@@ -37,7 +37,7 @@ def date_of(days: int) -> tuple[int, int, int]:
     return year, month, day
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _midnight_s(t: Vector, zone: int, day: int) -> int:
     """First second (UTC) of a local day; where clocks skip midnight (as in Chile), the second of the skip."""
     guess = nb.int64(day) * DAY_S
@@ -49,7 +49,7 @@ def _midnight_s(t: Vector, zone: int, day: int) -> int:
     return max(change_s, guess - after)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def period_at(t: Vector, every: int, cycle_day: int, zone: int, us: int) -> tuple[int, int, int]:
     """Name of the period that holds a moment, its first second and the first second after it (both UTC)."""
     offset, _ = offset_at(t, zone, us)

@@ -61,7 +61,7 @@ _UP, _DOWN, _HALF_UP = int(Rounding.UP), int(Rounding.DOWN), int(Rounding.HALF_U
 Vector = npt.NDArray[np.int64]
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def offset_at(t: Vector, zone: int, us: int) -> tuple[int, int]:
     """Seconds that a zone's clocks are ahead of UTC at a moment, and the moment (us) at which that ends."""
     low = t[t[ZONE] + 2 * zone]
@@ -78,7 +78,7 @@ def offset_at(t: Vector, zone: int, us: int) -> tuple[int, int]:
     return t[base + 2 * low + 1], until
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _day_type(t: Vector, schedule: int, day: int) -> int:
     """Day type of a local day: a special day's own, else its weekday's."""
     base = t[SCHEDULE] + schedule * SCHEDULE_W
@@ -96,7 +96,7 @@ def _day_type(t: Vector, schedule: int, day: int) -> int:
     return t[base + (day + 3) % 7]  # 1970-01-01 was a Thursday
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def band_at(t: Vector, schedule: int, zone: int, us: int) -> tuple[int, int]:
     """Time band of a schedule at a moment in a zone, and the moment (us) up to which it surely holds."""
     offset, until = offset_at(t, zone, us)
@@ -114,7 +114,7 @@ def band_at(t: Vector, schedule: int, zone: int, us: int) -> tuple[int, int]:
     return t[base + 2 * at + 1], min(until, border_us)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def rounded(numerator: int, denominator: int, mode: int) -> int:
     """Whole quotient of two non-negative numbers by a rounding's number (`kernel.money.Rounding`)."""
     whole = numerator // denominator
@@ -129,7 +129,7 @@ def rounded(numerator: int, denominator: int, mode: int) -> int:
     return whole
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _slots(t: Vector, tier: int, begin: int, end: int) -> tuple[int, int]:
     """Numerator of the increments from `begin` until `end` is passed, and where they stop."""
     at = t[SLOT] + t[t[TIER] + tier * TIER_W + T_SLOT] * SLOT_W
@@ -150,7 +150,7 @@ def _slots(t: Vector, tier: int, begin: int, end: int) -> tuple[int, int]:
     return numerator, position
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _settled(t: Vector, rate: int, numerator: int) -> int:
     """Micro-units of a stretch of one rate, rounded by that rate's rule."""
     if numerator == 0:
@@ -159,7 +159,7 @@ def _settled(t: Vector, rate: int, numerator: int) -> int:
     return rounded(numerator, t[rate + R_DEN] * step, t[rate + R_MODE]) * step
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def price_use(
     t: Vector, line: int, timed: bool, start_us: int, zone: int, begin: int, end: int, counted: int, fee: bool
 ) -> int:

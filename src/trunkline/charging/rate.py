@@ -65,7 +65,7 @@ _REASONS = ("", "unknown_subscriber", "no_plan_at_time", "tariff_not_found", "to
 _UNKNOWN, _NO_PLAN, _NO_TARIFF, _LARGE, _CURRENCY = range(1, 6)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def node_of(t: Vector, ranges: Words, word: np.uint64) -> int:
     """Node of one dial word by longest prefix; 0 where nothing matches."""
     lead = nb.int64(word >> np.uint64(48))
@@ -84,7 +84,7 @@ def node_of(t: Vector, ranges: Words, word: np.uint64) -> int:
     return nb.int64(0)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _lookup(t: Vector, table: int, size: int, wanted: int) -> int:
     """Second column of the row whose first column is `wanted`, in a table that ascends by it; -2 when absent."""
     low, high = nb.int64(0), nb.int64(size)
@@ -99,7 +99,7 @@ def _lookup(t: Vector, table: int, size: int, wanted: int) -> int:
     return nb.int64(-2)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def zone_of(t: Vector, plmn: int) -> int:
     """Roaming zone of a visited network: by its own entry, by its country (MCC), else the default zone."""
     if plmn == 0:
@@ -124,7 +124,7 @@ def subscription_at(rows: Array, first: int, last: int, start_s: int) -> int:
     return found
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def version_at(t: Vector, plan: int, start_us: int) -> int:
     """Version of a plan in force at a moment; -1 when there is none."""
     if plan < 0 or plan >= t[PLANS]:
@@ -146,7 +146,7 @@ def line_at(t: Vector, version: int, kind: int, direction: int, zone: int, node:
     return t[t[LINE_OF] + row * t[NODES] + node] if row >= 0 else nb.int64(-1)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _rate(
     t: Vector, ranges: Words, groups: Array, offsets: Array, rows: Array, kind: Array, direction: Array, calling: Array,
     called: Array, start_us: Array, plmn: Array, class_node: Array, units: Array, amount: Array, verdict: Array,

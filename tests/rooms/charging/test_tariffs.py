@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import pytest
@@ -640,16 +639,11 @@ def test_mistakes_stop_the_compilation() -> None:
     assert [mistake.line for mistake in refused.value.mistakes] == [1, 4]
 
 
-def test_large_sheet_compiles_quickly() -> None:
-    """A rate sheet of 20,000 prefixes compiles in less than two seconds."""
+def test_a_large_sheet_compiles() -> None:
+    """A rate sheet of 20,000 prefixes; how long it takes is measured by `python -m bench tariff`."""
     rows = [
         f"Place {at // 4},{at + 10_000},0.{at % 97 + 1:04d},60s,{1 + at % 2}s,1s,\n" for at in range(20_000)
     ]
     sheet = "destination,prefix,price,per,first,next,connect_fee\n" + "".join(rows)
-    took = []
-    for _ in range(3):
-        begin = perf_counter()
-        catalogue = compiled(prices("usage: voice, sheet: world.csv"), world=sheet)
-        took.append(perf_counter() - begin)
-        assert called(catalogue, "2345678") == "p@always voice originating home Place 3364"
-    assert min(took) < 2
+    catalogue = compiled(prices("usage: voice, sheet: world.csv"), world=sheet)
+    assert called(catalogue, "2345678") == "p@always voice originating home Place 3364"
