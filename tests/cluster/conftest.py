@@ -14,14 +14,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
+from trunkline.bootstrap.cluster import connect as connect_worker
+from trunkline.bootstrap.cluster import postgresql as postgresql_server
 from trunkline.bootstrap.cluster.cassandra import Node
 from trunkline.bootstrap.cluster.kafka import Broker, Endpoint
 from trunkline.bootstrap.cluster.place import Place
 from trunkline.bootstrap.cluster.profile import Cluster
 from trunkline.bootstrap.cluster.servers import brokers, jars_folder
+from trunkline.ports import Refused
 from trunkline.settings import Servers
 
 MISSING = [program for program in ("java", "mvn") if shutil.which(program) is None]
@@ -103,6 +107,47 @@ class Cassandra:
         self.cluster.up([Node()])
 
 
+@dataclass(frozen=True)
+class PostgreSQL:
+    """A running PostgreSQL whose changes can be followed."""
+
+    cluster: Cluster
+
+    @property
+    def place(self) -> Place:
+        """Where it lives: ports and secrets."""
+        return self.cluster.place("postgresql")
+
+    def sql(self, statements: str) -> str:
+        """What it answers to its administrator."""
+        return postgresql_server.Server().sql(self.place, statements)
+
+
+@dataclass(frozen=True)
+class Connect:
+    """A running Kafka Connect, beside the broker of `kafka`."""
+
+    cluster: Cluster
+    recipe: connect_worker.Connect
+
+    @property
+    def place(self) -> Place:
+        """Where it lives: ports and secrets."""
+        return self.cluster.place("connect")
+
+    def ask(self, method: str, path: str) -> Any:
+        """What it answers to those who may configure it."""
+        return self.recipe.ask(self.place, method, path)
+
+    def put(self, name: str, config: dict[str, str]) -> None:
+        """Begin a connector, or change it."""
+        self.recipe.put(self.place, name, config)
+
+    def state(self, name: str) -> list[str]:
+        """State of a connector and of its tasks."""
+        return self.recipe.state(self.place, name)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _stopping_cleans_up() -> Iterator[None]:
     """Being asked to stop (SIGTERM) ends a run as Ctrl-C does, so that servers are stopped."""
@@ -161,3 +206,31 @@ def cassandra(servers: Cluster) -> Iterator[Cassandra]:
     running.up()
     yield running
     servers.down(["cassandra"])
+
+
+@pytest.fixture(scope="session")
+def postgresql(servers: Cluster) -> Iterator[PostgreSQL]:
+    """One server with `wal_level=logical`."""
+    try:
+        postgresql_server.program("postgres")
+    except Refused as missing:
+        pytest.skip(str(missing))
+    servers.up([postgresql_server.Server()])
+    yield PostgreSQL(servers)
+    servers.down(["postgresql"])
+
+
+@pytest.fixture(scope="session")
+def connect(kafka: Kafka) -> Iterator[Connect]:
+    """One worker beside the broker of `kafka`."""
+    recipe = connect_worker.Connect(broker=Broker(secure=False))
+    kafka.cluster.up([recipe])
+    yield Connect(kafka.cluster, recipe)
+    kafka.cluster.down(["connect"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A first test starts its servers, which on a busy machine takes minutes."""
+    for item in items:
+        if "tests/cluster/" in item.nodeid and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(900))

@@ -23,7 +23,7 @@ from trunkline.bootstrap.cluster.place import Place, Recipe, free_ports, require
 from trunkline.bootstrap.cluster.processes import Process
 from trunkline.ports import Refused
 
-READY_S = 120.0
+READY_S = 240.0  # a busy machine of two cores was seen to take two minutes
 _LOOK_EVERY_S = 0.2
 _LOG_SHOWN = 1500
 
