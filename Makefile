@@ -6,14 +6,14 @@ BIN    := $(VENV)/bin
 PYTHON ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
-          --generate-hashes --only-binary :all: --no-header --no-emit-index-url --no-emit-find-links
+          --generate-hashes --only-binary :all: --no-binary pyspark --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env env-dev run check test bench docs lock clean
+.PHONY: help env env-cluster env-dev run check test bench docs lock clean
 
 help: ## list these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # -- the environment ---
 # A stamp in .venv remembers what was installed, so that a second `make run` starts at once.
@@ -26,10 +26,15 @@ $(VENV)/.base: requirements/base.txt | $(VENV)/.made
 	$(PIP) --require-hashes -r requirements/base.txt
 	@touch $@
 
-# The development pins contain the base pins, so both stamps are true afterwards.
-$(VENV)/.dev: requirements/dev.txt requirements/base.txt | $(VENV)/.made
-	$(PIP) --require-hashes -r requirements/dev.txt
-	@touch $(VENV)/.base $@
+# What comes as source (pyspark alone) is built with the setuptools that is pinned and installed, not a fetched one.
+$(VENV)/.cluster: requirements/cluster.txt requirements/base.txt | $(VENV)/.base
+	$(PIP) --no-build-isolation --require-hashes -r requirements/cluster.txt
+	@touch $@
+
+# The development pins contain all the others, so all stamps are true afterwards.
+$(VENV)/.dev: requirements/dev.txt requirements/cluster.txt requirements/base.txt | $(VENV)/.base
+	$(PIP) --no-build-isolation --require-hashes -r requirements/dev.txt
+	@touch $(VENV)/.cluster $@
 
 $(VENV)/.trunkline: pyproject.toml requirements/base.in | $(VENV)/.base
 	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
@@ -37,10 +42,13 @@ $(VENV)/.trunkline: pyproject.toml requirements/base.in | $(VENV)/.base
 
 env: $(VENV)/.base $(VENV)/.trunkline ## make .venv with what a running trunkline needs
 
+env-cluster: $(VENV)/.cluster $(VENV)/.trunkline ## the same, and the clients of Kafka, Spark and Cassandra
+
 env-dev: $(VENV)/.dev $(VENV)/.trunkline ## the same, and what developing and testing need
 
 lock: env-dev ## pin requirements/*.in again, with hashes, for Python 3.11 to 3.13
 	$(LOCK) --upgrade -o requirements/base.txt requirements/base.in requirements/build.in
+	$(LOCK) --upgrade -o requirements/cluster.txt -c requirements/base.txt requirements/cluster.in
 	$(LOCK) --upgrade -o requirements/dev.txt requirements/dev.in
 
 # -- the platform ---
