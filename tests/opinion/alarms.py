@@ -136,7 +136,9 @@ class Opinion:
             return bool(self._maintenance(alarm, time_us))
         if alarm.held_by == "flapping":
             return alarm.damped_until_us > time_us
-        return bool(self._carried(alarm, time_us))
+        grace_us = self.rules.hold_back.grace_s * S
+        above = [each for each in self.alarms.values() if f"carried_by:{each.name}" == alarm.held_by]
+        return any(each.is_outage or (each.eased_us and each.eased_us + grace_us > time_us) for each in above)
 
     def _rule(self, alarm: Alarm, time_us: int) -> str:
         flapping = "flapping" if alarm.damped_until_us > time_us else ""

@@ -256,6 +256,19 @@ BINS = Stream(
     text="Counters brought onto one clock and one manner of counting.",
 )  # fmt: skip
 
+ADVANCES = Stream(
+    "network.advances",
+    Record(
+        "Advance",
+        "How far a batch lets the objects of one bucket come.",
+        (BUCKET, COMPONENT, TIME),
+        ("bucket", "time_us"),
+        days_kept=1,
+    ),
+    key="component",
+    text="What moves the data's clock.",
+)
+
 PULSES = Stream(
     "network.pulses",
     Record(
@@ -436,6 +449,9 @@ INCIDENTS = Stream(
             Column("severity", pl.UInt8, "Worst `Severity` of its alarms."),
             Column("opened_us", pl.Int64, "When it opened.", "us UTC"),
             Column("began_us", pl.Int64, "When the earliest of its alarms began.", "us UTC"),
+            Column(
+                "at_risk", pl.String, "Agreements whose error budget it may spend, the most promised first."
+            ),
             Column("actor", pl.String, "Who acted; empty for the platform itself."),
             Column("note", pl.String, "What the actor said; null for the platform itself."),
             COMPONENT,
@@ -509,13 +525,13 @@ CORRELATED = State(
     "component",
     np.dtype(
         [
-            ("kind", "u1"), ("incident", "u8"), ("alarm_key", "u8"), ("object", "u8"), ("problem", "u8"),
-            ("raised_us", "i8"), ("since_us", "i8"), ("cleared_us", "i8"), ("opened_us", "i8"),
-            ("severity", "u1"), ("event_type", "u1"), ("security", "u1"), ("rule", "u1"),
+            ("kind", "u1"), ("action", "u1"), ("incident", "u8"), ("alarm_key", "u8"), ("object", "u8"),
+            ("problem", "u8"), ("time_us", "i8"), ("raised_us", "i8"), ("since_us", "i8"), ("cleared_us", "i8"),
             ("told", "u8"),
+            ("severity", "u1"), ("event_type", "u1"), ("security", "u1"), ("held", "u1"), ("said", "S64"),
         ]
     ),
-    "Open incidents, and the alarms that belong to them or wait to be judged.",
+    "Open incidents, the alarms that belong to them, and changes of alarms that time has not come to yet.",
 )  # fmt: skip
 
 # The written order: a record with several faults is rejected for the one that stands first.

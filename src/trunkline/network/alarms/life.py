@@ -26,6 +26,7 @@ import polars as pl
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import locate, order_by_group
+from trunkline.network.alarm_words import CARRIED, EVENT_TYPES, FLAPPING, FREE, MAINTENANCE, held_by
 from trunkline.network.alarms.rules import SECOND_US, AlarmRules
 from trunkline.network.carriage import Carriage, carriage_of
 from trunkline.network.inventory import Inventory
@@ -33,22 +34,8 @@ from trunkline.records.network import ALARM_COUNTS, ALARMED, ALARMS, Severity
 
 Array = npt.NDArray[Any]
 
-EVENT_TYPES = (
-    "",
-    "communicationsAlarm",
-    "processingErrorAlarm",
-    "environmentalAlarm",
-    "qualityOfServiceAlarm",
-    "equipmentAlarm",
-    "integrityViolation",
-    "operationalViolation",
-    "physicalViolation",
-    "securityServiceOrMechanismViolation",
-    "timeDomainViolation",
-)  # X.733 8.1.1 and X.736 8.1.1; the numbers are remembered
 ACTIONS = ("", "raise", "update", "clear", "ack", "unack", "comment", "suppress", "unsuppress", "delete")
 RAISE, UPDATE, CLEAR, ACK, UNACK, COMMENT, SUPPRESS, UNSUPPRESS, DELETE = range(1, 10)
-FREE, MAINTENANCE, FLAPPING, CARRIED = range(4)
 REMEMBERED_US = (
     86_400 * SECOND_US
 )  # how long an ended alarm is known: to know what comes late, and to acknowledge it
@@ -285,17 +272,13 @@ def key_of(alarm_id: str) -> int:
 def _rules_named(changed: Array, carriage: Carriage, rules: AlarmRules) -> list[str]:
     """By which rule each is held back: `maintenance:<window>`, `flapping`, `carried_by:<object>`, or nothing."""
     carriers = carriage.names_of(np.ascontiguousarray(changed["held_ref"]))
-    named = []
-    for held, ref, carrier in zip(
-        changed["held"].tolist(), changed["held_ref"].tolist(), carriers, strict=True
-    ):
-        if held == MAINTENANCE:
-            named.append(f"maintenance:{rules.window_names.get(ref, 'ended')}")
-        elif held == FLAPPING:
-            named.append("flapping")
-        else:
-            named.append(f"carried_by:{carrier or format(ref, '016x')}" if held == CARRIED else "")
-    return named
+    windows = rules.window_names
+    return [
+        held_by(held, windows.get(ref, "ended") if held == MAINTENANCE else carrier or format(ref, "016x"))
+        for held, ref, carrier in zip(
+            changed["held"].tolist(), changed["held_ref"].tolist(), carriers, strict=True
+        )
+    ]
 
 
 # -- loops ---------------------------------------------------------------------------------------------------
@@ -380,6 +363,20 @@ def _outage_over(w: World, rows: Array, ix: Index, at: int) -> tuple[int, int]:
 
 
 @nb.njit(nogil=True, cache=True)
+def _outage_until(w: World, rows: Array, ix: Index, thing: int) -> int:
+    """Until when the outages of one object explain what they have begun to explain; one that returns goes on."""
+    until_us = nb.int64(0)
+    other = ix.by_object[_slot_of_object(rows, ix.by_object, thing)]
+    while other >= 0:
+        if _is_outage(rows[other]):
+            return _NEVER
+        if rows[other].eased_us > 0:
+            until_us = max(until_us, rows[other].eased_us + w.grace_us)
+        other = ix.following[other]
+    return until_us
+
+
+@nb.njit(nogil=True, cache=True)
 def _hold(w: World, rows: Array, ix: Index, at: int, time_us: int) -> None:
     """Write into an alarm which rule holds it back at a moment; the first that does, in the order of their numbers."""
     row = rows[at]
@@ -404,8 +401,7 @@ def _held_until(w: World, rows: Array, ix: Index, at: int, now_us: int) -> int:
     if row.held == FLAPPING:
         return row.damped_until_us
     if row.held == CARRIED:
-        found, until_us = _outage_over(w, rows, ix, at)
-        return until_us if found >= 0 else now_us
+        return _outage_until(w, rows, ix, row.held_ref)
     end_us = row.held_us
     while end_us <= now_us:
         window = _window_over(w, row.object, ix.place[at], end_us)
@@ -434,7 +430,7 @@ def _catch_up(
 ) -> tuple[Array, int]:
     """Do what time has brought about for one alarm up to a moment: end holding it back, or go over to another rule."""
     while rows[at].standing == 1 and rows[at].held != FREE:
-        end_us = _held_until(w, rows, ix, at, now_us)
+        end_us = max(_held_until(w, rows, ix, at, now_us), rows[at].held_us)
         if end_us > now_us:
             break
         _hold(w, rows, ix, at, end_us)
@@ -518,11 +514,11 @@ def _hangs_on(w: World, place: int, carrier: int) -> bool:
 def _let_hanging_catch_up(
     w: World, rows: Array, ix: Index, at: int, written: int, time_us: int, changes: Array, count: int
 ) -> tuple[Array, int]:
-    """Before an outage begins, do what time has brought about for what hangs on its object."""
+    """Before an outage begins or ends, do what time has brought about for what hangs on its object."""
     place = ix.place[at]
     if place >= 0 and w.carries[place]:
         for other in range(1, written):
-            if rows[other].held == CARRIED and other != at and _hangs_on(w, ix.place[other], place):
+            if rows[other].held != FREE and other != at and _hangs_on(w, ix.place[other], place):
                 changes, count = _catch_up(w, rows, ix, other, time_us, changes, count)
     return changes, count
 
@@ -644,8 +640,10 @@ def _take(
     changes = _room(changes, count, 4)
     row = rows[at]
     was_outage = _is_outage(row)
-    may_begin = action in (RAISE, UPDATE)
-    if may_begin and severity <= _MAJOR and not was_outage:
+    fresh = row.standing == 0 and row.eased_us > 0  # a new life forgets when the outage before it began
+    may_begin = action in (RAISE, UPDATE) and not was_outage and (severity <= _MAJOR or fresh)
+    may_end = was_outage and (action == CLEAR or severity != row.severity)
+    if may_begin or may_end:
         changes, count = _let_hanging_catch_up(w, rows, ix, at, written, time_us, changes, count)
     if action == RAISE:
         row.raised += 1
