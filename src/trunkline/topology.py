@@ -180,7 +180,14 @@ NETWORK = Flow(
             state=align.ALIGNED,
             looks_up=(network.FORMULAS,),
         ),
-        Step(pulse.pulse, network.BINS, (network.PULSES,), looks_up=(network.FORMULAS,)),
+        Step(pulse.advance, network.BINS, (network.ADVANCES,)),
+        Step(
+            pulse.pulse,
+            network.ADVANCES,
+            (network.PULSES,),
+            state=pulse.CLOCK,
+            looks_up=(network.FORMULAS,),
+        ),
         Step(silence.listen, network.BINS, (network.ANOMALIES,), state=silence.LISTENED),
         Step(
             kpi.tell,

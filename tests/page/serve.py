@@ -19,6 +19,7 @@ from tests.api.small_catalogue import CATALOGUE, FILES
 from tests.waiting import until
 from trunkline.api.access import Role, Token, digest
 from trunkline.api.app import create_app
+from trunkline.api.desk import Watching
 from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
 
@@ -89,8 +90,10 @@ def record(chance: random.Random, at: int, us: int) -> dict[str, object]:
 
 
 @contextmanager
-def served(records: int = 400, *, period_s: float = 0.3, port: int = 0) -> Iterator[Served]:
-    """A server on loopback for as long as it is needed."""
+def served(
+    records: int = 400, *, period_s: float = 0.3, port: int = 0, network: Watching | None = None
+) -> Iterator[Served]:
+    """A server on loopback for as long as it is needed; with a network, when one is given."""
     store = MemoryStore(now_us)
     fill(store, records)
     tokens = {role: f"{role.name.lower()}-{TOKEN}" for role in Role}
@@ -103,6 +106,7 @@ def served(records: int = 400, *, period_s: float = 0.3, port: int = 0) -> Itera
         ApiOptions(live_period_s=period_s, usage_wait_s=0.5),
         reconcile=store.reconcile,
         tariff_files=lambda: FILES,
+        network=network,
     )
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", port))

@@ -357,10 +357,10 @@ class NetworkHands:
         named = pl.Series([known[name] for name in window.objects], dtype=pl.UInt64)
         cells = inventory.carried_by(named.to_numpy())
         worth: pl.DataFrame = self.watch.engine.tables[network.WORTH.name]  # type: ignore[assignment]
-        hit = worth.filter(pl.col("object").is_in(pl.Series(cells, dtype=pl.UInt64)))
+        hit = worth.filter(pl.col("object").is_in(cells.tolist()))
         alarms = [row["alarm_id"] for row in self.watch.reader.alarms(10_000, active=True)
                   if row["object"] in {*cells.tolist(), *named.to_list()}]  # fmt: skip
-        names = inventory.cells.filter(pl.col("object").is_in(pl.Series(cells, dtype=pl.UInt64)))["name"]
+        names = inventory.cells.filter(pl.col("object").is_in(cells.tolist()))["name"]
         return {
             "objects": list(window.objects),
             "cells": len(cells),
@@ -404,8 +404,7 @@ class NetworkHands:
 
     def names(self, objects: Sequence[int]) -> list[str]:
         """Names of the objects that the inventory knows."""
-        wanted = pl.Series(list(objects), dtype=pl.UInt64)
-        return self.watch.inventory.names.filter(pl.col("object").is_in(wanted))["name"].to_list()
+        return self.watch.inventory.names.filter(pl.col("object").is_in(list(objects)))["name"].to_list()
 
 
 def rules_document(rules: AlarmRules) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def pieces(folder: Path) -> Iterator[Piece]:
     events = pl.read_ndjson(reported).sort("time_us") if reported.exists() else None
     told_us = -1
     for path in files:
-        frame = pl.read_csv(path)
+        frame = pl.read_csv(path).sort("end_us", maintain_order=True)
         for (end_us,), rows in frame.group_by("end_us", maintain_order=True):
             until_us = int(str(end_us))
             part = (
@@ -53,7 +53,7 @@ def pieces(folder: Path) -> Iterator[Piece]:
                 else _lines(events.filter((pl.col("time_us") > told_us) & (pl.col("time_us") <= until_us)))
             )
             yield Piece(until_us, _lines(_with_moments(rows)), part)
-            told_us = until_us
+            told_us = max(told_us, until_us)
 
 
 def _with_moments(rows: pl.DataFrame) -> pl.DataFrame:

@@ -5,9 +5,7 @@ import polars as pl
 
 from trunkline.kernel.grouped import Grouped
 from trunkline.network.deduplicate import deduplicate
-from trunkline.network.formula import Formulas
-from trunkline.network.pulse import pulse
-from trunkline.records.network import BINS, BUCKETS, EVENTS, PULSES, SEEN
+from trunkline.records.network import EVENTS, SEEN
 
 
 def events(*rows: tuple[int, int, int]) -> pl.DataFrame:
@@ -54,12 +52,3 @@ def test_borders_of_batches_change_nothing() -> None:
     for cut in range(1, len(ROWS)):
         first, second = parted([events(*ROWS[:cut]), events(*ROWS[cut:])])
         assert [a + b for a, b in zip(first, second, strict=True)] == whole
-
-
-def test_every_bucket_hears_the_clock() -> None:
-    """One batch tells all buckets how far time has come."""
-    bins = BINS.record.conform(pl.DataFrame({"end_us": [5_000_000_000, 9_000_000_000]}))
-    (rows,) = pulse(bins, Formulas((), (), 300_000_000, 60_000_000)).rows
-    assert rows.schema == PULSES.record.schema
-    assert rows["bucket"].to_list() == list(range(BUCKETS))
-    assert set(rows["time_us"]) == {9_000_000_000 - 60_000_000}

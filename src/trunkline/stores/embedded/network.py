@@ -261,7 +261,7 @@ class NetworkReader(EmbeddedReader):
         """KPIs (`KPIS`) whose window ends within a stretch of time, newest first."""
         wanted = (pl.col("end_us") >= from_us) & (pl.col("end_us") < until_us)
         if objects is not None:
-            wanted &= pl.col("object").is_in(pl.Series(list(objects), dtype=pl.UInt64))
+            wanted &= pl.col("object").is_in(list(objects))
         if kpi is not None:
             wanted &= pl.col("kpi") == kpi
         if scope is not None:

@@ -1,0 +1,285 @@
+"""A simulated day, from telemetry to what people and other systems are shown over HTTP and sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import orjson
+import polars as pl
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from tests.network.watching import Watch, simulated, truth, watch
+from tests.page.serve import Served, served
+from tests.waiting import until
+from trunkline.api.access import Role
+
+ALARM = "/tmf-api/alarm/v4"
+
+
+@dataclass
+class World:
+    """The day that was played, the network that watched it, and the server before it."""
+
+    day: Path
+    watch: Watch
+    served: Served
+    newest_us: int
+
+    def client(self, role: Role = Role.ADMIN) -> httpx.Client:
+        """A client with this role's token."""
+        headers = {"Authorization": f"Bearer {self.served.tokens[role]}"}
+        return httpx.Client(base_url=self.served.url, headers=headers, timeout=60)
+
+    def socket(self, role: Role = Role.VIEWER) -> ClientConnection:
+        """A socket to the map."""
+        url = self.served.url.replace("http", "ws") + "/api/v1/network/heat"
+        headers = {"Authorization": f"Bearer {self.served.tokens[role]}"}
+        return connect(url, additional_headers=headers, proxy=None, max_size=None)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One day for all tests; each acts on alarms of its own."""
+    day = simulated(tmp_path_factory.mktemp("day"))
+    data = tmp_path_factory.mktemp("data")
+    with watch(data, day / "inventory") as watching, served(20, network=watching.watching) as server:
+        played = watching.play(day)
+        yield World(day, watching, server, played[-1].end_us)
+
+
+def test_everything_received_is_accounted_for(world: World) -> None:
+    """Each source's readings and events come out somewhere, and all that cells sent was measured."""
+    with world.client(Role.VIEWER) as client:
+        said = client.get("/api/v1/network").json()["said"]
+    assert said["balanced"]
+    by_source = {row["source"]: row for row in said["sources"]}
+    sent = pl.concat(
+        [pl.read_csv(path) for path in sorted((world.day / "pm").glob("*.csv"))], how="diagonal_relaxed"
+    )
+    counters = sent.drop("begin_us", "end_us", "cell", "technology")
+    values = sum(len(counters) - counters[name].null_count() for name in counters.columns)
+    assert by_source["ran"]["received"] == values
+    assert by_source["ran"]["measured"] > 0.99 * values
+    told = pl.read_ndjson(world.day / "events.ndjson").filter(pl.col("time_us") <= world.newest_us)
+    assert by_source["elements"]["received"] == by_source["elements"]["events"] == len(told)
+    counts = said["alarm_counts"]
+    parts = ("active", "cleared", "deduplicated", "suppressed", "correlated")
+    assert counts["raised"] == sum(counts[name] for name in parts) > 0
+
+
+def test_what_comes_again_counts_once(world: World) -> None:
+    """The same telemetry over HTTP once more is all duplicates, and a mapping that is not there is refused."""
+    path = "/api/v1/network/telemetry"
+    line = (
+        b'{"cell":"C0001","technology":"NR","begin":"2026-11-03T09:50:00Z","end":"2026-11-03T09:55:00Z",'
+        b'"Test.Own":1}\n'
+    )
+    with world.client(Role.BILLING) as client:
+        for _ in range(2):
+            answer = client.post(path, params={"mapping": "cells_ndjson", "source": "again"}, content=line)
+            assert answer.status_code == 202
+            world.watch.settle()
+        assert client.post(path, params={"mapping": "nothing"}, content=line).status_code == 400
+        sources = {row["source"]: row for row in client.get("/api/v1/network").json()["said"]["sources"]}
+    assert sources["again"]["received"] == 2
+    assert sources["again"]["duplicate"] + sources["again"]["rejected"] >= 1
+    with world.client(Role.CARE) as client:
+        assert client.post(path, params={"mapping": "cells_ndjson"}, content=line).status_code == 403
+
+
+def test_an_outage_is_found_and_told(world: World) -> None:
+    """The cell that fell silent has an anomaly with its why and a critical alarm, which are over when it is."""
+    outage = truth(world.day).filter(pl.col("kind").is_in(["cell_outage", "backhaul_cut"])).row(0, named=True)
+    cell = outage["cells"].split()[0]
+    with world.client(Role.VIEWER) as client:
+        found = client.get("/api/v1/network/anomalies", params={"object": cell, "limit": 1000}).json()[
+            "items"
+        ]
+        alarms = client.get("/api/v1/network/alarms", params={"object": cell, "limit": 1000}).json()["items"]
+        kpis = client.get("/api/v1/network/kpis", params={"object": cell, "limit": 5}).json()["items"]
+    silences = [row for row in found if row["kind"] == "silence" and not row["ended"]]
+    assert any(outage["begin_us"] <= row["time_us"] <= outage["begin_us"] + 900_000_000 for row in silences)
+    assert all(cell in row["text"] for row in silences)
+    assert any(outage["begin_us"] <= row["raised_us"] <= outage["begin_us"] + 900_000_000 for row in alarms)
+    assert kpis == sorted(kpis, key=lambda row: -row["end_us"]) != []
+
+
+def test_the_map_is_the_same_by_socket_and_by_rest(world: World) -> None:
+    """A snapshot holds the tiles that REST tells, every layer has its outlines, and places are where they are."""
+    with world.client(Role.VIEWER) as client, world.socket() as socket:
+        places = client.get("/api/v1/network/places").json()["said"]
+        assert len(places["cells"]) == 60
+        socket.send(orjson.dumps({"layer": "h3:5", "metric": "PRBUsageDl"}).decode())
+        snapshot = orjson.loads(socket.recv(timeout=20))
+        tiles = client.get("/api/v1/network/heat", params={"layer": "h3:5", "metric": "PRBUsageDl"}).json()[
+            "items"
+        ]
+        shapes = client.get("/api/v1/network/shapes", params={"layer": "h3:5"}).json()["said"]["features"]
+        assert client.get("/api/v1/network/shapes", params={"layer": "h3:99"}).status_code == 404
+    assert snapshot["type"] == "snapshot"
+    said = {tile: (value, severity) for tile, value, severity, *_ in snapshot["tiles"]}
+    recent = {row["tile"].lstrip("0"): (row["value_milli"], row["severity"]) for row in tiles}
+    assert recent != {}
+    assert recent.items() <= said.items()
+    assert set(said) <= {feature["id"] for feature in shapes}
+    assert all(len(feature["geometry"]["coordinates"][0]) >= 6 for feature in shapes)
+
+
+def test_a_reader_that_comes_back_gets_what_it_missed(world: World) -> None:
+    """Deltas carry numbers that go on; after a lost connection the last number leads to what came since."""
+    with world.socket() as socket:
+        socket.send(orjson.dumps({"layer": "h3:5", "metric": "severity"}).decode())
+        before = orjson.loads(socket.recv(timeout=20))
+    with world.client(Role.CARE) as client:
+        made = client.post(f"{ALARM}/alarm", json=alarm("C0007", "a first trouble"))
+        assert made.status_code == 201, made.text
+    with world.socket() as socket:
+        socket.send(orjson.dumps({"layer": "h3:5", "metric": "severity", "after": before["seq"]}).decode())
+        delta = orjson.loads(socket.recv(timeout=20))
+        assert delta["type"] == "delta"
+        assert delta["after"] == before["seq"] < delta["seq"]
+        assert delta["alarm_changes"] > before["alarm_changes"]
+        with world.client(Role.CARE) as client:
+            client.post(f"{ALARM}/alarm", json=alarm("C0008", "a second trouble"))
+        live = orjson.loads(socket.recv(timeout=20))
+        assert live["after"] == delta["seq"] < live["seq"]
+    with world.socket() as socket:
+        socket.send(orjson.dumps({"layer": "h3:5", "metric": "severity", "after": 10**9}).decode())
+        assert orjson.loads(socket.recv(timeout=20))["type"] == "snapshot"
+
+
+def test_the_map_asks_who_is_there(world: World) -> None:
+    """Without a token the socket says so and closes."""
+    url = world.served.url.replace("http", "ws") + "/api/v1/network/heat"
+    with connect(url, proxy=None) as socket:
+        socket.send(orjson.dumps({"token": "nobody"}).decode())
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=20)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+
+
+def alarm(cell: str, problem: str, **more: object) -> dict[str, object]:
+    """An alarm as another system creates it."""
+    return {
+        "alarmType": "equipmentAlarm", "perceivedSeverity": "major", "probableCause": "powerProblem",
+        "specificProblem": problem, "alarmedObject": {"id": cell}, "sourceSystemId": "ems-1", "state": "raised",
+        "alarmRaisedTime": "2026-11-03T10:00:00Z", **more,
+    }  # fmt: skip
+
+
+def test_other_systems_lead_an_alarm_through_its_life(world: World) -> None:
+    """TMF642: create, change, acknowledge, take back, comment, clear; what another system says of it is kept."""
+    with world.client(Role.CARE) as client:
+        made = client.post(
+            f"{ALARM}/alarm", json=alarm("C0003", "tmf life", proposedRepairedActions="look at it")
+        )
+        assert made.status_code == 201, made.text
+        said = made.json()
+        href = said["href"]
+        assert made.headers["Location"] == href
+        assert (said["state"], said["perceivedSeverity"], said["ackState"]) == (
+            "raised",
+            "major",
+            "unacknowledged",
+        )
+        assert said["proposedRepairedActions"] == "look at it"
+        said = client.patch(href, json={"perceivedSeverity": "critical", "isRootCause": True}).json()
+        assert (said["state"], said["perceivedSeverity"], said["isRootCause"]) == (
+            "updated",
+            "critical",
+            True,
+        )
+        assert client.patch(href, json={"probableCause": "fire"}).status_code == 400
+        pattern = {"alarmPattern": [{"id": said["id"]}]}
+        ack = {"ackSystemId": "desk", "ackUserId": "nora", **pattern}
+        task = client.post(f"{ALARM}/ackAlarms", json=ack)
+        assert task.status_code == 201, task.text
+        assert [each["id"] for each in task.json()["ackedAlarm"]] == [said["id"]]
+        assert client.get(task.json()["href"]).json()["state"] == "done"
+        assert client.get(href).json()["ackState"] == "acknowledged"
+        client.post(f"{ALARM}/unAckAlarms", json=ack)
+        assert client.get(href).json()["ackState"] == "unacknowledged"
+        client.post(f"{ALARM}/commentAlarms", json={"comment": {"comment": "on my way"}, **pattern})
+        assert [each["comment"] for each in client.get(href).json()["comment"]] == ["on my way"]
+        cleared = {"clearSystemId": "desk", "clearUserId": "nora", "alarmClearedTime": "2026-11-03T11:00:00Z"}
+        client.post(f"{ALARM}/clearAlarms", json={**cleared, **pattern})
+        said = client.get(href).json()
+        assert (said["state"], said["perceivedSeverity"]) == ("cleared", "cleared")
+        assert client.patch(href, json={"perceivedSeverity": "minor"}).status_code == 409
+        assert client.delete(href).status_code == 409
+
+
+def test_alarms_are_grouped_and_found(world: World) -> None:
+    """A parent and its children name each other, and lists can be filtered as TMF630 says."""
+    with world.client(Role.CARE) as client:
+        ids = [
+            client.post(f"{ALARM}/alarm", json=alarm(f"C002{n}", "tmf group")).json()["id"] for n in range(3)
+        ]
+        order = {
+            "sourceSystemId": "desk", "alarmChangedTime": "2026-11-03T10:00:00Z",
+            "parentAlarm": {"id": ids[0]}, "correlatedAlarm": [{"id": each} for each in ids[1:]],
+        }  # fmt: skip
+        assert client.post(f"{ALARM}/groupAlarms", json=order).status_code == 201
+        parent, child = (client.get(f"{ALARM}/alarm/{each}").json() for each in ids[:2])
+        assert sorted(each["id"] for each in parent["correlatedAlarm"]) == ids[1:]
+        assert [each["id"] for each in child["parentAlarm"]] == [ids[0]]
+        assert client.post(f"{ALARM}/unGroupAlarms", json=order).status_code == 201
+        assert client.get(f"{ALARM}/alarm/{ids[1]}").json()["parentAlarm"] == []
+        found = client.get(f"{ALARM}/alarm", params={"specificProblem": "tmf group", "limit": 2})
+        assert (len(found.json()), found.headers["X-Total-Count"]) == (2, "3")
+        assert client.get(f"{ALARM}/alarm/999999999").status_code == 404
+
+
+def test_maintenance_holds_back_alerting_and_no_end(world: World) -> None:
+    """A window shows before it is planned what it touches; alarms under it name it; cancelling it tells them."""
+    with world.client() as client:
+        cells = client.get("/api/v1/network/places").json()["said"]["cells"]
+        cell = next(each for each in cells if each["site"])
+        window = {"window_id": "mast work", "objects": [cell["site"]], "begin_us": world.newest_us - 3_600_000_000,
+                  "end_us": world.newest_us + 10**14, "reason": "new mast"}  # fmt: skip
+        seen = client.post("/api/v1/network/maintenance/preview", json=window).json()["said"]
+        assert cell["name"] in seen["cell_names"]
+        assert client.get("/api/v1/network/maintenance").json()["items"] == []
+        assert (
+            client.post("/api/v1/network/maintenance", json={**window, "objects": ["nowhere"]}).status_code
+            == 409
+        )
+        assert client.post("/api/v1/network/maintenance", json=window).status_code == 204
+        made = client.post(f"{ALARM}/alarm", json=alarm(cell["name"], "under maintenance")).json()
+        assert "mast work" in made["plannedOutageIndicator"]
+        assert client.delete("/api/v1/network/maintenance/mast%20work").status_code == 204
+        assert client.delete("/api/v1/network/maintenance/mast%20work").status_code == 409
+        assert client.get("/api/v1/network/maintenance").json()["items"] == []
+
+
+def test_ves_comes_over_its_own_address(world: World) -> None:
+    """A VES 7 fault posted to the standard address becomes an alarm."""
+    fault = {"event": {
+        "commonEventHeader": {
+            "domain": "fault", "eventId": "fault-1", "eventName": "Fault_power", "priority": "High", "sequence": 0,
+            "lastEpochMicrosec": world.newest_us, "startEpochMicrosec": world.newest_us,
+            "reportingEntityName": "C0011", "sourceName": "C0011", "version": "4.1", "vesEventListenerVersion": "7.2",
+        },
+        "faultFields": {
+            "faultFieldsVersion": "4.0", "alarmCondition": "power lost", "eventSeverity": "CRITICAL",
+            "eventSourceType": "other", "specificProblem": "ves power", "vfStatus": "Active",
+        },
+    }}  # fmt: skip
+    with world.client() as client:
+        assert client.post("/eventListener/v7", json=fault).status_code == 202
+        for garbled in (b"{", b"[1]", b'{"event": 7}', b"\xff", b'{"event":' * 10_000):
+            answer = client.post("/eventListener/v7", content=garbled)
+            assert (answer.status_code, "eventList" in answer.text) == (400, True)
+        world.watch.settle()
+        found = until(
+            lambda: [row for row in client.get("/api/v1/network/alarms", params={"object": "C0011"}).json()["items"]
+                     if row["specific_problem"] == "ves power"],
+            "the fault is an alarm",
+        )  # fmt: skip
+    assert found[0]["severity"] == 1
