@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
+import orjson
 import polars as pl
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
@@ -537,8 +538,21 @@ async def _ves(request: Request, desk: Desk) -> Response:
     line = body.replace(b"\r", b" ").replace(b"\n", b" ")
     if not line.strip():
         raise Problem(400, "empty", "The body holds no event.")
+    if not _is_ves(body):
+        raise Problem(400, "not_ves", "The body is no JSON object with `event` or `eventList`.")
     await run_in_threadpool(_take, watching, "ves", line + b"\n", None)
     return Response(status_code=202)
+
+
+def _is_ves(body: bytes) -> bool:
+    """Whether a body is what VES calls an event or a batch; what stands in it is judged when it is decoded."""
+    try:
+        given = orjson.loads(body)
+    except (orjson.JSONDecodeError, RecursionError):
+        return False
+    return isinstance(given, dict) and (
+        isinstance(given.get("event"), dict) or isinstance(given.get("eventList"), list)
+    )
 
 
 def _take(watching: Watching, mapping: str, body: bytes, source: str | None) -> ports.Receipt:

@@ -1,7 +1,7 @@
 """ONAP VES 7: events of virtual and physical network functions as JSON (VES Event Listener 7.2.1).
 
-One event a line. Faults, threshold crossings and syslog are events; measurements and heartbeats are measured. What is
-in other domains says neither how much nor that something is wrong, and is set aside.
+Each line is one event or one list of events. Faults, threshold crossings and syslog are events; measurements and
+heartbeats are measured. What is in other domains says neither how much nor that something is wrong: it is set aside.
 """
 
 from __future__ import annotations
@@ -27,32 +27,42 @@ _SYSLOG_SEVERITIES = {"Alert": 1, "Critical": 1, "Debug": 5, "Emergency": 1, "Er
 
 
 def read_events(lines: Lines, mapping: Mapping, readings: Readings) -> None:
-    """Read each line as one VES event, with or without the object `event` around it."""
+    """Read each line as one VES event, with or without the object `event` around it, or as a list `eventList`."""
     for record, message in enumerate(lines.messages):
         if record in lines.done:
             continue
         given = loaded(message)
-        event = given.get("event", given) if isinstance(given, dict) else None
-        header = event.get("commonEventHeader") if isinstance(event, dict) else None
-        if not isinstance(event, dict) or not isinstance(header, dict):
-            readings.reject(record, "unreadable", "not a VES event: commonEventHeader is missing")
-            continue
-        fault = faulty(header)
-        if fault:
-            readings.reject(record, *fault)
-            continue
-        read = _DOMAINS.get(str(header["domain"]))
-        if read is None:
-            readings.reject(record, "not_telemetry", "a domain that neither measures nor reports trouble")
-            continue
-        section = event.get(_SECTIONS[str(header["domain"])], {})
-        if not isinstance(section, dict):
-            readings.reject(record, "unreadable", "the domain's fields are no object")
-            continue
-        name = filled(mapping.object, fields_of(header)) or str(header.get("sourceName", ""))
-        if not name:
-            readings.reject(record, "missing_object", "sourceName is empty")
-            continue
+        listed = given.get("eventList") if isinstance(given, dict) else None
+        if listed is None:
+            _read(record, given.get("event", given) if isinstance(given, dict) else None, mapping, readings)
+        elif not isinstance(listed, list) or not listed:
+            readings.reject(record, "unreadable", "eventList is no list of events")
+        else:
+            for event in listed:
+                _read(record, event, mapping, readings)
+
+
+def _read(record: int, event: object, mapping: Mapping, readings: Readings) -> None:
+    """One event."""
+    header = event.get("commonEventHeader") if isinstance(event, dict) else None
+    if not isinstance(event, dict) or not isinstance(header, dict):
+        readings.reject(record, "unreadable", "not a VES event: commonEventHeader is missing")
+        return
+    fault = faulty(header)
+    if fault:
+        readings.reject(record, *fault)
+        return
+    read = _DOMAINS.get(str(header["domain"]))
+    if read is None:
+        readings.reject(record, "not_telemetry", "a domain that neither measures nor reports trouble")
+        return
+    section = event.get(_SECTIONS[str(header["domain"])], {})
+    name = filled(mapping.object, fields_of(header)) or str(header.get("sourceName", ""))
+    if not isinstance(section, dict):
+        readings.reject(record, "unreadable", "the domain's fields are no object")
+    elif not name:
+        readings.reject(record, "missing_object", "sourceName is empty")
+    else:
         read(record, name, header, section, readings)
 
 

@@ -185,6 +185,19 @@ def test_the_other_domains_of_ves_are_read() -> None:
     assert found.reasons == ["not_telemetry"]
 
 
+def test_a_batch_of_ves_is_read_event_by_event() -> None:
+    """What is wrong with one is no other's trouble."""
+    events = [
+        {"commonEventHeader": header("heartbeat")},
+        {"commonEventHeader": header("heartbeat", sourceName="gnb-2")},
+        {"nothing": 1},
+        7,
+    ]
+    found = read(line(eventList=events) + line(eventList=[]) + line(eventList={"a": 1}), "ves")
+    assert found.values() == {("gnb-1", "Heartbeat"): 1_000, ("gnb-2", "Heartbeat"): 1_000}
+    assert found.reasons == ["unreadable"] * 4
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
