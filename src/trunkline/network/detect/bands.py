@@ -85,7 +85,7 @@ ROW = np.dtype(
         ("kind", "i2"),  # what is going on
         ("outside", "i2"),  # periods in a row outside the band
         ("calm", "i2"),  # periods in a row well inside it, while something is going on
-        ("judged", "i2"),  # 1 while a judge from outside holds it for unusual
+        ("judged", "i2"),  # SPIKE or DIP while a judge from outside holds it for unusual
         ("profile", "i2", (HOURS_OF_WEEK,)),  # mean of each hour of the week from Monday 0 h UTC, in `unit`
     ]
 )

@@ -18,7 +18,19 @@ from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped, State
 from trunkline.kernel.identity import name_words
 from trunkline.network.detect import telling
-from trunkline.network.detect.bands import ACCEPTED, BEGUN, FEATURES, KINDS, ROW, SHOWN, fresh, watch
+from trunkline.network.detect.bands import (
+    ACCEPTED,
+    BEGUN,
+    DIP,
+    FEATURES,
+    KINDS,
+    NONE,
+    ROW,
+    SHOWN,
+    SPIKE,
+    fresh,
+    watch,
+)
 from trunkline.network.detect.models import Models
 from trunkline.network.detect.placing import placed
 from trunkline.records.network import ANOMALIES
@@ -36,7 +48,7 @@ SERIES = State(
 )
 
 _SLICE, _KPI = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # odd: nothing is lost in mixing
-_JUDGED = np.dtype([("row", "i8"), ("since_us", "i8"), ("ended", "u1")])
+_JUDGED = np.dtype([("row", "i8"), ("since_us", "i8"), ("kind", "i8"), ("ended", "u1")])
 
 
 def detect(kpis: pl.DataFrame, series: Grouped, models: Models) -> Outcome:
@@ -129,11 +141,12 @@ def _judged(kpis: pl.DataFrame, rows: Rows, at: Longs, shown: Floats, models: Mo
             if len(its):
                 scores[its] = judge.judge(shown[its, : len(FEATURES)])
                 by[its] = judge.name
-    changes = _edges(rows, at, scores >= models.told_at, kpis["begin_us"].to_numpy())
+    side = np.where(shown[:, 0] >= 0, SPIKE, DIP)
+    changes = _edges(rows, at, np.where(scores >= models.told_at, side, NONE), kpis["begin_us"].to_numpy())
     row = changes["row"]
     expected, half = shown[row, -2], shown[row, -1]
     frame = _beside(kpis, row, changes["since_us"]).with_columns(
-        kind=pl.Series(np.where(shown[row, 0] >= 0, "spike", "dip").tolist(), dtype=pl.String),
+        kind=pl.Series([KINDS[kind] for kind in changes["kind"].tolist()], dtype=pl.String),
         score_milli=_milli(scores[row]),
         low_milli=_milli(expected - half),
         high_milli=_milli(expected + half),
@@ -145,21 +158,23 @@ def _judged(kpis: pl.DataFrame, rows: Rows, at: Longs, shown: Floats, models: Mo
 
 
 @nb.njit(nogil=True, cache=True)
-def _edges(rows: Rows, at: Longs, unusual: npt.NDArray[np.bool_], begin_us: Longs) -> Rows:
+def _edges(rows: Rows, at: Longs, unusual: Longs, begin_us: Longs) -> Rows:
     """Where a judge begins or ceases to hold a series for unusual, in the batch's order; `rows` remember it."""
     changes = np.empty(len(at), _JUDGED)
     count = 0
     for i in range(len(at)):
         row = rows[at[i]]
-        if unusual[i] == (row.judged == 1):
+        if (unusual[i] != NONE) == (row.judged != NONE):
             continue
-        if unusual[i]:
-            row.judged = 1
+        begins = row.judged == NONE
+        if begins:
+            row.judged = unusual[i]
             row.judged_us = begin_us[i]
-        else:
-            row.judged = 0
         changes[count].row = i
         changes[count].since_us = row.judged_us
-        changes[count].ended = 0 if unusual[i] else 1
+        changes[count].kind = row.judged
+        changes[count].ended = 0 if begins else 1
         count += 1
+        if not begins:
+            row.judged = NONE
     return changes[:count]

@@ -23,7 +23,9 @@ Floats = npt.NDArray[np.float64]
 class Judge(Protocol):
     """A model that has learnt before; it may remember nothing between two calls."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """By which a person knows it."""
 
     def judge(self, features: Floats) -> Floats:
         """How unusual each row of `FEATURES` (n x 12) is, from 0 to 1; from `told_at` on it is told."""
