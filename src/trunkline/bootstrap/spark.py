@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from trunkline import topology
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
+from trunkline.bootstrap.kafka import server_of
 from trunkline.bootstrap.platform import ACCOUNTS, subscribers_file
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US, Facts, judged
 from trunkline.charging.reconcile import CAUSES
 from trunkline.charging.subscribers import read_subscribers, time_zones_of
 from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.engines.kafka.topics import make, topics
 from trunkline.engines.plan import Plan
 from trunkline.engines.spark import history
 from trunkline.engines.spark.blobs import Bucket
@@ -95,6 +97,14 @@ def work_of(folders: Folders, plan: Plan, state: str) -> tuple[Work, Catalogue, 
     return work, catalogue, rows
 
 
+def make_topics(kafka: Kafka, plan: Plan) -> list[str]:
+    """Make the map's topics that are missing, as the kafka engine does, and the one of the sums a minute."""
+    wanted = topics(plan, kafka.kafka_edge_partitions, kafka.kafka_copies)
+    like = next(topic for topic in wanted if topic.name == plan.topic(charging.CHARGED))
+    sums = replace(like, name=plan.topic(charging.MINUTES), text=charging.MINUTES.text)
+    return make(server_of(kafka), (*wanted, sums), kafka.kafka_copies)
+
+
 def settings_of(folders: Folders, kafka: Kafka, spark: Spark, *, once: bool = False) -> Settings:
     """How the query runs."""
     checkpoint = Path(spark.spark_checkpoint) if spark.spark_checkpoint else folders.data / "spark"
@@ -145,6 +155,7 @@ def opened(
     """A Spark session and an engine over it; the session ends at the end."""
     plan = plan_of(kafka)
     settings = settings_of(folders, kafka, spark, once=once)
+    make_topics(kafka, plan)
     settings.checkpoint.mkdir(parents=True, exist_ok=True)
     work, catalogue, people = work_of(folders, plan, settings.state)
     running = session("trunkline", spark.spark_master, spark.spark_jars, more)

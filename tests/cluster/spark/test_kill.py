@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import Kafka
-from tests.cluster.spark.day import Day, Life, assert_same_day, make_topics, new_plan, produce
+from tests.cluster.spark.day import (
+    Day,
+    Life,
+    assert_same_day,
+    assert_same_minutes,
+    produce,
+    reconciled,
+    topics_of,
+)
+from trunkline.engines.plan import Plan
 
 DRIVERS = int(os.environ.get("TRUNKLINE_TEST_SPARK_KILLS", "3"))  # a life begins in a quarter of a minute
 WORKERS = int(os.environ.get("TRUNKLINE_TEST_SPARK_WORKER_KILLS", "20"))
@@ -27,8 +36,7 @@ def test_drivers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> 
     """Driver, JVM and workers die together in the middle of batches; nothing is missing and nothing counts twice."""
     print(f"seed {SEED}: TRUNKLINE_TEST_SEED={SEED} shows it again")
     chance, pause = random.Random(SEED), threading.Event()
-    plan = new_plan("drivers")
-    make_topics(kafka.bootstrap_servers, plan)
+    plan = topics_of(kafka.bootstrap_servers, "drivers")
     produce(kafka.bootstrap_servers, plan, day.lines)
     kills = 0
     for _ in range(DRIVERS):
@@ -40,7 +48,7 @@ def test_drivers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> 
     assert kills == DRIVERS, "the day was over before it could be disturbed"
     last = Life(day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_messages="5000").result(900)
     assert last["received"] == len(day.lines), f"seed {SEED}"
-    assert_same_day(day, kafka.bootstrap_servers, plan, tmp_path)
+    assert_undisturbed(day, kafka.bootstrap_servers, plan, tmp_path, connector)
 
 
 @pytest.mark.timeout(3600)
@@ -48,8 +56,7 @@ def test_workers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> 
     """Workers die in the middle of their buckets; Spark does their tasks again, and the day is the same."""
     print(f"seed {SEED}: TRUNKLINE_TEST_SEED={SEED} shows it again")
     chance, pause = random.Random(SEED), threading.Event()
-    plan = new_plan("workers")
-    make_topics(kafka.bootstrap_servers, plan)
+    plan = topics_of(kafka.bootstrap_servers, "workers")
     produce(kafka.bootstrap_servers, plan, day.lines)
     life = Life(day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_messages=str(SMALL_BATCH))
     assert life.batches.acquire(timeout=BEGINNING_S), "".join(life.said[-40:])
@@ -64,4 +71,12 @@ def test_workers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> 
     done = life.result(1800)
     assert kills == WORKERS, f"only {kills} workers could be killed before the day was over"
     assert done["received"] == len(day.lines), f"seed {SEED}"
-    assert_same_day(day, kafka.bootstrap_servers, plan, tmp_path)
+    assert_undisturbed(day, kafka.bootstrap_servers, plan, tmp_path, connector)
+
+
+def assert_undisturbed(day: Day, servers: str, plan: Plan, checkpoint: Path, jars: str) -> None:
+    """Everything is as if nobody had died, and reconciling finds nothing."""
+    assert_same_day(day, servers, plan, checkpoint)
+    books = reconciled(servers, plan, checkpoint, jars)
+    assert (books["differences"], books["account_differences"]) == (0, 0), f"seed {SEED}: {books}"
+    assert_same_minutes(servers, plan)

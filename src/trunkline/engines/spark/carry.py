@@ -27,8 +27,8 @@ from trunkline.engines.loop import POISON, Carried, Carrier, TooMuchPoison, coun
 from trunkline.engines.plan import BUCKET_BITS, CARRIED, Plan, buckets_of
 from trunkline.engines.spark.blobs import Bucket
 from trunkline.engines.spark.minutes import Minutes, leave
-from trunkline.engines.wire import ARROW, changes_out, progress_out, rows_in, rows_out
-from trunkline.kernel.flow import Flow
+from trunkline.engines.wire import ARROW, Unreadable, changes_out, progress_out, rows_in, rows_out
+from trunkline.kernel.flow import Flow, Stream
 from trunkline.kernel.grouped import Grouped, Keys, State
 from trunkline.kernel.grouping import order_by_group
 from trunkline.kernel.identity import identities
@@ -45,7 +45,10 @@ _PARTED = pa.schema(
     [("bucket", pa.int32()), ("stream", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
      ("piece", pa.int32()), ("rows", pa.binary())]
 )  # fmt: skip
-WRITTEN = "topic string, partition int, key binary, value binary"
+WRITTEN = (
+    "topic string, partition int, key binary, value binary, headers array<struct<key: string, value: binary>>"
+)
+_HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 
 Longs = npt.NDArray[np.int64]
 
@@ -63,6 +66,16 @@ class Work:
     published: tuple[State, ...] = ()  # states whose changes go to their changelog, for those who serve them
     minutes: Minutes | None = None  # what is summed a minute
     most_poison: int = 100
+
+
+@dataclass(frozen=True)
+class Written:
+    """A message to be written to the partition of its bucket."""
+
+    topic: str
+    value: bytes
+    key: bytes | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Sent(Protocol):
@@ -139,10 +152,10 @@ class _Decoder:
                     int(offsets[0]),
                 )
             else:
-                frames = [
-                    rows_in(value, stream.record) for value in part.column("value").to_pylist() if value
-                ]
-                orders = Carried({stream.name: frames})
+                orders = Carried()
+                for offset, value in zip(offsets.tolist(), part.column("value").to_pylist(), strict=True):
+                    if value:
+                        self._read(stream, partition, offset, value, orders)
                 yield from self._part(orders, partition, int(offsets[0]))
 
     def _usage_rows(self, partition: int, part: pa.RecordBatch) -> Iterator[Carried]:
@@ -158,17 +171,42 @@ class _Decoder:
             return
         for messages in _of_one_mapping(self._work, partition, part):
             decoded = Carried()
-            self._decode(messages, decoded)
+            if messages.mapping in self._work.joins:
+                self._decode(messages, decoded)
+            else:
+                reason = "it names a mapping that does not exist, or one that reads files with a heading"
+                topic = self._work.plan.topic(self._work.plan.raw)
+                for offset, value in zip(messages.offsets.tolist(), messages.values.to_pylist(), strict=True):
+                    self._aside(topic, partition, offset, value, reason, decoded)
             yield decoded
+
+    def _read(self, stream: Stream, partition: int, offset: int, value: bytes, into: Carried) -> None:
+        """Rows of one Arrow message; a message that is none is set aside."""
+        try:
+            into.add(stream, rows_in(value, stream.record))
+        except Unreadable as error:
+            topic = self._work.plan.topic(
+                self._work.plan.raw if stream is self._work.plan.decoded else stream
+            )
+            self._aside(topic, partition, offset, value, str(error), into)
+
+    def _aside(
+        self, topic: str, partition: int, offset: int, value: bytes, reason: str, into: Carried
+    ) -> None:
+        row = {"topic": topic, "partition": partition, "offset": offset, "reason": reason, "value": value}
+        into.frames.setdefault(self._work.plan.undigested, []).append(pl.DataFrame([row]))
 
     def _decoded_elsewhere(self, partition: int, offset: int, value: bytes) -> Carried:
         """Rows that were decoded before they came here: their place is where they lie now."""
         stream = self._work.plan.decoded
-        rows = rows_in(value, stream.record)
-        place = pl.int_range(offset << PLACE_BITS, (offset << PLACE_BITS) + len(rows), dtype=pl.Int64)
-        return Carried(
-            {stream.name: [rows.with_columns(pl.lit(partition, pl.Int32).alias("file"), offset=place)]}
-        )
+        found = Carried()
+        self._read(stream, partition, offset, value, found)
+        first = offset << PLACE_BITS
+        if stream.name in found.frames:
+            place = pl.int_range(first, first + pl.len(), dtype=pl.Int64)
+            rows = found.rows(stream).with_columns(pl.lit(partition, pl.Int32).alias("file"), offset=place)
+            found.frames[stream.name] = [rows]
+        return found
 
     def _decode(self, messages: _Messages, decoded: Carried) -> None:
         """Decode; when that breaks, halve the messages until the one that breaks it stands alone and is held."""
@@ -336,6 +374,7 @@ class _Turn:
         began = time.monotonic_ns()
         plan = self._work.plan
         rows = frames_of(cells)
+        aside = self._set_aside(rows.pop(plan.undigested, []))
         for flow in reversed(plan.orders):  # contracts before movements of money, both before usage
             for part in rows.pop(flow.steps[0].reads.name, []):
                 self._carry_orders(flow, part)
@@ -343,8 +382,7 @@ class _Turn:
         self._sum()
         self._state.carried_us = (time.monotonic_ns() - began) // 1000
         self._state.write(self._number)
-        written = self._messages()
-        return _as_batch(written, self._bucket)
+        return _as_batch([*self._messages(), *aside], self._bucket)
 
     def _carry_usage(self, decoded: Carried) -> None:
         plan = self._work.plan
@@ -415,11 +453,11 @@ class _Turn:
         count = pl.int_range(first, first + len(rows), dtype=pl.Int64)
         return rows.with_columns(seq=count * (1 << BUCKET_BITS) + self._bucket)
 
-    def _messages(self) -> list[tuple[str, bytes | None, bytes]]:
-        """Topic, key and value of what becomes known of this turn."""
+    def _messages(self) -> list[Written]:
+        """What becomes known of this turn."""
         plan = self._work.plan
-        written: list[tuple[str, bytes | None, bytes]] = [
-            (plan.topic(stream), self._name, value)
+        written = [
+            Written(plan.topic(stream), value, self._name)
             for stream in plan.results
             if self._carried.frames.get(stream.name)
             for value in rows_out(stream.record.conform(self._carried.rows(stream)))
@@ -428,14 +466,28 @@ class _Turn:
             groups = self._state.changed.get(state.name)
             if groups is not None and len(groups):
                 written += [
-                    (plan.changelog(state), self._name, value)
+                    Written(plan.changelog(state), value, self._name)
                     for value in changes_out(groups, self._number, CHANGE_OCTETS)
                 ]
         progress = {
-            "commit": self._number, "arrivals": self._state.next_row, "accounts": self._state.accounts,
-        }  # fmt: skip
-        written.append((plan.progress, b"bucket|%d" % self._bucket, progress_out(progress)))
+            "commit": self._number,
+            "arrivals": self._state.next_row,
+            "accounts": self._state.accounts,
+        }
+        written.append(Written(plan.progress, progress_out(progress), b"bucket|%d" % self._bucket))
         return written
+
+    def _set_aside(self, unread: Sequence[pl.DataFrame]) -> list[Written]:
+        """Messages that cannot be read at all, as they came, with where they lay and why; usage counts as held."""
+        plan, found = self._work.plan, []
+        for row in (row for frame in unread for row in frame.iter_rows(named=True)):
+            if row["topic"] == plan.topic(plan.raw):
+                sums = self._state.accounts.setdefault("", [0] * len(SUMS))
+                sums[SUMS.index("received")] += 1
+                sums[SUMS.index("held")] += 1
+            headers = tuple((name, str(row[name])) for name in ("reason", "topic", "partition", "offset"))
+            found.append(Written(plan.undigested, row["value"], None, headers))
+        return found
 
     @property
     def _name(self) -> bytes:
@@ -461,14 +513,18 @@ def _in_order(cell: dict[str, Any]) -> tuple[str, int, int, int]:
     return cell["stream"], cell["partition"], cell["offset"], cell["piece"]
 
 
-def _as_batch(written: Sequence[tuple[str, bytes | None, bytes]], bucket: int) -> pa.RecordBatch:
+def _as_batch(written: Sequence[Written], bucket: int) -> pa.RecordBatch:
     """Messages as rows; a bucket's go to the partition of its number."""
+    headers = [
+        [{"key": name, "value": text.encode()} for name, text in each.headers] or None for each in written
+    ]
     return pa.RecordBatch.from_arrays(
         [
-            pa.array([each[0] for each in written], pa.string()),
+            pa.array([each.topic for each in written], pa.string()),
             pa.array([bucket] * len(written), pa.int32()),
-            pa.array([each[1] for each in written], pa.binary()),
-            pa.array([each[2] for each in written], pa.binary()),
+            pa.array([each.key for each in written], pa.binary()),
+            pa.array([each.value for each in written], pa.binary()),
+            pa.array(headers, _HEADERS),
         ],
-        names=["topic", "partition", "key", "value"],
+        names=["topic", "partition", "key", "value", "headers"],
     )

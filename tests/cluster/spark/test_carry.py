@@ -1,0 +1,213 @@
+"""What Spark's tasks do, without Spark: doing it again, other cuts, heavy subscribers, unreadable messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from tests.cluster.spark.day import EVER, PARTITIONS, USAGE, Day, compared
+from trunkline import topology
+from trunkline.bootstrap.spark import plan_of, work_of
+from trunkline.engines.loop import Carried
+from trunkline.engines.plan import Plan
+from trunkline.engines.spark.blobs import BlobDamaged, Bucket, head_of, version_before
+from trunkline.engines.spark.carry import (
+    Work,
+    bucket_folder,
+    carry_bucket,
+    decode_messages,
+    parted,
+)
+from trunkline.engines.wire import rows_in, rows_out
+from trunkline.kernel.grouped import Grouped
+from trunkline.records import charging, usage
+from trunkline.records.charging import ACCOUNTS
+from trunkline.records.usage import SEEN
+from trunkline.settings import Folders, Kafka
+
+STATES = (SEEN, ACCOUNTS)
+NOW_US = 1_800_000_000_000_000
+LINE = (
+    '{"id":"%d","type":"voice","subscriber":"%s","called":"4930000001","start":"2026-11-02T10:%02d:00Z",'
+    '"duration_ms":61000}'
+)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a broadcast is."""
+
+    value: Work
+
+
+@pytest.fixture
+def work(day: Day, tmp_path: Path) -> Work:
+    """The work of an operator, its accounts opened."""
+    plan = plan_of(Kafka(kafka_prefix="t", kafka_buckets=PARTITIONS))
+    folders = Folders(data=tmp_path / "driver", tariffs=str(day.folder / "tariffs"))
+    made, _, people = work_of(folders, plan, str(tmp_path / "buckets"))
+    rows = charging.SUBSCRIBERS.record.conform(people)
+    edge = topology.SUBSCRIBERS.steps[0].reads.name
+    cells = [
+        {"bucket": bucket, "stream": name, "partition": 0, "offset": 0, "piece": piece, "rows": value}
+        for piece, (bucket, name, value) in enumerate(parted(plan, Carried({edge: [rows]}), 0))
+    ]
+    list(carry_bucket(Given(made), 0)(iter([pa.RecordBatch.from_pylist(cells)])))
+    return made
+
+
+def messages(topic: str, values: Sequence[bytes], first: int = 0, headers: object = None) -> pa.RecordBatch:
+    """Messages as the connector gives them."""
+    count = len(values)
+    shape = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array([topic] * count), pa.array([0] * count, pa.int32()),
+            pa.array(range(first, first + count), pa.int64()), pa.array([NOW_US] * count, pa.int64()),
+            pa.array(values, pa.binary()), pa.array([headers] * count, shape),
+        ],
+        names=["topic", "partition", "offset", "time_us", "value", "headers"],
+    )  # fmt: skip
+
+
+def carried(work: Work, number: int, *given: pa.RecordBatch) -> list[dict[str, object]]:
+    """Both tasks, one after the other: the messages that are written."""
+    cells = list(decode_messages(Given(work), None)(iter(given)))
+    written = carry_bucket(Given(work), number)(iter(cells))
+    return [message for batch in written for message in batch.to_pylist()]
+
+
+def rows_of(plan: Plan, written: Sequence[dict[str, object]]) -> pl.DataFrame:
+    """Charged usage among what was written."""
+    name = plan.topic(charging.CHARGED)
+    found = [rows_in(bytes(m["value"]), charging.CHARGED.record) for m in written if m["topic"] == name]  # type: ignore[call-overload]
+    return pl.concat(found) if found else charging.CHARGED.record.empty()
+
+
+def test_done_again_is_the_same(work: Work, day: Day) -> None:
+    """A batch that is done again, even after a later life died in the middle, writes the same to the letter."""
+    raw = work.plan.topic(usage.RAW)
+    carried(work, 1, messages(raw, day.lines[:500]))
+    once = carried(work, 2, messages(raw, day.lines[500:1500], 500))
+    again = carried(work, 2, messages(raw, day.lines[500:1500], 500))
+    assert once == again
+    assert len(rows_of(work.plan, once)) > 900
+
+
+def test_cuts_change_nothing(work: Work, day: Day) -> None:
+    """However the day is cut into batches, what was charged is what the embedded engine charged."""
+    raw, found, at = work.plan.topic(usage.RAW), [], 0
+    for number, size in enumerate((1, 700, 13, 2500, 10**6), start=1):
+        found += carried(work, number, messages(raw, day.lines[at : at + size], at))
+        at += size
+    assert compared(rows_of(work.plan, found), USAGE).equals(
+        compared(day.embedded.usage(None, *EVER, 10**7), USAGE)
+    )
+
+
+def test_a_heavy_subscriber_costs_no_more(work: Work) -> None:
+    """Thirty thousand uses of one subscriber are carried about as fast as those of three hundred."""
+    raw = work.plan.topic(usage.RAW)
+    heavy = [(LINE % (at, "4915100000001", at % 60)).encode() for at in range(30_000)]
+    many = [(LINE % (at + 10**6, 4915100000000 + at % 300, at % 60)).encode() for at in range(30_000)]
+    carried(work, 1, messages(raw, [(LINE % (-1, "4915100000001", 1)).encode()]))  # compiles
+    took = []
+    for number, lines in enumerate((many, heavy), start=2):
+        began = time.process_time()
+        carried(work, number, messages(raw, lines))
+        took.append(time.process_time() - began)
+    assert took[1] < 3 * took[0] + 0.5, f"{took[1]:.2f} s for one subscriber, {took[0]:.2f} s for many"
+
+
+def test_unreadable_messages_are_set_aside(work: Work, day: Day) -> None:
+    """What is no Arrow stream, or names an unknown mapping, goes to its own topic with the reason; the rest goes on."""
+    raw, orders = work.plan.topic(usage.RAW), work.plan.topic(charging.MOVEMENTS)
+    odd = messages(raw, [b"{}"], 10, [{"key": "mapping", "value": b"nobody's"}])
+    written = carried(
+        work, 1, messages(raw, day.lines[:10]), odd, messages(raw, [b"\xff\xff\xff\xffbroken"], 11),
+        messages(orders, [b"no movement"]),
+    )  # fmt: skip
+    aside = [m for m in written if m["topic"] == work.plan.undigested]
+    reasons = [{pair["key"]: pair["value"] for pair in m["headers"]} for m in aside]  # type: ignore[attr-defined]
+    assert sorted(each["topic"].decode() for each in reasons) == sorted([raw, raw, orders])
+    assert all(each["reason"] for each in reasons)
+    heads = [Bucket(bucket_folder(work.folder, at), work.plan.states, 9) for at in range(PARTITIONS)]
+    sums = [s for head in heads for s in head.accounts.values()]
+    received, *out = (sum(each) for each in zip(*sums, strict=True))
+    assert received == 12 == sum(out[:4])
+
+
+def test_arrow_messages_say_the_same(work: Work, day: Day) -> None:
+    """Usage that was decoded elsewhere and comes as Arrow is charged like the events themselves."""
+    cells = list(
+        decode_messages(Given(work), None)(iter([messages(work.plan.topic(usage.RAW), day.lines[:800])]))
+    )
+    decoded = [
+        pl.read_ipc_stream(cell["rows"])
+        for batch in cells
+        for cell in batch.to_pylist()
+        if cell["stream"] == usage.DECODED.name
+    ]
+    values = list(rows_out(pl.concat(decoded)))
+    as_arrow = rows_of(work.plan, carried(work, 1, messages(work.plan.topic(usage.RAW), values)))
+    as_events = rows_of(work.plan, carried(work, 1, messages(work.plan.topic(usage.RAW), day.lines[:800])))
+    names = ("source", "record_id", "units", "list_micros")
+    assert compared(as_arrow, names).equals(compared(as_events, names))
+
+
+def test_state_is_what_was_put(tmp_path: Path) -> None:
+    """Over hundreds of versions, some of them written twice, every key holds what it was last given."""
+    chance = np.random.default_rng(5)
+    known: dict[int, list[int]] = {}
+    for number in range(300):
+        bucket = Bucket(tmp_path, STATES, number)
+        keys = np.unique(chance.integers(0, 400, 30).astype(np.uint64))
+        held = bucket.gather(ACCOUNTS, keys)
+        assert all(held.rows_of(key)["value"].tolist() == known.get(key, []) for key in keys.tolist())
+        counts = chance.integers(0, 4, len(keys))
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        rows = np.zeros(int(offsets[-1]), ACCOUNTS.dtype)
+        rows["value"] = chance.integers(0, 10**6, len(rows))
+        known |= {
+            key: rows["value"][offsets[at] : offsets[at + 1]].tolist() for at, key in enumerate(keys.tolist())
+        }
+        for _ in range(1 + number % 2):
+            life = Bucket(tmp_path, STATES, number)
+            life.put(ACCOUNTS, Grouped(keys, offsets, rows), number)
+            life.next_row = number
+            life.write(number)
+    assert len(list(tmp_path.iterdir())) < 40, "files that no version names are removed"
+    assert Bucket(tmp_path, STATES, 300).next_row == 299
+
+
+def test_old_identities_are_forgotten(tmp_path: Path) -> None:
+    """Rows of a state with days are let go of when their day is over, and not before."""
+    for number in range(130):
+        bucket = Bucket(tmp_path, STATES, number)
+        rows = np.zeros(1, SEEN.dtype)
+        rows["day"] = 20_000 + number
+        bucket.put(SEEN, Grouped(np.array([number + 1], np.uint64), np.array([0, 1]), rows), number)
+        bucket.write(number)
+    held = Bucket(tmp_path, STATES, 130).gather(SEEN, np.arange(1, 131, dtype=np.uint64))
+    kept = held.keys[np.diff(held.offsets) > 0]
+    assert int(kept.min()) > 1
+    assert len(kept) >= (SEEN.days or 0)
+
+
+def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
+    """A file that is cut short stops the batch, and nothing is charged from half a state."""
+    bucket = Bucket(tmp_path, STATES, 0)
+    bucket.put(ACCOUNTS, Grouped(np.array([7], np.uint64), np.array([0, 1]), np.zeros(1, ACCOUNTS.dtype)), 0)
+    bucket.write(0)
+    path = tmp_path / version_before(tmp_path, 1)
+    assert head_of(path).keys == 1
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(BlobDamaged):
+        Bucket(tmp_path, STATES, 1)
