@@ -24,7 +24,7 @@ import polars as pl
 
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped, State
-from trunkline.network.detect.placing import placed
+from trunkline.network.placing import placed
 from trunkline.records.network import RISKS, Scope
 
 Rows = npt.NDArray[Any]
@@ -137,9 +137,21 @@ def follow(
     """Move `states` (changed in place) by `rows` of `leading`; what to tell, and the features at each last row."""
     shown = np.zeros((len(rows) if features else 0, FEATURES))
     changes = _follow(
-        states, states["points"], states["seen_us"], states["fast"], states["middle"], states["slow"], states["told"],
-        states["spoken"], at, rows["end_us"].to_numpy(), rows["lead"].to_numpy(), rows["value_milli"].to_numpy(), weights, shown,
-    )  # fmt: skip
+        states,
+        states["points"],
+        states["seen_us"],
+        states["fast"],
+        states["middle"],
+        states["slow"],
+        states["told"],
+        states["spoken"],
+        at,
+        rows["end_us"].to_numpy(),
+        rows["lead"].to_numpy(),
+        rows["value_milli"].to_numpy(),
+        weights,
+        shown,
+    )
     return changes, shown
 
 

@@ -32,7 +32,7 @@ from trunkline.network.detect.bands import (
     watch,
 )
 from trunkline.network.detect.models import Models
-from trunkline.network.detect.placing import placed
+from trunkline.network.placing import placed
 from trunkline.records.network import ANOMALIES
 
 Rows = npt.NDArray[Any]

@@ -20,7 +20,7 @@ from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped, State
 from trunkline.kernel.grouping import locate
 from trunkline.network.detect import telling
-from trunkline.network.detect.placing import of_keys, placed
+from trunkline.network.placing import of_keys, placed
 from trunkline.records.network import ANOMALIES
 
 Rows = npt.NDArray[Any]
