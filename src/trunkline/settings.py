@@ -176,6 +176,9 @@ class Spark:
     )
     spark_messages: int = _setting(200_000, "Most messages that one micro-batch takes.")
     spark_pause_ms: int = _setting(200, "Shortest time from the beginning of one micro-batch to the next.")
+    spark_metrics_port: int = _setting(
+        0, "Port on loopback where the driver serves its metrics for Prometheus. 0: none."
+    )
     spark_properties: str = _setting(
         "",
         "File with what Kafka's Java client must be told, such as security.protocol and sasl.jaas.config."
@@ -207,4 +210,4 @@ def read(part: type[Part], environment: Mapping[str, str] | None = None, **chose
     return part(**values)
 
 
-PARTS = (Folders, Http, Keeping, Watched, Listening, Servers)
+PARTS = (Folders, Http, Keeping, Watched, Listening, Servers, Kafka, Spark, Cassandra)

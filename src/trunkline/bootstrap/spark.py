@@ -6,6 +6,7 @@ compiled catalogue from the driver. State and offsets lie in the checkpoint's fo
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from trunkline.engines.spark import history
 from trunkline.engines.spark.blobs import Bucket
 from trunkline.engines.spark.carry import Work
 from trunkline.engines.spark.engine import Engine, Settings, Totals
+from trunkline.engines.spark.figures import Watch, serve
 from trunkline.engines.spark.minutes import Minutes
 from trunkline.engines.spark.session import session
 from trunkline.ports import Refused
@@ -159,12 +161,30 @@ def opened(
     settings.checkpoint.mkdir(parents=True, exist_ok=True)
     work, catalogue, people = work_of(folders, plan, settings.state)
     running = session("trunkline", spark.spark_master, spark.spark_jars, more)
+    watch = Watch()
+    end = serve(watch, spark.spark_metrics_port) if spark.spark_metrics_port else None
+
+    def heard(totals: Totals) -> None:
+        watch.told(totals)
+        told(totals)
+
     try:
-        engine = Engine(running, work, settings, told)
+        engine = Engine(running, work, settings, heard)
+        watch.progress = lambda name: last_progress(running, name)
         engine.enrol(topology.SUBSCRIBERS, people)
         yield Running(running, engine, catalogue)
     finally:
+        if end is not None:
+            end()
         running.stop()
+
+
+def last_progress(spark: SparkSession, name: str) -> dict[str, Any] | None:
+    """What Spark tells of the last micro-batch of a query; None before the first, and when it does not run."""
+    for query in spark.streams.active:
+        if query.name == name and query.lastProgress is not None:
+            return dict(json.loads(query.lastProgress.json))
+    return None
 
 
 def carry_on(running: Running, stop: threading.Event) -> None:

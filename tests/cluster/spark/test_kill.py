@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
+import socket
 import threading
+import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,8 +61,21 @@ def test_workers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> 
     chance, pause = random.Random(SEED), threading.Event()
     plan = topics_of(kafka.bootstrap_servers, "workers")
     produce(kafka.bootstrap_servers, plan, day.lines)
-    life = Life(day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_messages=str(SMALL_BATCH))
+    port = free_port()
+    life = Life(
+        day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_messages=str(SMALL_BATCH),
+        spark_metrics_port=str(port),
+    )  # fmt: skip
     assert life.batches.acquire(timeout=BEGINNING_S), "".join(life.said[-40:])
+    assert life.batches.acquire(timeout=BEGINNING_S), "".join(life.said[-40:])
+    told = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60).read().decode()
+    lag = [
+        float(line.split()[-1])
+        for line in told.splitlines()
+        if line.startswith("trunkline_spark_lag_messages{")
+    ]
+    assert sum(lag) > 0, "most of the day still waits"
+    assert float(re.findall(r'trunkline_spark_records{outcome="rated"} (\S+)', told)[0]) > 0
     kills = 0
     while kills < WORKERS and life.process.poll() is None:
         workers = life.workers()
@@ -80,3 +96,10 @@ def assert_undisturbed(day: Day, servers: str, plan: Plan, checkpoint: Path, jar
     books = reconciled(servers, plan, checkpoint, jars)
     assert (books["differences"], books["account_differences"]) == (0, 0), f"seed {SEED}: {books}"
     assert_same_minutes(servers, plan)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
