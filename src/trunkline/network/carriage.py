@@ -140,54 +140,30 @@ def _met(carrier: Array, depth: Array, one: int, other: int) -> int:
 
 @nb.njit(nogil=True, cache=True)
 def _dominators(up_first: Array, up: Array, down_first: Array, down: Array) -> tuple[Array, Array]:
-    """The carrier of each place, and the places from the core downwards.
-
-    A circle, which a list of links should not hold, is opened at the first of its places that is already reached from
-    above, or else at its first place.
-    """
+    """The carrier of each place, and the places from the core downwards; an inventory has no circles."""
     count = len(up_first) - 1
     waiting = up_first[1:] - up_first[:-1]
     carrier = np.full(count, -1, np.int64)
     depth = np.zeros(count, np.int64)
-    done = np.zeros(count, np.bool_)
-    queued = np.zeros(count, np.bool_)
     order = np.empty(count, np.int64)
-    written, read = 0, 0
+    written = 0
     for place in range(count):
         if waiting[place] == 0:
             order[written] = place
-            queued[place] = True
             written += 1
-    while read < count:
-        if read == written:
-            opened = -1
-            for place in range(count):
-                if queued[place]:
-                    continue
-                reached = waiting[place] < up_first[place + 1] - up_first[place]
-                if opened < 0 or reached:
-                    opened = place
-                if reached:
-                    break
-            order[written] = opened
-            queued[opened] = True
-            written += 1
+    for read in range(count):
+        assert read < written, "links go in a circle"
         place = order[read]
-        read += 1
-        met, first = nb.int64(-1), True
+        met = nb.int64(-1)
         for at in range(up_first[place], up_first[place + 1]):
-            if done[up[at]]:
-                met = up[at] if first else _met(carrier, depth, met, up[at])
-                first = False
+            met = up[at] if at == up_first[place] else _met(carrier, depth, met, up[at])
         carrier[place] = met
         depth[place] = depth[met] + 1 if met >= 0 else 0
-        done[place] = True
         for at in range(down_first[place], down_first[place + 1]):
             lower = down[at]
             waiting[lower] -= 1
-            if waiting[lower] == 0 and not queued[lower]:
+            if waiting[lower] == 0:
                 order[written] = lower
-                queued[lower] = True
                 written += 1
     return carrier, order
 

@@ -168,7 +168,7 @@ def read_rules(document: Mapping[str, Any]) -> AlarmRules:
         if name not in {*kinds, "windows"}
     ]
     for name, kind in kinds.items():
-        parts[name] = _numbers(name, kind, document.get(name) or {}, mistakes)
+        parts[name] = _numbers(name, kind, document.get(name, {}), mistakes)
     windows = [
         read_window(each, mistakes, f"windows[{number}]")
         for number, each in enumerate(document.get("windows") or [])

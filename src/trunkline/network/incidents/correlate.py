@@ -35,10 +35,9 @@ from trunkline.network.incidents.board import (
     waiting,
 )
 from trunkline.network.incidents.explain import Explained, Trouble, explain
-from trunkline.network.incidents.impact import Stakes
+from trunkline.network.incidents.impact import Promises, Stakes
 from trunkline.network.incidents.links import causal_links
 from trunkline.network.inventory import Inventory
-from trunkline.network.sla import Agreements
 from trunkline.records.network import CORRELATED, INCIDENTS, Severity
 
 YOUNG_US = 900_000_000  # so long an incident may find another root, or merge
@@ -85,7 +84,7 @@ def correlate(
     inventory: Inventory,
     causes: CausalGraph,
     worth: pl.DataFrame,
-    agreements: Agreements,
+    agreements: Promises,
 ) -> Outcome:
     """Judge everything that time (`PULSES`) has come to: `INCIDENTS` that open, change, merge and close."""
     world = _World(carriage_of(inventory), causes, Stakes(inventory, worth, agreements))

@@ -6,9 +6,10 @@ a share of the cells it speaks of is affected that, if they all failed, its erro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,28 @@ import polars as pl
 
 from trunkline.kernel.grouping import locate
 from trunkline.network.inventory import Inventory
-from trunkline.network.sla import WHOLE, Agreements
 
 Words = npt.NDArray[np.uint64]
+
+WHOLE = 1_000_000  # shares are millionths
+
+
+class Promise(Protocol):
+    """One agreement: the share of good service promised on an area, or on every cell when `on` is empty."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def on(self) -> str: ...
+    @property
+    def share(self) -> int: ...
+
+
+class Promises(Protocol):
+    """All agreements (`trunkline.network.sla.Agreements`)."""
+
+    @property
+    def all(self) -> Sequence[Promise]: ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +57,7 @@ class Stakes:
 
     inventory: Inventory
     worth: pl.DataFrame
-    agreements: Agreements
+    agreements: Promises
 
     def impact(self, objects: Words) -> Impact:
         """Of trouble at these objects, ascending."""
