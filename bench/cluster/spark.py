@@ -27,7 +27,7 @@ from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.cluster.servers import jars_folder
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, Server, consumer
 from trunkline.engines.plan import Plan
-from trunkline.engines.spark.engine import Totals
+from trunkline.engines.spark.figures import Totals
 from trunkline.engines.wire import ARROW, rows_in, rows_out
 from trunkline.mediation.decode import decode
 from trunkline.records import charging, usage

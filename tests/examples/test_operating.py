@@ -11,6 +11,7 @@ import orjson
 from tests.examples.pages import ROOT
 from tests.live.platform import trunkline
 from trunkline.api.metrics import METRICS
+from trunkline.engines.spark.figures import FIGURES
 from trunkline.settings import PARTS, PREFIX
 
 TEXT = "\n".join(page.read_text() for page in sorted((ROOT / "docs" / "operating").glob("*.md")))
@@ -24,7 +25,7 @@ def test_metrics_to_watch_exist() -> None:
     """An alarm on a metric that nobody writes would never ring."""
     named = set(re.findall(r"\btrunkline_[a-z_]+", TEXT))
     assert named
-    assert named - {metric.name for metric in METRICS} == set()
+    assert named - {metric.name for metric in (*METRICS, *FIGURES)} == set()
 
 
 def test_settings_exist() -> None:

@@ -33,8 +33,8 @@ from trunkline.engines.plan import Plan
 from trunkline.engines.spark import history
 from trunkline.engines.spark.blobs import Bucket
 from trunkline.engines.spark.carry import Work
-from trunkline.engines.spark.engine import Engine, Settings, Totals
-from trunkline.engines.spark.figures import Watch, serve
+from trunkline.engines.spark.engine import Engine, Settings
+from trunkline.engines.spark.figures import Totals, Watch, serve
 from trunkline.engines.spark.minutes import Minutes
 from trunkline.engines.spark.session import session
 from trunkline.ports import Refused

@@ -11,7 +11,7 @@ from typing import Any
 from trunkline import settings
 from trunkline.bootstrap import spark as bootstrap
 from trunkline.cli.app import answer_json, err, out
-from trunkline.engines.spark.engine import Totals
+from trunkline.engines.spark.figures import Totals
 from trunkline.settings import Folders, Kafka, Spark
 
 

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from trunkline.engines.loop import POISON, Carried, Carrier, TooMuchPoison, counted
 from trunkline.engines.plan import BUCKET_BITS, CARRIED, Plan, buckets_of
 from trunkline.engines.spark.blobs import Bucket
+from trunkline.engines.spark.figures import SUMS
 from trunkline.engines.spark.minutes import Minutes, leave
 from trunkline.engines.wire import ARROW, Unreadable, changes_out, progress_out, rows_in, rows_out
 from trunkline.kernel.flow import Flow, Stream
@@ -38,7 +39,6 @@ LONGEST_OCTETS = 1 << PLACE_BITS
 MAPPING, SOURCE = b"mapping", b"source"  # headers of a raw message: how it is read, and whose it is
 CHANGE_OCTETS = 900_000
 SUMS_FOLDER = "minutes"
-SUMS = ("received", "rated", "duplicate", "rejected", "held", "charged_micros")
 
 PARTED = "bucket int, stream string, partition int, offset long, piece int, rows binary"
 _PARTED = pa.schema(

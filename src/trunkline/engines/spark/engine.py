@@ -21,7 +21,6 @@ from trunkline.engines.loop import Carried
 from trunkline.engines.spark.blobs import newest_versions
 from trunkline.engines.spark.carry import (
     PARTED,
-    SUMS,
     SUMS_FOLDER,
     WRITTEN,
     Work,
@@ -29,6 +28,7 @@ from trunkline.engines.spark.carry import (
     decode_messages,
     parted,
 )
+from trunkline.engines.spark.figures import SUMS, Totals
 from trunkline.engines.spark.minutes import Minutes, To, start
 from trunkline.kernel.flow import Flow
 
@@ -60,20 +60,6 @@ class Settings:
     def state(self) -> str:
         """Where the buckets' state lies: beside the checkpoint, whose fate it shares."""
         return str(self.checkpoint / STATE_FOLDER)
-
-
-@dataclass(frozen=True)
-class Totals:
-    """What was done since the topics began, and how large the state is."""
-
-    batches: int = 0  # since this process started
-    sums: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SUMS, 0))
-    alerts: int = 0
-    poisoned: int = 0
-    late: int = 0  # uses that came too late for the sums a minute
-    state_keys: int = 0
-    state_octets: int = 0
-    slowest_us: int = 0  # the bucket that took longest in the last batch
 
 
 class Engine:

@@ -8,16 +8,29 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from trunkline.engines.spark.engine import Totals
-
 Progress = Mapping[str, Any]
+SUMS = ("received", "rated", "duplicate", "rejected", "held", "charged_micros")
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What was done since the topics began, and how large the state is."""
+
+    batches: int = 0  # since this process started
+    sums: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SUMS, 0))
+    alerts: int = 0
+    poisoned: int = 0
+    late: int = 0  # uses that came too late for the sums a minute
+    state_keys: int = 0
+    state_octets: int = 0
+    slowest_us: int = 0  # the bucket that took longest in the last batch
 
 
 @dataclass(frozen=True)
