@@ -22,6 +22,8 @@ GOES_OUT = {
     network.HELD.name,
     network.ALARM_COUNTS.name,
     network.HEAT.name,
+    network.INCIDENTS.name,
+    network_sums.BUDGETS.name,
     network_sums.LATE_PARTS.name,
 }
 
@@ -55,7 +57,7 @@ def test_every_stream_is_on_the_map() -> None:
     """A stream that no flow carries would be a promise that nobody keeps."""
     promised = {
         thing.name
-        for family in (usage, charging)
+        for family in (usage, charging, network, network_sums)
         for thing in vars(family).values()
         if isinstance(thing, Stream)
     }

@@ -253,6 +253,9 @@ class NetworkReader(Protocol):
     def incident_notes(self, incident_id: str, limit: int = 1000) -> list[dict[str, Any]]:
         """What people did about an incident, oldest first."""
 
+    def budgets(self) -> pl.DataFrame:
+        """How every agreement stands (`records.network_sums.BUDGETS` with `number`)."""
+
     def alarm_counts(self) -> dict[str, int]:
         """What became of all that was raised: raised = active + cleared + deduplicated + suppressed + correlated."""
 

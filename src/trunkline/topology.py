@@ -9,10 +9,11 @@ from __future__ import annotations
 from trunkline.charging import alerts, balances, movements, rate
 from trunkline.kernel.flow import Flow, Step
 from trunkline.mediation import decode, deduplicate, meter
-from trunkline.network import align, heat, kpi, pulse, rollup
+from trunkline.network import align, forecast, heat, kpi, pulse, rollup, sla
 from trunkline.network import deduplicate as deduplicate_events
 from trunkline.network.alarms import life, signals
 from trunkline.network.detect import detect, silence
+from trunkline.network.incidents import correlate
 from trunkline.network.telemetry import decode as decode_telemetry
 from trunkline.records import charging, network, network_sums, usage
 
@@ -105,7 +106,16 @@ _TIME = (
     ),
     Step(silence.miss, network.PULSES, (network.ANOMALIES,), state=silence.LISTENED),
     Step(detect.detect, network.KPIS, (network.ANOMALIES,), state=detect.SERIES, looks_up=(network.MODELS,)),
+    Step(forecast.forecast, network.KPIS, (network.RISKS,), state=forecast.FORETOLD),
+    Step(
+        sla.keep,
+        network.KPIS,
+        (network_sums.BUDGETS,),
+        state=sla.SPENT,
+        looks_up=(network_sums.AGREEMENTS, network.FORMULAS),
+    ),
     Step(signals.suspect, network.ANOMALIES, (network.SIGNALS,), looks_up=(network.ALARM_RULES,)),
+    Step(signals.foresee, network.RISKS, (network.SIGNALS,), looks_up=(network.ALARM_RULES,)),
 )
 
 # An alarm lives, and what it is a sign of becomes an incident.
@@ -125,6 +135,18 @@ _RELEASED = (
         (network.ALARMS, network.ALARM_COUNTS),
         state=network.ALARMED,
         looks_up=(network.INVENTORY, network.ALARM_RULES),
+    ),
+)
+
+# Alarms wait until time has come to them, and are judged together then.
+_COLLECTED = (Step(correlate.collect, network.ALARMS, (), state=network.CORRELATED),)
+_CORRELATED = (
+    Step(
+        correlate.correlate,
+        network.PULSES,
+        (network.INCIDENTS,),
+        state=network.CORRELATED,
+        looks_up=(network.INVENTORY, network.CAUSES, network.WORTH, network_sums.AGREEMENTS),
     ),
 )
 
@@ -207,6 +229,8 @@ NETWORK = Flow(
         Step(signals.report, network.HEARD, (network.SIGNALS,)),
         *_ALARMS,
         *_RELEASED,
+        *_COLLECTED,
+        *_CORRELATED,
         *_KPIS_DRAWN,
         *_ALARMS_DRAWN,
         *_DRAWN,
@@ -217,13 +241,23 @@ NETWORK = Flow(
 TIME = Flow(
     "time",
     "Nothing came, and that is news too: windows close, silence is told, what was held back is judged again.",
-    (*_TIME, *_ALARMS, *_RELEASED, *_KPIS_DRAWN, *_ALARMS_DRAWN, *_DRAWN, *_FADED),
+    (
+        *_TIME,
+        *_ALARMS,
+        *_RELEASED,
+        *_COLLECTED,
+        *_CORRELATED,
+        *_KPIS_DRAWN,
+        *_ALARMS_DRAWN,
+        *_DRAWN,
+        *_FADED,
+    ),
 )
 
 HANDS = Flow(
     "hands",
     "What an operator does to an alarm goes the way of every other signal.",
-    (*_ALARMS, *_ALARMS_DRAWN, *_DRAWN),
+    (*_ALARMS, *_COLLECTED, *_ALARMS_DRAWN, *_DRAWN),
 )
 
 FLOWS = (USAGE, MONEY, SUBSCRIBERS)

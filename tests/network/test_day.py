@@ -93,20 +93,46 @@ def test_what_comes_again_counts_once(world: World) -> None:
 
 
 def test_an_outage_is_found_and_told(world: World) -> None:
-    """The cell that fell silent has an anomaly with its why and a critical alarm, which are over when it is."""
-    outage = truth(world.day).filter(pl.col("kind").is_in(["cell_outage", "backhaul_cut"])).row(0, named=True)
-    cell = outage["cells"].split()[0]
+    """A cell that fails has findings with their why, an alarm, and KPIs that show it."""
+    outage = truth(world.day).filter(pl.col("kind") == "cell_outage").row(0, named=True)
+    cell = outage["root"]
     with world.client(Role.VIEWER) as client:
         found = client.get("/api/v1/network/anomalies", params={"object": cell, "limit": 1000}).json()[
             "items"
         ]
         alarms = client.get("/api/v1/network/alarms", params={"object": cell, "limit": 1000}).json()["items"]
         kpis = client.get("/api/v1/network/kpis", params={"object": cell, "limit": 5}).json()["items"]
-    silences = [row for row in found if row["kind"] == "silence" and not row["ended"]]
-    assert any(outage["begin_us"] <= row["time_us"] <= outage["begin_us"] + 900_000_000 for row in silences)
-    assert all(cell in row["text"] for row in silences)
+    began = [row for row in found if not row["ended"]]
+    assert any(outage["begin_us"] <= row["time_us"] <= outage["begin_us"] + 900_000_000 for row in began)
+    assert all(cell in row["text"] for row in found)
     assert any(outage["begin_us"] <= row["raised_us"] <= outage["begin_us"] + 900_000_000 for row in alarms)
     assert kpis == sorted(kpis, key=lambda row: -row["end_us"]) != []
+
+
+def test_one_fault_is_one_incident_with_its_root(world: World) -> None:
+    """A cut that takes many cells is told once, with the link as its root, and closed when it is over."""
+    faults = truth(world.day).filter(pl.col("kind").is_in(["cell_outage", "backhaul_cut"]))
+    with world.client(Role.CARE) as client:
+        every = client.get("/api/v1/network/incidents", params={"limit": 1000}).json()["items"]
+        for fault in faults.iter_rows(named=True):
+            near = range(fault["begin_us"], fault["begin_us"] + 900_000_000)
+            own = [row for row in every if row["root_name"] == fault["root"] and row["opened_us"] in near]
+            assert len(own) == 1, (fault["root"], [(row["root_name"], row["opened_us"]) for row in every])
+            incident = client.get(f"/api/v1/network/incidents/{own[0]['incident_id']}").json()["said"]
+            assert incident["why"]
+            cells = set(fault["cells"].split())
+            assert len(cells & set(incident["affected"])) >= 0.9 * len(cells)
+            assert incident["told_after_us"] <= 900_000_000
+            assert incident["changes_seen"][0]["action"] == "open"
+        path = f"/api/v1/network/incidents/{every[0]['incident_id']}"
+        assert client.post(f"{path}/own", json={"owner": "nora"}).status_code == 204
+        assert client.post(f"{path}/notes", json={"text": "a crew is on its way"}).status_code == 204
+        said = client.get(path).json()["said"]
+        assert (said["owner"], [note["text"] for note in said["notes"]]) == (
+            "nora",
+            ["nora", "a crew is on its way"],
+        )
+        assert client.get("/api/v1/network/incidents/nothing").status_code == 404
 
 
 def test_the_map_is_the_same_by_socket_and_by_rest(world: World) -> None:

@@ -35,10 +35,11 @@ from trunkline.network.causes.graph import CausalGraph
 from trunkline.network.detect.models import Models
 from trunkline.network.inventory import RESOLUTIONS, Inventory, InventoryError, read_inventory
 from trunkline.network.pulse import pulses_at
+from trunkline.network.sla import Agreements, parse_agreements
 from trunkline.network.telemetry.mapping import SHIPPED, parse_mapping
 from trunkline.network.telemetry.mapping import Mapping as TelemetryMapping
 from trunkline.ports import IncidentNote, Maintenance, Receipt, Refused
-from trunkline.records import charging, network
+from trunkline.records import charging, network, network_sums
 from trunkline.settings import Watched
 from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.network import FOLDER, NetworkReader, NetworkStore
@@ -55,6 +56,7 @@ ACCOUNTS = Accounts(
     advice="does the inventory know what it speaks of",
 )
 INVENTORY, FORMULAS, RULES, CAUSES = "inventory", "formulas.yaml", "alarm_rules.json", "causes.csv"
+AGREEMENTS = "agreements.yaml"
 LISTS = ("sites", "cells", "routers", "links", "areas")
 LIST_ENDINGS = (".csv", ".geojson")
 LOOK_EVERY_S = 2.0
@@ -116,7 +118,7 @@ def opened_network(data: Path, watched: Watched | None = None, disk: Disk | None
             count=tallied(network.MEASURED, network.BINS),
         )
         made = Network(folder, store, engine, mappings, NetworkReader(folder))
-        made.seen = {name: _prints(folder, name) for name in (INVENTORY, FORMULAS, RULES, CAUSES)}
+        made.seen = {name: _prints(folder, name) for name in (INVENTORY, FORMULAS, RULES, CAUSES, AGREEMENTS)}
         yield made
     finally:
         store.close()
@@ -135,6 +137,7 @@ def tables_of(folder: Path, mappings: dict[str, TelemetryMapping]) -> dict[str, 
         network.ALARM_RULES.name: load_rules(folder),
         network.CAUSES.name: load_causes(folder),
         network.WORTH.name: NO_WORTH,
+        network_sums.AGREEMENTS.name: load_agreements(folder),
     }
 
 
@@ -221,6 +224,16 @@ def load_causes(folder: Path) -> CausalGraph:
     return CausalGraph.from_frame(pl.read_csv(path)) if path.exists() else CausalGraph.empty()
 
 
+def load_agreements(folder: Path) -> Agreements:
+    """What service is promised to whom; nothing before it was written down."""
+    path = folder / AGREEMENTS
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        return parse_agreements(text, load_formulas(folder), str(path))
+    except formula.FormulaError as error:
+        raise Refused(str(error)) from error
+
+
 def worth_of(reader: EmbeddedReader) -> pl.DataFrame:
     """Subscribers and money a minute of each cell, out of the newest day of rated usage (`WORTH`)."""
     until_us = int(reader.status()["newest_us"] or 0) + 1
@@ -247,6 +260,7 @@ def refresh(watch: Network) -> list[str]:
         FORMULAS: (network.FORMULAS, load_formulas),
         RULES: (network.ALARM_RULES, load_rules),
         CAUSES: (network.CAUSES, load_causes),
+        AGREEMENTS: (network_sums.AGREEMENTS, load_agreements),
     }
     replaced = []
     for name, (table, load) in loads.items():

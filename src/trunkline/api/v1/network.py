@@ -224,6 +224,18 @@ def risks(desk: AtDesk, limit: Limit = 100, offset: Offset = 0) -> dict[str, Any
 
 
 @routes.get(
+    "/api/v1/network/budgets",
+    dependencies=[Depends(Needs(WATCH_NETWORK))],
+    response_model=RowsAnswer,
+    summary="Error budgets",
+)
+def budgets(desk: AtDesk) -> dict[str, Any]:
+    """What is left of the error budget of each agreement, and how fast it burns."""
+    rows = watching_of(desk).reader.budgets()
+    return {"items": shown(rows.iter_rows(named=True)), "more": False}
+
+
+@routes.get(
     "/api/v1/network/alarms",
     dependencies=[Depends(Needs(WATCH_NETWORK))],
     response_model=RowsAnswer,
@@ -388,11 +400,11 @@ def _found(watching: Watching, incident_id: str) -> dict[str, Any]:
 
 
 def _incident(row: dict[str, Any]) -> dict[str, Any]:
-    """An incident with what was measured of it: how long until it was told, and until it was over."""
+    """An incident with how long it took, by the data's clock, until it was told and until it was over."""
     return shown([row], frozenset({"objects"}))[0] | {
         "affected_count": len(row["objects"]),
-        "told_after_us": row["told_us"] - row["opened_us"],
-        "repaired_after_us": None if row["closed_us"] is None else row["closed_us"] - row["opened_us"],
+        "told_after_us": row["opened_us"] - row["began_us"],
+        "repaired_after_us": None if row["closed_us"] is None else row["closed_us"] - row["began_us"],
     }
 
 

@@ -28,7 +28,7 @@ from trunkline.records.network import (
     RISKS,
     Severity,
 )
-from trunkline.records.network_sums import LATE_PARTS
+from trunkline.records.network_sums import BUDGETS, LATE_PARTS
 from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.manifest import stored_word, transaction, word_of
 from trunkline.stores.embedded.reader import EmbeddedReader
@@ -43,11 +43,12 @@ LISTED: dict[str, Stream] = {
     "risks": RISKS,
     "alarm_changes": ALARMS,
     "incident_changes": INCIDENTS,
+    "budgets": BUDGETS,
     "late_parts": LATE_PARTS,
     "telemetry_rejected": REJECTED,
     "telemetry_held": HELD,
 }
-_ORDER = dict.fromkeys(("anomalies", "risks", "alarm_changes", "incident_changes"), "time_us") | {
+_ORDER = dict.fromkeys(("anomalies", "risks", "alarm_changes", "incident_changes", "budgets"), "time_us") | {
     "late_parts": "end_us"
 }
 
@@ -66,10 +67,11 @@ CREATE TABLE IF NOT EXISTS active_alarms (
 CREATE INDEX IF NOT EXISTS active_alarms_by_state ON active_alarms (cleared_us, severity, raised_us);
 CREATE INDEX IF NOT EXISTS active_alarms_by_object ON active_alarms (object);
 CREATE TABLE IF NOT EXISTS open_incidents (
-    incident_id TEXT PRIMARY KEY, opened_us INTEGER NOT NULL, changed_us INTEGER NOT NULL, closed_us INTEGER,
+    incident_id TEXT PRIMARY KEY, opened_us INTEGER NOT NULL, began_us INTEGER NOT NULL,
+    changed_us INTEGER NOT NULL, closed_us INTEGER,
     root_object INTEGER NOT NULL, root_name TEXT, cause TEXT, why TEXT, objects TEXT NOT NULL, alarms INTEGER NOT NULL,
     subscribers INTEGER NOT NULL, micros_per_minute INTEGER NOT NULL, severity INTEGER NOT NULL,
-    owner TEXT NOT NULL DEFAULT '', told_us INTEGER NOT NULL);
+    at_risk TEXT NOT NULL, owner TEXT NOT NULL DEFAULT '', told_us INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS open_incidents_by_state ON open_incidents (closed_us, micros_per_minute);
 CREATE TABLE IF NOT EXISTS incident_notes (
     number INTEGER PRIMARY KEY AUTOINCREMENT, incident_id TEXT NOT NULL, time_us INTEGER NOT NULL, actor TEXT NOT NULL,
@@ -226,20 +228,32 @@ class NetworkStore(Store):
                 (action == "ack", row["actor"], row["time_us"], name),
             )
 
+    def _name_by_alarms(self, thing: int) -> str | None:
+        """What alarms call something that the inventory does not know: an area, a slice, a technology."""
+        row = self.connection.execute(
+            "SELECT name FROM active_alarms WHERE object = ? AND name IS NOT NULL LIMIT 1",
+            (stored_word(thing),),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
     def _change_incident(self, row: dict[str, Any], now_us: int) -> None:
         """Bring what is known of one incident up to a change of it."""
         self.connection.execute(
-            "INSERT INTO open_incidents (incident_id, opened_us, changed_us, closed_us, root_object, root_name, cause,"
+            "INSERT INTO open_incidents (incident_id, opened_us, began_us, at_risk, changed_us,"
+            " closed_us, root_object, root_name, cause,"
             " why, objects, alarms, subscribers, micros_per_minute, severity, told_us) VALUES (:incident_id,"
-            " :opened_us, :time_us, iif(:action = 'close', :time_us, NULL), :root_object, :root_name, :cause, :why,"
+            " :opened_us, :began_us, :at_risk, :time_us,"
+            " iif(:action = 'close', :time_us, NULL), :root_object, :root_name, :cause, :why,"
             " :objects, :alarms, :subscribers, :micros_per_minute, :severity, :now_us)"
             " ON CONFLICT (incident_id) DO UPDATE SET changed_us = :time_us,"
             " closed_us = iif(:action = 'close', :time_us, NULL), root_object = :root_object, root_name = :root_name,"
             " cause = :cause, why = :why, objects = :objects, alarms = :alarms, subscribers = :subscribers,"
-            " micros_per_minute = :micros_per_minute, severity = :severity",
+            " micros_per_minute = :micros_per_minute, severity = :severity, began_us = min(began_us, :began_us),"
+            " at_risk = :at_risk",
             row
             | {
                 "root_object": stored_word(int(row["root_object"] or 0)),
+                "root_name": row["root_name"] or self._name_by_alarms(int(row["root_object"] or 0)),
                 "objects": json.dumps(list(row["objects"] or [])),
                 "now_us": now_us,
             },
@@ -314,6 +328,11 @@ class NetworkReader(EmbeddedReader):
     def risks(self, limit: int, offset: int = 0) -> pl.DataFrame:
         """Forecasts (`RISKS` with `number`), newest first."""
         return self.listed("risks", 0, limit + offset, newest=True)[offset:]
+
+    def budgets(self) -> pl.DataFrame:
+        """How every agreement stands: its newest row (`BUDGETS` with `number`)."""
+        newest = "number IN (SELECT max(number) FROM budgets GROUP BY object)"
+        return self.listed("budgets", 0, 10_000, where=newest)
 
     def telemetry_rejects(self, limit: int, offset: int = 0) -> pl.DataFrame:
         """Telemetry that was set aside, newest first."""

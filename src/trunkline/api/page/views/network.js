@@ -27,7 +27,7 @@ export function ways(current) {
 }
 
 function overview(main, session) {
-  const figures = h("dl", { class: "figures", "aria-label": "The network now" }), queue = h("div"), alarms = h("div");
+  const figures = h("dl", { class: "figures", "aria-label": "The network now" }), queue = h("div"), alarms = h("div"), budgets = h("div");
   const canvas = h("div", { class: "map", id: "map" }), figuresOfTiles = h("div"), accounting = h("div"), state = h("p", { class: "muted small", role: "status" });
   const layer = h("select", { id: "layer" }), metric = h("select", { id: "metric" });
   const back = h("input", { id: "back", type: "range", min: String(-DAY_MINUTES), max: "0", step: String(STEP_MINUTES), value: "0", "aria-describedby": "back-said" });
@@ -43,6 +43,7 @@ function overview(main, session) {
         state, canvas, severityLegend(), twin),
       h("section", { class: "card", "aria-labelledby": "queue-title" }, h("h2", { id: "queue-title" }, "Incidents"), queue,
         h("h3", {}, "Worst active alarms"), alarms)),
+    h("section", { class: "card", "aria-labelledby": "budgets-title" }, h("h2", { id: "budgets-title" }, "Service quality promised"), budgets),
     h("section", { class: "card", "aria-labelledby": "telemetry-title" }, h("h2", { id: "telemetry-title" }, "Telemetry"), accounting));
   show(queue, h("p", { class: "loading" }, "Loading…"));
 
@@ -110,12 +111,13 @@ function overview(main, session) {
     if (loading) return;
     loading = true;
     try {
-      const [{ said }, incidents, active] = await Promise.all([get("/api/v1/network"), get("/api/v1/network/incidents?open=true&limit=50"), get("/api/v1/network/alarms?active=true&limit=15")]);
+      const [{ said }, incidents, active, promised] = await Promise.all([get("/api/v1/network"), get("/api/v1/network/incidents?open=true&limit=50"), get("/api/v1/network/alarms?active=true&limit=15"), get("/api/v1/network/budgets")]);
       if (ended) return;
       show(figures, numbers(said));
       showCalmly(queue, incidentTable(incidents.items));
       showCalmly(alarms, alarmTable(active.items));
       show(accounting, sources(said));
+      showCalmly(budgets, budgetTable(promised.items));
     } catch (error) {
       show(queue, failure(error, load));
     } finally {
@@ -188,6 +190,18 @@ export function alarmTable(rows) {
     { name: "Held by", wrap: true, cell: (row) => row.held_by || "" },
     { name: "Seen", cell: (row) => (row.acked ? `✓ ${row.acked_by}` : "") },
   ], rows, "No alarm is active.");
+}
+
+function budgetTable(rows) {
+  return table("Agreements and their error budgets", [
+    { name: "Severity", cell: (row) => alarmSeverity(row.severity) },
+    { name: "Agreement", cell: (row) => row.name },
+    { name: "With", cell: (row) => row.enterprise },
+    { name: "KPI", cell: (row) => row.kpi },
+    { name: "Budget left (%)", number: true, cell: (row) => row.left_milli / 10 },
+    { name: "Burns, last hour", number: true, cell: (row) => row.fast_milli / 1000 },
+    { name: "last six", number: true, cell: (row) => row.slow_milli / 1000 },
+  ], rows, "No agreement is written down (agreements.yaml).");
 }
 
 function sources(said) {

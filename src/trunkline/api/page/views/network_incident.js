@@ -29,11 +29,13 @@ export function incident(main, session, name) {
       h("dl", { class: "compare" },
         fact("Why", said.why || "–"),
         fact("State", said.closed_us ? `closed at ${moment(said.closed_us)}` : "open"),
+        fact("Began", moment(said.began_us)),
         fact("Opened", moment(said.opened_us)),
         fact("Told after", age(Math.max(0, said.told_after_us / 1e6))),
         fact("Over after", said.repaired_after_us === null ? "–" : age(said.repaired_after_us / 1e6)),
         fact("Customers", count(said.subscribers)),
         fact("Money a minute", money(said.micros_per_minute)),
+        fact("Agreements at risk", said.at_risk || "none"),
         fact("Owner", said.owner || "nobody"),
         fact("Affected", `${count(said.affected_count)}: `, said.affected.slice(0, 60).map((each, at) => [at ? ", " : "", h("a", { href: `#/network/cell/${encodeURIComponent(each)}` }, each)]), said.affected.length > 60 ? " …" : "")));
   }
