@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -78,6 +79,12 @@ class Column:
     constant: str | None = None
     values: Dict[str, str] = field(default_factory=dict)
     default: str | None = None
+
+    @cached_property
+    def single(self) -> str:
+        """The field that alone fills it, if there is one: most columns of most mappings are such."""
+        alone = len(self.ways) == 1 and len(self.ways[0]) == 1 and self.ways[0][0][1]
+        return self.ways[0][0][0] if alone and self.constant is None and not self.values else ""
 
     @property
     def asked(self) -> tuple[str, ...]:

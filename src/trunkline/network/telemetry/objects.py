@@ -51,6 +51,8 @@ def fields_of(given: dict[str, Any]) -> FieldOf:
 
     def field_of(name: str) -> str | None:
         value: Any = given.get(name)
+        if value.__class__ is str:
+            return str(value)
         if value is None and "." in name:
             value = given
             for step in name.split("."):

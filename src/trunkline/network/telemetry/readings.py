@@ -150,7 +150,10 @@ def _stacked(frames: list[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:
 
 
 def _frame(rows: list[tuple[Any, ...]], schema: pl.Schema) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=schema, orient="row") if rows else pl.DataFrame(schema=schema)
+    if not rows:
+        return pl.DataFrame(schema=schema)
+    columns = zip(schema.items(), zip(*rows, strict=True), strict=True)
+    return pl.DataFrame([pl.Series(name, values, dtype) for (name, dtype), values in columns])
 
 
 _ROW = pl.DataFrame(schema=MEASURED_PART).drop("value_milli", "object", "counter_word").schema
@@ -303,6 +306,8 @@ def _whole_events(rows: pl.DataFrame, sources: _Sources) -> pl.DataFrame:
 
 def filled(column: Column, field_of: Callable[[str], str | None]) -> str:
     """One column of one record, by the mapping's words; empty when nothing fills it."""
+    if column.single:
+        return field_of(column.single) or column.default or ""
     if column.constant is not None:
         return column.constant
     for way in column.ways:

@@ -79,11 +79,12 @@ def _read(
     if time_us is None:
         readings.reject(record, "bad_time", "the message has no time that can be read")
         return
-    fields = {"host": host, "program": program, "message_id": message_id, "message": said}
     for pattern, meaning in rules:
         found = pattern.search(said)
         if found:
-            name, cause, problem = meant(meaning, fields | {k: v or "" for k, v in found.groupdict().items()})
+            fields = {name: text or "" for name, text in found.groupdict().items()}
+            fields |= {"host": host, "program": program, "message_id": message_id, "message": said}
+            name, cause, problem = meant(meaning, fields)
             readings.event(
                 record, f"{host}\x1f{text}", name or host, time_us,
                 _SEVERITIES[priority & 7] if meaning.severity is None else meaning.severity,
@@ -99,12 +100,27 @@ def _read(
 
 def meant(meaning: Meaning, fields: dict[str, str]) -> tuple[str, str, str]:
     """Object, cause and problem of a meaning, with what was found put in; a part that lacks something is empty."""
-    put = []
-    for template in (meaning.object, meaning.cause, meaning.problem):
-        asked = re.findall(r"\{(\w+)\}", template)
-        whole = all(fields.get(name) for name in asked)
-        put.append(re.sub(r"\{(\w+)\}", lambda name: fields[name[1]], template) if whole else "")
-    return put[0], put[1], put[2]
+    return (
+        _put(_pieces(meaning.object), fields),
+        _put(_pieces(meaning.cause), fields),
+        _put(_pieces(meaning.problem), fields),
+    )
+
+
+def _put(pieces: tuple[str, ...], fields: dict[str, str]) -> str:
+    """A template with its fields put in; empty when one is missing."""
+    if len(pieces) == 1:
+        return pieces[0]
+    found = [fields.get(name, "") for name in pieces[1::2]]
+    if not all(found):
+        return ""
+    return "".join([text for pair in zip(pieces[::2], [*found, ""], strict=True) for text in pair])
+
+
+@lru_cache(maxsize=1024)
+def _pieces(template: str) -> tuple[str, ...]:
+    """Text, field, text, field, ..., text."""
+    return tuple(re.split(r"\{(\w+)\}", template))
 
 
 def _parts(text: str, received_us: int, zone: str) -> tuple[int, int | None, str, str, str, str] | None:
