@@ -254,7 +254,7 @@ def kpis_page() -> str:
     """Counters and KPIs as they are shipped, and the rules by which they come about."""
     formula = importlib.import_module("trunkline.network.formula")
     listing = importlib.import_module("trunkline.network.listing")
-    shipped = Path(formula.__file__).parent / "formulas" / f"{formula.SHIPPED}.yaml"
+    shipped = Path(str(formula.__file__)).parent / "formulas" / f"{formula.SHIPPED}.yaml"
     formulas = formula.parse_formulas(shipped.read_text(encoding="utf-8"), shipped.name)
     lines = ["# KPIs", ""]
     for title, module in (

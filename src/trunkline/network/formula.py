@@ -12,7 +12,7 @@ share above one counts in it as one: what succeeds in a window may have been ask
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum
@@ -153,11 +153,11 @@ class Formulas:
 
         Names are found by Polars' hash of the column, several times faster than by comparing texts.
         """
-        return _numbers(names, {counter.name: counter.number for counter in self.counters})
+        return numbers_of(names, {counter.name: counter.number for counter in self.counters})
 
     def kpi_numbers(self, names: pl.Series) -> npt.NDArray[np.int16]:
         """The number of each KPI name; -1 for others."""
-        return _numbers(names, self._places)
+        return numbers_of(names, self._places)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,8 @@ class Program:
     factors: Longs  # [KPI, factor]: numbers of the KPIs that are multiplied, -1 behind the last
 
 
-def _numbers(names: pl.Series, places: dict[str, int]) -> npt.NDArray[np.int16]:
+def numbers_of(names: pl.Series, places: Mapping[str, int]) -> npt.NDArray[np.int16]:
+    """The number of each text of a column; -1 for texts that are not among `places`."""
     if not places or not len(names):
         return np.full(len(names), -1, np.int16)
     texts = pl.Series(list(places), dtype=pl.String)

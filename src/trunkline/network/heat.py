@@ -23,7 +23,7 @@ import polars as pl
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped, State
 from trunkline.kernel.grouping import locate
-from trunkline.network.formula import Form, Formulas, quotients
+from trunkline.network.formula import Form, Formulas, numbers_of, quotients
 from trunkline.network.inventory import AREA_LAYER, RESOLUTIONS, Inventory
 from trunkline.network.sheets import Longs, Words, by_bucket, sheets
 from trunkline.records.network import BUCKET_SHIFT, HEAT, Scope, Severity
@@ -89,20 +89,20 @@ def spread(kpis: pl.DataFrame, formulas: Formulas, inventory: Inventory) -> Outc
     rows = np.flatnonzero(shown)
     cell = locate(inventory.cell_keys, _array(kpis["object"])[rows]) if len(inventory.cells) else rows * 0 - 1
     rows, cell = rows[cell >= 0], cell[cell >= 0]
-    shape = len(drawn.tiles), len(numbers)
-    latest, periods = np.full(shape, np.iinfo(np.int64).min), np.zeros(shape, np.int64)
+    shape = len(numbers), len(drawn.tiles)  # rows come KPI by KPI: so what is near in time is near in memory
+    latest = np.full(shape, np.iinfo(np.int64).min)
     numerator, denominator = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     cells = np.zeros(shape, np.int32)
     _spread(
-        cell, metric[rows], end[rows], period[rows], _array(kpis["numerator_milli"])[rows],
-        _array(kpis["denominator_milli"])[rows], drawn.first, drawn.of, latest, periods, numerator, denominator, cells,
+        cell, metric[rows], end[rows], _array(kpis["numerator_milli"])[rows], _array(kpis["denominator_milli"])[rows],
+        drawn.leaves, drawn.up, drawn.upwards, latest, numerator, denominator, cells,
     )  # fmt: skip
-    tile, which = np.nonzero(cells)
+    which, tile = np.nonzero(cells)
     return Outcome(
         (
             _changes(
                 drawn.layers[tile], drawn.tiles[tile], formulas.kpi_names.gather(numbers[which].astype(np.uint32)),
-                latest[tile, which], numerator[tile, which], denominator[tile, which], cells[tile, which],
+                latest[which, tile], numerator[which, tile], denominator[which, tile], cells[which, tile],
             ),
         )
     )  # fmt: skip
@@ -114,24 +114,43 @@ def _array(series: pl.Series) -> npt.NDArray[Any]:
 
 @nb.njit(nogil=True, cache=True)
 def _spread(
-    cell: Longs, metric: npt.NDArray[np.int32], end: Longs, period: Longs, numerator: Longs, denominator: Longs,
-    first: Longs, of: Longs, latest: npt.NDArray[np.int64], periods: npt.NDArray[np.int64],
+    cell: Longs, metric: npt.NDArray[np.int32], end: Longs, numerator: Longs, denominator: Longs,
+    leaves: npt.NDArray[np.int64], up: Longs, upwards: Longs, latest: npt.NDArray[np.int64],
     numerators: npt.NDArray[np.int64], denominators: npt.NDArray[np.int64], cells: npt.NDArray[np.int32],
 ) -> None:  # fmt: skip
-    """Add each row to the tiles of its cell; a newer window begins a tile's sums anew, an older one is not shown."""
+    """Add each row to the finest tile and the area of its cell, and these to the ones that they lie in."""
     for row in range(len(cell)):
-        m = metric[row]
-        for pair in range(first[cell[row]], first[cell[row] + 1]):
-            tile = of[pair]
-            if end[row] < latest[tile, m]:
-                continue
-            if end[row] > latest[tile, m]:
-                latest[tile, m] = end[row]
-                numerators[tile, m], denominators[tile, m], cells[tile, m] = 0, 0, 0
-            periods[tile, m] = max(periods[tile, m], period[row])
-            numerators[tile, m] += numerator[row]
-            denominators[tile, m] += denominator[row]
-            cells[tile, m] += 1
+        for leaf in range(2):
+            tile = leaves[cell[row], leaf]
+            if tile >= 0:
+                _gain_one(
+                    metric[row], tile, end[row], numerator[row], denominator[row], 1,
+                    latest, numerators, denominators, cells,
+                )  # fmt: skip
+    for m in range(latest.shape[0]):
+        for place in range(len(upwards)):
+            tile = upwards[place]
+            if up[tile] >= 0 and cells[m, tile] > 0:
+                _gain_one(
+                    m, up[tile], latest[m, tile], numerators[m, tile], denominators[m, tile], cells[m, tile],
+                    latest, numerators, denominators, cells,
+                )  # fmt: skip
+
+
+@nb.njit(inline="always")
+def _gain_one(
+    m: int, tile: int, end: int, numerator: int, denominator: int, more: int,
+    latest: npt.NDArray[np.int64], numerators: npt.NDArray[np.int64], denominators: npt.NDArray[np.int64],
+    cells: npt.NDArray[np.int32],
+) -> None:  # fmt: skip
+    """A newer window begins a tile's sums anew; an older one is not shown."""
+    if end > latest[m, tile]:
+        latest[m, tile] = end
+        numerators[m, tile], denominators[m, tile], cells[m, tile] = 0, 0, 0
+    if end == latest[m, tile]:
+        numerators[m, tile] += numerator
+        denominators[m, tile] += denominator
+        cells[m, tile] += more
 
 
 def _changes(
@@ -249,11 +268,7 @@ def draw(changes: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome:
     numbers = formulas.kpi_numbers(changes["metric"])
     alarms = _array((changes["metric"] == SEVERITY).fill_null(value=False))
     metric = np.where(alarms, _SEVERITY, numbers).astype(np.uint16)
-    layer = (
-        changes["layer"]
-        .replace_strict(list(_LAYERS), list(_LAYERS.values()), return_dtype=pl.UInt8)
-        .to_numpy()
-    )
+    layer = numbers_of(changes["layer"], _LAYERS).astype(np.uint8)
     rows = state.rows
     zeros = np.zeros(len(rows), np.int64)
     known = np.ascontiguousarray(rows["tile"]), _metric_word(rows["layer"], rows["metric"]), zeros, zeros
@@ -272,10 +287,11 @@ def draw(changes: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome:
         _array(changes["cells"]), fields["end_us"], fields["period_us"], fields["numerator"], fields["denominator"],
         fields["cells"], fields["usual"],
     )  # fmt: skip
-    touched = np.unique(found.of)
+    touched = np.zeros(len(found), np.bool_)
+    touched[found.of] = True
     complete = fields["cells"] >= np.where(fields["usual"] > 0, fields["usual"], 1)
     complete |= fields["metric"] == _SEVERITY
-    heat = _tell(fields, touched[complete[touched]].astype(np.int64), formulas)
+    heat = _tell(fields, np.flatnonzero(touched & complete), formulas)
     for name, values in fields.items():
         tiles[name] = values
     return Outcome((heat,), _kept(state, tiles))

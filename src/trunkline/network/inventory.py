@@ -69,12 +69,17 @@ class Drawn:
     """Tiles of the map: those of the cell at place `c` are `of[first[c]:first[c + 1]]`.
 
     `layers` holds the resolution of an H3 tile and `AREA_LAYER` for an area, `tiles` the index or the area's object.
+    `leaves[c]` are its finest tile and its area (-1 for none), `up` is what each tile lies in (-1 for nothing), and
+    `upwards` names all tiles so that each comes before what it lies in.
     """
 
     layers: npt.NDArray[np.uint8]
     tiles: Words
     first: Longs
     of: Longs
+    leaves: npt.NDArray[np.int64]
+    up: Longs
+    upwards: Longs
 
 
 @dataclass(frozen=True)
@@ -343,7 +348,27 @@ def _drawn(inventory: Inventory) -> Drawn:
     order = np.argsort(pairs[0], kind="stable")
     first = np.zeros(count + 1, np.int64)
     np.cumsum(np.bincount(pairs[0], minlength=count), out=first[1:])
+    parents = _words(inventory.areas["parent"])
+    above = locate(targets.objects[:areas], parents) if areas else np.empty(0, np.int64)
+    own = (
+        locate(targets.objects[:areas], _words(inventory.cells["area"]))
+        if areas
+        else np.full(count, -1, np.int64)
+    )
+    of_tile = which.reshape(count, finest)
+    up = np.full(len(tiles) + areas, -1, np.int64)
+    for coarser in range(finest - 1):
+        up[of_tile[:, coarser + 1]] = of_tile[:, coarser]
+    up[len(tiles) :] = np.where(above >= 0, above + len(tiles), -1)
+    deep, at = np.zeros(areas, np.int64), np.arange(areas)
+    while (at >= 0).any():
+        deep += at >= 0
+        at = np.where(at >= 0, above[at], -1)
+    upwards = np.argsort(-np.concatenate([layers.astype(np.int64), deep]), kind="stable")
     return Drawn(
+        leaves=np.stack([of_tile[:, -1], np.where(own >= 0, own + len(tiles), -1)], axis=1).astype(np.int64),
+        up=up,
+        upwards=upwards.astype(np.int64),
         layers=np.concatenate([layers, np.full(areas, AREA_LAYER, np.uint8)]),
         tiles=np.concatenate([tiles, targets.objects[:areas]]),
         first=first,
