@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from trunkline.cli import cluster, keeping, money, network, running, setting_aside, tariffs
+from trunkline.cli import cluster, keeping, money, network, running, serving, setting_aside, tariffs
 from trunkline.cli.app import EXIT_CODES, app, failed
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "money",
     "network",
     "running",
+    "serving",
     "setting_aside",
     "tariffs",
 ]

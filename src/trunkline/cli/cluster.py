@@ -9,6 +9,7 @@ import typer
 
 from trunkline import settings
 from trunkline.cli.app import AsJson, answer_json, app, err, out, table
+from trunkline.ports import Refused
 from trunkline.settings import Servers
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Start what does not run yet: on loopback and free ports, with TLS and generated passwords."""
-    from trunkline.bootstrap.cluster.servers import chosen
+    from trunkline.bootstrap.cluster.servers import chosen, settings_file
 
     found = _cluster(folder)
     recipes = chosen(only, racks=racks, secure=not plaintext)
@@ -55,11 +56,13 @@ def up(
         highlight=False,
     )
     started = found.up(recipes)
+    told = settings_file(found, recipes)
     if as_json:
-        answer_json({"started": started, "servers": _standing(found)})
+        answer_json({"started": started, "servers": _standing(found), "settings": str(told)})
         return
     _tell(found)
-    out.print(f"\nPasswords and certificates: {found.folder / 'secrets'}", highlight=False, soft_wrap=True)
+    out.print(f"\nSettings by which others find them: {told}", highlight=False, soft_wrap=True)
+    out.print(f"Passwords and certificates: {found.folder / 'secrets'}", highlight=False, soft_wrap=True)
     out.print("Stop them: trunkline cluster down", highlight=False)
 
 
@@ -71,6 +74,41 @@ def status(folder: Folder = None, as_json: AsJson = False) -> None:
         answer_json(_standing(found))
         return
     _tell(found)
+
+
+@cluster.command()
+def connector(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A connector's name and configuration (JSON), such as those of examples/connect."
+        ),
+    ],
+    folder: Folder = None,
+    chosen: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of it, as name=value; may be given several times."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Begin a connector of Kafka Connect, or change it. Passwords belong into files under the cluster's secrets."""
+    from trunkline.bootstrap.cluster.connect import Connect
+    from trunkline.bootstrap.cluster.connect import connector as read_connector
+
+    pairs = [each.partition("=") for each in chosen or []]
+    wrong = [name for name, mark, _ in pairs if not mark]
+    if wrong:
+        raise Refused(f"Say {wrong[0]}=value.")
+    found = _cluster(folder)
+    name, config = read_connector(file, {name: value for name, _, value in pairs})
+    recipe, place = Connect(), found.place("connect")
+    if not found.runs(recipe.name):
+        raise Refused("Kafka Connect does not run. Start it: trunkline cluster up")
+    recipe.put(place, name, config)
+    if as_json:
+        answer_json({"connector": name})
+        return
+    out.print(f"Connect carries {name}.", highlight=False)
 
 
 @cluster.command()

@@ -85,7 +85,7 @@ CREATE ROLE debezium WITH LOGIN REPLICATION PASSWORD '{password}';
 CREATE SCHEMA crm;
 CREATE TABLE crm.customer (customer_id text PRIMARY KEY, msisdn text, name text, address text, credit numeric(12, 2));
 ALTER TABLE crm.customer REPLICA IDENTITY FULL;
-CREATE PUBLICATION trunkline_crm FOR TABLE crm.customer;
+CREATE PUBLICATION crm_changes FOR TABLE crm.customer;
 GRANT USAGE ON SCHEMA crm TO debezium;
 GRANT SELECT ON crm.customer TO debezium;
 INSERT INTO crm.customer VALUES ('c1', '447700900001', 'Anna', 'Here 1', 10.50);

@@ -203,6 +203,7 @@ def _session(place: Place, user: str) -> Any:  # noqa: ANN401 -- the driver carr
     cluster = Cluster(
         [LOOPBACK],
         port=place.port("cql"),
+        protocol_version=5,
         auth_provider=PlainTextAuthProvider(user, secret),
         ssl_context=ssl.create_default_context(cafile=str(credentials.authority(place.secrets))),
         ssl_options={"server_hostname": LOOPBACK},

@@ -33,6 +33,7 @@ from trunkline.ports import Refused
 from trunkline.stores.cassandra import tables
 
 ANSWER_S = 10.0
+PROTOCOL = 5  # of Cassandra 4 and 5
 AT_ONCE = 64
 _TROUBLE = (
     NoHostAvailable,
@@ -91,6 +92,7 @@ class Connection:
         self._cluster = Cluster(
             list(contact.hosts),
             port=contact.port,
+            protocol_version=PROTOCOL,
             auth_provider=_FromFile(contact.user, contact.password_file),
             ssl_context=trusted,
             ssl_options={"server_hostname": contact.hosts[0]} if trusted else None,

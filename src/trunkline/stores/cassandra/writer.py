@@ -27,7 +27,9 @@ from trunkline.stores.cassandra.connection import Connection, bound
 
 ROWS_A_MUTATION = 100
 ROW_BITS = 14  # a message has at most so many rows
-PARTITION_BITS = 10
+PARTITION_BITS = (
+    14  # ten for the topic's partition, and above them four for another topic that shares a table
+)
 
 
 class Writer:

@@ -1,0 +1,322 @@
+"""From the engine's topics into Cassandra: what was committed there is soon what people are answered with.
+
+Offsets move only when every row before them is acknowledged, and every write is idempotent, so a crash at any moment
+costs a little work twice and nothing else. Accounts are delivered by a thread of their own: a balance must not wait
+behind a day's history. Any number of processes may deliver beside each other.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import polars as pl
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from trunkline.engines.kafka.client import PATIENCE_S, Lost, Server, consumer, told
+from trunkline.engines.kafka.router import MAPPING, PLACE_BITS
+from trunkline.engines.loop import over
+from trunkline.engines.plan import BUCKET_BITS, Plan
+from trunkline.engines.wire import ARROW, Unreadable, change_in, progress_in, rows_in
+from trunkline.kernel.flow import Stream
+from trunkline.kernel.grouped import Grouped
+from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS
+from trunkline.records.usage import HELD, REJECTED
+from trunkline.stores.cassandra.connection import Connection, Unreachable
+from trunkline.stores.cassandra.writer import Writer
+
+log = logging.getLogger(__name__)
+
+MESSAGES_AT_ONCE = 500
+_WAIT_S = 0.05
+_LONGEST_REST_S = 5.0
+_RAW_WAIT_S = 10.0
+_NO_SUCH_PARTITION = (KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)  # noqa: SLF001 -- its names
+_SET_ASIDE = (REJECTED, HELD)
+_ROWS = (CHARGED, ENTRIES, ALERTS)
+
+BALANCES, HISTORY = "balances", "history"
+
+
+@dataclass
+class Delivered:
+    """Counts for people."""
+
+    messages: int = 0
+    rows: int = 0
+    lives: int = 0
+    waits: int = 0  # for Cassandra
+    last_trouble: str = ""
+    lag: dict[str, int] = field(default_factory=dict)
+
+
+class Delivery:
+    """One thread's share: the topics of a role, carried over until told to stop."""
+
+    def __init__(self, server: Server, plan: Plan, connect: Callable[[], Connection], role: str) -> None:
+        """Nothing is read before `run`. `connect` makes a connection, or raises `Unreachable`."""
+        self._server, self._plan, self._connect, self.role = server, plan, connect, role
+        self._streams = {plan.topic(stream): stream for stream in (*_ROWS, *_SET_ASIDE, MOVEMENTS)}
+        self._changelog = plan.changelog(ACCOUNTS)
+        self._raws: _Raws | None = None
+        self.group = f"{plan.prefix}.cassandra.{role}"
+        self.delivered = Delivered()
+
+    @property
+    def topics(self) -> list[str]:
+        """What is delivered."""
+        if self.role == BALANCES:
+            return [self._changelog, self._plan.progress]
+        return [*self._streams, self._plan.answers, self._plan.undigested]
+
+    def run(self, stop: threading.Event) -> None:
+        """Deliver, life after life; raises what waiting does not mend."""
+        rest_s = 0.1
+        while not stop.is_set():
+            before = self.delivered.messages
+            self.delivered.lives += 1
+            try:
+                self._live(stop)
+            except (Lost, KafkaException, Unreachable) as error:
+                trouble = told(error) if isinstance(error, KafkaException) else str(error)
+                self.delivered.last_trouble = trouble
+                log.warning("delivering %s was interrupted: %s", self.role, trouble)
+                rest_s = 0.1 if self.delivered.messages > before else min(2 * rest_s, _LONGEST_REST_S)
+                stop.wait(rest_s)
+
+    def _live(self, stop: threading.Event) -> None:
+        connection = self._connect()
+        reader = consumer(self._server, self.group)
+        self._raws = _Raws(self._server, self._plan)
+        try:
+            writer = Writer(connection)
+            reader.subscribe(self.topics)
+            while not stop.is_set():
+                self._turn(reader, writer, stop)
+        finally:
+            self._raws.close()
+            reader.close()
+            connection.close()
+
+    def _turn(self, reader: Consumer, writer: Writer, stop: threading.Event) -> None:
+        taken = []
+        for message in reader.consume(MESSAGES_AT_ONCE, _WAIT_S):
+            trouble = message.error()
+            if trouble is None:
+                taken.append(message)
+            elif trouble.fatal() or not trouble.retriable():
+                raise Lost(f"{trouble.name()}: {trouble.str()}")
+        if not taken:
+            return
+        while not self._written(taken, writer):
+            if stop.wait(0.2):
+                return
+        ends: dict[tuple[str, int], int] = {}
+        for message in taken:
+            ends[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
+        reader.commit(
+            offsets=[TopicPartition(*where, end) for where, end in ends.items()], asynchronous=False
+        )
+        self.delivered.messages += len(taken)
+        self.delivered.lag = _lag(reader, ends)
+
+    def _written(self, taken: Sequence[Message], writer: Writer) -> bool:
+        """Whether everything of these messages is acknowledged; what is written again does no harm."""
+        try:
+            self.write(taken, writer)
+        except Unreachable as error:
+            self.delivered.waits += 1
+            self.delivered.last_trouble = str(error)
+            return False
+        return True
+
+    def write(self, taken: Sequence[Message], writer: Writer) -> None:
+        """Write what some messages say."""
+        frames: dict[str, list[pl.DataFrame]] = {}
+        changes: dict[int, tuple[Grouped, int]] = {}
+        for message in taken:
+            try:
+                self._sort(message, frames, changes, writer)
+            except Unreadable as error:
+                writer.rows(HELD, _undelivered(message, str(error)), *self._other_place(message))
+        for groups, number in changes.values():
+            writer.accounts(groups, number)
+            self.delivered.rows += len(groups)
+        for name, parts in frames.items():
+            rows = parts[0] if len(parts) == 1 else pl.concat(parts)
+            writer.rows(self._streams[name], rows)
+            self.delivered.rows += len(rows)
+
+    def _sort(
+        self,
+        message: Message,
+        frames: dict[str, list[pl.DataFrame]],
+        changes: dict[int, tuple[Grouped, int]],
+        writer: Writer,
+    ) -> None:
+        """Put together what is written together, and write the rest at once."""
+        topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
+        value = message.value() or b""
+        if topic == self._changelog:
+            change = change_in(value, ACCOUNTS)
+            earlier = changes.get(partition)
+            groups = change.groups if earlier is None else over(earlier[0], change.groups)
+            changes[partition] = groups, change.number
+        elif topic == self._plan.progress:
+            key = (message.key() or b"").decode()
+            writer.progress(key, progress_in(value), offset, message.timestamp()[1] * 1000)
+        elif topic == self._plan.answers:
+            answer = progress_in(value)
+            number = (message.timestamp()[1] << 20) + (offset & 0xFFFFF)
+            name = str(answer.get("movement_id"))
+            writer.answers(
+                [(number, name, str(answer.get("status")), str(answer.get("reason") or ""))], partition
+            )
+        elif topic == self._plan.undigested:
+            headers = {name: _text(each) for name, each in _headers(message)}
+            writer.rows(HELD, _undelivered(message, headers.get("reason", "")), *self._other_place(message))
+        elif (stream := self._streams[topic]) in _SET_ASIDE:
+            assert self._raws is not None, "a life has begun"
+            rows = self._raws.joined(rows_in(value, stream.record))
+            writer.rows(stream, rows, partition, offset)
+        else:
+            frames.setdefault(topic, []).append(_rows_of(value, stream))
+
+    def _other_place(self, message: Message) -> tuple[int, int]:
+        """Where such a message stands among the held records: apart from conflicts, and from other topics' messages."""
+        others = [
+            *self._streams,
+            self._plan.answers,
+            self._plan.undigested,
+            self._changelog,
+            self._plan.progress,
+        ]
+        apart = others.index(message.topic() or "") + 1
+        return (apart << BUCKET_BITS) + (message.partition() or 0), message.offset() or 0
+
+
+class _Raws:
+    """The octets of records that were set aside, out of the edge topic in which they came."""
+
+    def __init__(self, server: Server, plan: Plan) -> None:
+        self._topic = plan.topic(plan.raw)
+        self._server, self._plan = server, plan
+        self._reader: Consumer | None = None
+
+    def joined(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows with `path`, `mapping` and `raw`; null where the topic has let go of the message."""
+        messages: dict[tuple[int, int], tuple[bytes, str] | None] = {}
+        paths, mappings, raws = [], [], []
+        for file, offset, length in rows.select("file", "offset", "length").iter_rows():
+            where = file, offset >> PLACE_BITS
+            if where not in messages:
+                messages[where] = self._message(*where)
+            found = messages[where]
+            at = offset & ((1 << PLACE_BITS) - 1)
+            paths.append(f"{self._topic}/{file}")
+            mappings.append(found[1] if found else None)
+            raws.append(found[0][at : at + length] if found else None)
+        return rows.with_columns(
+            pl.Series("path", paths, pl.String),
+            pl.Series("mapping", mappings, pl.String),
+            pl.Series("raw", raws, pl.Binary),
+        )
+
+    def _message(self, partition: int, offset: int) -> tuple[bytes, str] | None:
+        if self._reader is None:
+            self._reader = consumer(self._server, f"{self._plan.prefix}.cassandra.raw")
+        try:
+            low, high = self._reader.get_watermark_offsets(TopicPartition(self._topic, partition), PATIENCE_S)
+        except KafkaException as error:
+            if error.args[0].code() in _NO_SUCH_PARTITION:  # its place was told by another cluster, now gone
+                return None
+            raise
+        if not low <= offset < high:
+            return None
+        self._reader.assign([TopicPartition(self._topic, partition, offset)])
+        deadline = time.monotonic() + _RAW_WAIT_S
+        while time.monotonic() < deadline:
+            message = self._reader.poll(0.1)
+            if message is None or message.error() is not None:
+                continue
+            if message.offset() != offset:
+                return None
+            headers = {name: _text(value) for name, value in _headers(message)}
+            return message.value() or b"", headers.get(MAPPING, "")
+        return None
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._reader is not None:
+            self._reader.close()
+
+
+def deliver(
+    server: Server, plan: Plan, connect: Callable[[], Connection], stop: threading.Event
+) -> tuple[list[Delivery], Callable[[], None]]:
+    """Both roles, each in a thread; what they are, and a function that waits for their end and raises their trouble."""
+    roles = [Delivery(server, plan, connect, role) for role in (BALANCES, HISTORY)]
+    failed: list[BaseException] = []
+
+    def guarded(role: Delivery) -> None:
+        try:
+            role.run(stop)
+        except BaseException as error:  # noqa: BLE001 -- raised again by whoever waits
+            failed.append(error)
+            stop.set()
+
+    threads = [threading.Thread(target=guarded, args=(role,), name=role.role) for role in roles]
+    for thread in threads:
+        thread.start()
+
+    def wait() -> None:
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+
+    return roles, wait
+
+
+def _rows_of(value: bytes, stream: Stream) -> pl.DataFrame:
+    """Rows of a message: an Arrow stream, or (orders of other systems) JSON objects a line."""
+    if value.startswith(ARROW):
+        return rows_in(value, stream.record)
+    try:
+        rows = pl.DataFrame([orjson.loads(line) for line in value.splitlines() if line.strip()])
+        return stream.record.conform(rows)
+    except (orjson.JSONDecodeError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise Unreadable(f"not rows of {stream.name}: {type(error).__name__}") from error
+
+
+def _undelivered(message: Message, reason: str) -> pl.DataFrame:
+    """A message that nobody could read, for a person to see."""
+    return pl.DataFrame(
+        {
+            "reason": [reason or "undigested"],
+            "path": [f"{message.topic()}/{message.partition()}"],
+            "raw": [message.value() or b""],
+        }
+    )
+
+
+def _lag(reader: Consumer, ends: dict[tuple[str, int], int]) -> dict[str, int]:
+    found = {}
+    for (topic, partition), end in ends.items():
+        _, high = reader.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+        found[f"{topic}/{partition}"] = max(0, high - end)
+    return found
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 -- a header's value is octets or text
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+
+
+def _headers(message: Message) -> list[tuple[str, Any]]:
+    found = message.headers() or []
+    return list(found.items()) if isinstance(found, dict) else list(found)
