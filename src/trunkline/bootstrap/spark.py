@@ -152,15 +152,20 @@ def opened(
     told: Callable[[Totals], None] = lambda _totals: None,
     *,
     once: bool = False,
-    more: dict[str, str] | None = None,
+    looking: bool = False,
 ) -> Iterator[Running]:
-    """A Spark session and an engine over it; the session ends at the end."""
+    """A Spark session and an engine over it; the session ends at the end. Who only looks makes nothing."""
     plan = plan_of(kafka)
     settings = settings_of(folders, kafka, spark, once=once)
-    make_topics(kafka, plan)
+    if looking and not Path(settings.state).is_dir():
+        raise Refused(
+            f"{settings.checkpoint} holds no state of Spark's. Name the folder that the query writes to."
+        )
+    if not looking:
+        make_topics(kafka, plan)
     settings.checkpoint.mkdir(parents=True, exist_ok=True)
     work, catalogue, people = work_of(folders, plan, settings.state)
-    running = session("trunkline", spark.spark_master, spark.spark_jars, more)
+    running = session("trunkline", spark.spark_master, spark.spark_jars)
     watch = Watch()
     end = serve(watch, spark.spark_metrics_port) if spark.spark_metrics_port else None
 
@@ -171,7 +176,8 @@ def opened(
     try:
         engine = Engine(running, work, settings, heard)
         watch.progress = lambda name: last_progress(running, name)
-        engine.enrol(topology.SUBSCRIBERS, people)
+        if not looking:
+            engine.enrol(topology.SUBSCRIBERS, people)
         yield Running(running, engine, catalogue)
     finally:
         if end is not None:

@@ -34,7 +34,7 @@ def run_spark(folders: Folders, *, once: bool, as_json: bool) -> None:
 
 def reconcile_spark(folders: Folders, from_us: int, until_us: int) -> dict[str, Any]:
     """Charge what the topics hold once more, by Spark, and compare."""
-    with bootstrap.opened(folders, settings.read(Kafka), settings.read(Spark), once=True) as running:
+    with bootstrap.opened(folders, settings.read(Kafka), settings.read(Spark), looking=True) as running:
         return bootstrap.reconcile(running, from_us, until_us)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from trunkline.engines.spark.carry import (
     parted,
 )
 from trunkline.engines.wire import rows_in, rows_out
+from trunkline.kernel.dial import to_key
 from trunkline.kernel.grouped import Grouped
 from trunkline.records import charging, usage
 from trunkline.records.charging import ACCOUNTS
@@ -142,6 +144,25 @@ def test_unreadable_messages_are_set_aside(work: Work, day: Day) -> None:
     sums = [s for head in heads for s in head.accounts.values()]
     received, *out = (sum(each) for each in zip(*sums, strict=True))
     assert received == 12 == sum(out[:4])
+
+
+def test_orders_come_as_json_too(work: Work, day: Day) -> None:
+    """A top-up that another system writes as JSON is booked once, however often it comes."""
+    people = (day.folder / "subscribers.csv").read_text().splitlines()
+    subscriber = to_key(people[1].split(",")[0])
+    order = {
+        "movement_id": "t1", "cause": 3, "subscriber": subscriber, "time_us": NOW_US, "balance": "main",
+        "amount": 5_000_000, "valid_until_s": charging.NEVER_S,
+    }  # fmt: skip
+    topic = work.plan.topic(charging.MOVEMENTS)
+    entries = work.plan.topic(charging.ENTRIES)
+    booked = [
+        rows_in(bytes(m["value"]), charging.ENTRIES.record)  # type: ignore[call-overload]
+        for number in (1, 2)
+        for m in carried(work, number, messages(topic, [json.dumps(order).encode()] * 2, number * 2))
+        if m["topic"] == entries
+    ]
+    assert pl.concat(booked)["amount"].to_list() == [5_000_000]
 
 
 def test_arrow_messages_say_the_same(work: Work, day: Day) -> None:

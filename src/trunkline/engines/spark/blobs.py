@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +32,7 @@ FAN = 8  # so many files of a level become one of the next
 KEPT_VERSIONS = 4  # Spark may do the last batch again; some more are kept for people
 SLACK_DAYS = 1  # rows are forgotten this much later than promised, so that no border of a batch decides
 OPENED_FILES = 4096
+LEFT_S = 86_400
 _SCHEMA = pa.schema([("key", pa.uint64()), ("rows", pa.large_binary())])
 _HEAD = b"trunkline"
 
@@ -116,7 +121,6 @@ class Bucket:
             self.newest_us, self.late, self.carried_us,
             tuple(self.states), keys, octets,
         )  # fmt: skip
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{level}-{number:015d}.arrow"
         _write(path, head, groups)
         _forget(self.folder)
@@ -204,12 +208,22 @@ def _opened(path: str, _inode: int, _time_ns: int) -> _File:
 
 def _write(path: Path, head: Head, groups: Sequence[Grouped]) -> None:
     """Write, reach the disk, and only then take the name; doing it again writes the same again."""
-    fresh = path.with_suffix(f".{os.getpid()}")
     schema = _SCHEMA.with_metadata({_HEAD: json.dumps(asdict(head)).encode()})
-    with fresh.open("wb") as file:
+
+    def fill(file: IO[bytes]) -> None:
         with pa.ipc.new_file(file, schema) as writer:
             for group in groups:
                 writer.write_batch(_as_batch(group, schema))
+
+    durably(path, fill)
+
+
+def durably(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    """Write a file under another name, which Spark passes over, and give it its own when it is on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    with fresh.open("wb") as file:
+        fill(file)
         file.flush()
         os.fsync(file.fileno())
     fresh.rename(path)
@@ -238,12 +252,16 @@ def _forget(folder: Path) -> None:
     for name in names:
         if name not in named:
             (folder / name).unlink(missing_ok=True)
+    for left in folder.glob(".*"):  # by a task that was killed while it wrote
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > LEFT_S:
+                left.unlink()
 
 
 def _names(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
-    return [path.name for path in folder.iterdir() if path.suffix == ".arrow"]
+    return [path.name for path in folder.glob("[0-9]*.arrow")]
 
 
 def _number(name: str) -> int:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -181,9 +182,9 @@ class _Decoder:
             yield decoded
 
     def _read(self, stream: Stream, partition: int, offset: int, value: bytes, into: Carried) -> None:
-        """Rows of one Arrow message; a message that is none is set aside."""
+        """Rows of one message: an Arrow stream, or of orders JSON objects a line; what is neither is set aside."""
         try:
-            into.add(stream, rows_in(value, stream.record))
+            into.add(stream, rows_in(value, stream.record) if value[:4] == ARROW else _orders(stream, value))
         except Unreadable as error:
             topic = self._work.plan.topic(
                 self._work.plan.raw if stream is self._work.plan.decoded else stream
@@ -323,6 +324,19 @@ def _of_one_mapping(work: Work, partition: int, part: pa.RecordBatch) -> Iterato
             partition, mapping, source or work.sources.get(mapping, ""), offsets[begin:end], times[begin:end],
             values.slice(begin, end - begin),
         )  # fmt: skip
+
+
+def _orders(stream: Stream, value: bytes) -> pl.DataFrame:
+    """Orders that others write as JSON; raises `Unreadable`."""
+    try:
+        rows = pl.DataFrame([orjson.loads(line) for line in value.splitlines() if line.strip()])
+        found = stream.record.conform(rows)
+    except (orjson.JSONDecodeError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise Unreadable(f"not an order of {stream.name}: {type(error).__name__}") from error
+    for name in {*stream.record.key, stream.key}:
+        if found.get_column(name).null_count():
+            raise Unreadable(f"an order of {stream.name} without {name}")
+    return found
 
 
 def _sliced(messages: _Messages, begin: int, end: int) -> _Messages:

@@ -11,9 +11,9 @@ What begins longer before the newest use than `late_s` is not summed here. It is
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pyspark.sql import functions as F  # noqa: N812 -- as all of Spark's own pa
 from pyspark.sql.streaming.query import StreamingQuery
 
 from trunkline.engines.plan import buckets_of
+from trunkline.engines.spark.blobs import durably
 from trunkline.engines.wire import rows_out
 from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouping import order_by_group
@@ -83,11 +84,8 @@ def leave(minutes: Minutes, folder: Path, name: str, uses: pl.DataFrame, newest_
     late = pl.col(minutes.time) // MINUTE_US * MINUTE_US < newest_us - minutes.late_s * 1_000_000
     for part, rows in ((ADDED, uses.filter(~late)), (LATE, uses.filter(late))):
         if len(rows):
-            place = folder / part
-            place.mkdir(parents=True, exist_ok=True)
-            fresh = place / f".{name}.{os.getpid()}"  # Spark passes over names that begin so
-            minutes.added_by(rows).write_parquet(fresh, compression="lz4")
-            fresh.rename(place / f"{name}.parquet")
+            added = minutes.added_by(rows)
+            durably(folder / part / f"{name}.parquet", partial(added.write_parquet, compression="lz4"))
     return len(uses.filter(late))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 
 from pyspark.sql import SparkSession
 
@@ -32,9 +31,7 @@ LAPTOP = {
 }
 
 
-def session(
-    name: str, master: str = "", jars: str = "", more: Mapping[str, str] | None = None
-) -> SparkSession:
+def session(name: str, master: str = "", jars: str = "") -> SparkSession:
     """The session that `spark-submit` began, or one of this process; `jars` are files in the connector's place."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(name)
@@ -48,7 +45,7 @@ def session(
         builder = builder.config("spark.jars", jars)
     elif master.startswith("local"):
         builder = builder.config("spark.jars.packages", CONNECTOR)
-    for key, value in (NEEDED | dict(more or {})).items():
+    for key, value in NEEDED.items():
         builder = builder.config(key, value)
     made = builder.getOrCreate()
     if not made.sparkContext.getConf().contains(PARTS_KEY):
