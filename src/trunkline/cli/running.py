@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from datetime import UTC, date, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,13 +17,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from trunkline import settings
 from trunkline.api.logs import configure
 from trunkline.bootstrap import demo, serve
+from trunkline.bootstrap.network import opened_network
 from trunkline.bootstrap.platform import ingest as ingest_files
 from trunkline.bootstrap.platform import opened
-from trunkline.bootstrap.warming import warm
-from trunkline.cli.app import DATA, AsJson, Data, answer_json, app, err, failed, out
+from trunkline.bootstrap.warming import warm, warm_network
+from trunkline.cli.app import DATA, AsJson, Data, EngineName, answer_json, app, err, failed, out
 from trunkline.kernel import money
 from trunkline.ports import Refused
-from trunkline.settings import Folders, Http, Keeping
+from trunkline.settings import Folders, Http, Keeping, Listening, Watched
 from trunkline.simulator import Settings as Simulated
 from trunkline.simulator import simulate as write_simulation
 
@@ -39,13 +39,6 @@ Subscribers = Annotated[
 ]
 Mappings = Annotated[Path | None, typer.Option(help="Folder of mapping files of your own.")]
 DEMO_DATA = Path("trunkline-demo")
-
-
-class EngineName(StrEnum):
-    """Who carries the flows."""
-
-    EMBEDDED = "embedded"
-    SPARK = "spark"
 
 
 @app.command()
@@ -137,7 +130,8 @@ def run(
         EngineName,
         typer.Option(
             envvar="TRUNKLINE_ENGINE",
-            help="embedded: this process and its data folder. spark: Spark, on the topics of a cluster.",
+            help="embedded: this process and its data folder. kafka: a worker on the topics of a cluster."
+            " spark: Spark, on the same topics.",
         ),
     ] = EngineName.EMBEDDED,
     once: Annotated[
@@ -151,6 +145,11 @@ def run(
         Folders, data=folder, tariffs=tariffs, subscribers=subscribers, mappings=mappings, watch=watch,
         watch_mapping=watch_mapping,
     )  # fmt: skip
+    if engine is EngineName.KAFKA:
+        from trunkline.cli.kafka import run_kafka
+
+        run_kafka(folders, as_json=as_json)
+        return
     if engine is EngineName.SPARK:
         from trunkline.cli.spark import run_spark
 
@@ -163,10 +162,13 @@ def run(
         err.print("Making the demonstration operator …", highlight=False)
         world = demo.prepare(folder, datetime.now(UTC).date(), people, cells)
         folders = Folders(**{**vars(folders), "tariffs": str(folder / demo.FOLDER / "tariffs")})
-    with opened(folders) as platform:
+    watched = settings.read(Watched)
+    with opened(folders) as platform, opened_network(folder, watched) as network:
         err.print("Getting ready (the first time on a machine takes about a minute) …", highlight=False)
         warm(platform.engine.tables)
+        warm_network(network.engine.tables)
         serving = serve.prepare(platform, http, settings.read(Keeping))
+        serve.watch_network(serving, network, watched, settings.read(Listening))
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         others = ()
         if world is not None:
