@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import live, throughput, volume
+from bench import detector, live, throughput, volume
 from bench.figures import Figure
 
 # Name, what it measures, and its size: in full, and to see quickly whether it runs.
@@ -17,6 +17,9 @@ MEASURES: dict[str, tuple[Callable[[Path, int], list[Figure]], int, int]] = {
     "kernel": (lambda work, size: throughput.kernel(work, size, 5), 2_000_000, 200_000),
     "tariff": (lambda work, size: throughput.tariff(work, size, 5), 20_000, 2_000),
     "live": (live.post_to_balance, 60, 5),
+    "detector": (lambda work, size: detector.bands(work, size, 5), 1_000_000, 50_000),
+    "detector_patterns": (detector.patterns, 20_000, 500),
+    "detector_week": (detector.week, 10_000, 10),
     "volume": (volume.memory_and_history, 100_000_000, 500_000),
     "sessions": (volume.open_sessions, 2_000_000, 50_000),
     "accounts": (volume.many_accounts, 50_000_000, 200_000),

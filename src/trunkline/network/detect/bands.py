@@ -77,6 +77,7 @@ ROW = np.dtype(
         ("climb", "f8"),  # how far one of them has come since both were last nothing
         ("most", "f8"),  # how far they came and went back without being told, slowly forgotten
         ("peak", "f8"),  # largest deviation of what is going on, or of periods outside that are not told yet
+        ("times", "f8"),  # by what the KPI multiplies its quotient, as far as can be seen
         ("hour_sum", "f8"),
         ("unit", "f8"),  # of `profile`, a power of two
         ("hour", "i4"),  # hours since 1970 of what `hour_sum` adds up
@@ -374,12 +375,15 @@ def watch(
     begin_us: Longs,
     end_us: Longs,
     value_milli: Longs,
+    numerator_milli: Longs,
+    denominator_milli: Longs,
     shown: Floats,
 ) -> Rows:
     """Pass values, in order of time within a series, through `rows` (changed in place); what is to be told.
 
     `at[i]` is the row of value i, `profiles` is `rows["profile"]`; `shown` takes the `FEATURES` of each value, or
-    has no rows. Values not newer than the series' newest are passed over.
+    has no rows. Values not newer than the series' newest are passed over. Where a KPI is a quotient, what one event
+    more or less would change is its smallest deviation: one of two calls missed at night is no 50 % of anything.
     """
     findings = np.empty(16, FINDING)
     count = 0
@@ -401,7 +405,10 @@ def watch(
         if row.points == 0:
             expected = value
         deviation = value - expected
-        scale = max(row.scale, p.floor_share * abs(expected) + p.floor)
+        if numerator_milli[i] != 0 and denominator_milli[i] != 0:
+            row.times = abs(value * denominator_milli[i] / numerator_milli[i])
+        one_event = row.times * 1e3 / denominator_milli[i] if denominator_milli[i] > 0 else 0.0
+        scale = max(row.scale, p.floor_share * abs(expected) + p.floor, one_event)
         half = max(p.width * scale, p.reach * (row.reach if sure else row.reach_unsure))
         if known and not sure:
             half *= p.unsure

@@ -77,6 +77,8 @@ def detect(kpis: pl.DataFrame, series: Grouped, models: Models) -> Outcome:
         valued["begin_us"].to_numpy(),
         valued["end_us"].to_numpy(),
         valued["value_milli"].to_numpy(),
+        valued["numerator_milli"].fill_null(0).to_numpy(),
+        valued["denominator_milli"].fill_null(0).to_numpy(),
         shown,
     )
     told = [_told(valued, findings)]

@@ -22,6 +22,7 @@ class PlainSeries:
     reach: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})
     most: float = 0.0
     climb: float = 0.0
+    times: float = 0.0
     sums: dict[str, float] = field(default_factory=lambda: {"rise": 0.0, "fall": 0.0})
     sums_us: dict[str, int] = field(default_factory=lambda: {"rise": 0, "fall": 0})
     peak: float = 0.0
@@ -51,7 +52,9 @@ class PlainSeries:
             return here
         return here[0] + abs(share) * (beside[0] - here[0]), here[1]
 
-    def see(self, begin_us: int, end_us: int, value: float) -> list[tuple[str, str, int]]:
+    def see(
+        self, begin_us: int, end_us: int, value: float, numerator: float, denominator: float
+    ) -> list[tuple[str, str, int]]:
         """Judge a value and learn from it."""
         if self.points and end_us <= self.last_us:
             return []
@@ -63,7 +66,10 @@ class PlainSeries:
         else:
             expected = self.recent if base is None else base[0] + self.offset
         away = value - expected
-        scale = max(self.scale, 0.01 * abs(expected) + 0.05)
+        if numerator and denominator:
+            self.times = abs(value / (numerator / denominator))
+        one_event = self.times / denominator if denominator > 0 else 0.0
+        scale = max(self.scale, 0.01 * abs(expected) + 0.05, one_event)
         sure = base is not None and base[1]
         half = max(6.0 * scale, 1.2 * self.reach[sure])
         if base is not None and not base[1]:

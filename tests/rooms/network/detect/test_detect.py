@@ -117,6 +117,22 @@ def test_kpis_without_a_value_move_nothing() -> None:
     assert all((with_holes.series.groups[key] == rows).all() for key, rows in without.series.groups.items())
 
 
+def test_few_events_make_no_anomaly() -> None:
+    """One missed call of two at night is no anomaly; the same share of many calls is one."""
+    rng = np.random.default_rng(11)
+
+    def rates(calls: int) -> pl.DataFrame:
+        attempts = np.full(17 * 288, calls)
+        missed = rng.binomial(attempts, 0.01)
+        missed[NOON] = calls // 2
+        return kpi_frame("Site/Cell", (100 * missed / attempts).tolist(), kpi="MissedCallRate").with_columns(
+            numerator_milli=pl.Series(missed * 1000), denominator_milli=pl.Series(attempts * 1000)
+        )
+
+    assert told(Watched().detect(rates(2))) == []
+    assert ("spike", 0) in told(Watched().detect(rates(400)))
+
+
 def many(seed: int, count: int = 12) -> pl.DataFrame:
     """Some series of several days with things happening to them, by time."""
     rng = np.random.default_rng(seed)
@@ -126,7 +142,12 @@ def many(seed: int, count: int = 12) -> pl.DataFrame:
         for _ in range(4):
             at, factor = int(rng.integers(300, len(values))), float(rng.choice([0.0, 0.3, 1.3, 2.0, 5.0]))
             values = happening(values, at, lambda v, _, f=factor: v * f, int(rng.integers(1, 400)))  # type: ignore[misc]
-        frames.append(kpi_frame(f"Site{number % 4}/Cell{number}", values, kpi=f"Kpi{number % 3}"))
+        frame = kpi_frame(f"Site{number % 4}/Cell{number}", values, kpi=f"Kpi{number % 3}")
+        if number % 3 == 0:  # a quotient of events, few at night
+            frame = frame.with_columns(
+                numerator_milli=pl.col("value_milli") // 10, denominator_milli=pl.lit(10_000, dtype=pl.Int64)
+            )
+        frames.append(frame)
     return pl.concat(frames).sort("end_us", maintain_order=True)
 
 
@@ -177,7 +198,14 @@ def test_a_second_opinion_agrees(seed: int) -> None:
     theirs = []
     for row in frame.iter_rows(named=True):
         series = plain.setdefault((row["object"], row["kpi"]), PlainSeries())
-        for change, kind, since_us in series.see(row["begin_us"], row["end_us"], row["value_milli"] / 1000):
+        changes = series.see(
+            row["begin_us"],
+            row["end_us"],
+            row["value_milli"] / 1000,
+            (row["numerator_milli"] or 0) / 1000,
+            (row["denominator_milli"] or 0) / 1000,
+        )
+        for change, kind, since_us in changes:
             theirs.append((row["end_us"], row["object"], row["kpi"], int(change != "begun"), kind, since_us))
     assert len(mine) > 4
     assert sorted(mine) == sorted(theirs)
