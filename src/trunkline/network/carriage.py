@@ -59,7 +59,14 @@ class Carriage:
 
     def places(self, objects: Words) -> Longs:
         """The place of each object; -1 where it is not in the inventory."""
-        return locate(self.objects, objects)
+        if not len(self.objects):
+            return np.full(len(objects), -1, np.int64)
+        at = np.minimum(np.searchsorted(self.objects, objects), len(self.objects) - 1)
+        return np.where(self.objects[at] == objects, at, -1)
+
+    def place(self, thing: int) -> int:
+        """The place of one object; -1 when it is not in the inventory."""
+        return int(self.places(np.array([thing], np.uint64))[0])
 
     def chain(self, place: int) -> list[int]:
         """The place itself, its carrier, that one's carrier, and so on up to the core."""
@@ -67,6 +74,20 @@ class Carriage:
         while place >= 0:
             found.append(place)
             place = int(self.carrier[place])
+        return found
+
+    @cached_property
+    def carried(self) -> tuple[Longs, Longs]:
+        """What each place carries directly: `others[first[i]:first[i + 1]]`."""
+        hangs = np.flatnonzero(self.carrier >= 0)
+        return _grouped(self.carrier[hangs], hangs, len(self.objects))
+
+    def below(self, place: int) -> list[int]:
+        """The place itself and all places that hang on it."""
+        first, others = self.carried
+        found = [place]
+        for at in found:
+            found += others[first[at] : first[at + 1]].tolist()
         return found
 
     def hanging_on(self, objects: Words) -> Words:

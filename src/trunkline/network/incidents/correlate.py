@@ -22,12 +22,14 @@ import polars as pl
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.identity import digest_of
+from trunkline.network.alarm_words import EVENT_TYPES, MAINTENANCE
 from trunkline.network.carriage import Carriage, carriage_of
 from trunkline.network.causes.graph import CausalGraph
 from trunkline.network.incidents.board import (
     ACTIONS,
     CHANGE,
     INCIDENT,
+    MEMBER,
     STEP_US,
     Board,
     Incident,
@@ -43,6 +45,7 @@ from trunkline.records.network import CORRELATED, INCIDENTS, Severity
 YOUNG_US = 900_000_000  # so long an incident may find another root, or merge
 JOINS_US = 3_600_000_000  # so long it takes in what hangs on its root
 QUIET_US = 120_000_000  # so long after its last alarm's end it is closed
+LOST = EVENT_TYPES.index("communicationsAlarm")
 FORGOTTEN_US = 86_400_000_000  # alarms too slight for an incident are let go
 
 
@@ -111,7 +114,9 @@ def _grouped(before: Grouped, groups: list[np.ndarray[Any, Any]]) -> Grouped:
 def _something_due(rows: np.ndarray[Any, Any], until_us: int) -> bool:
     """Whether there is anything to judge; most of the time there is not."""
     due = (rows["kind"] == CHANGE) & (_moment_of(rows["time_us"]) <= until_us)
-    return bool(due.any() or (rows["kind"] == INCIDENT).any())
+    stands = (rows["kind"] == MEMBER) & (rows["cleared_us"] == 0) & (rows["held"] != MAINTENANCE)
+    quiet = (rows["kind"] == INCIDENT) & ~np.isin(rows["incident"], rows["incident"][stands])
+    return bool(due.any() or quiet.any())
 
 
 def _moment_of(time_us: Any) -> Any:  # noqa: ANN401 -- a number, or many
@@ -178,8 +183,11 @@ def _judge(board: Board, touched: set[int], moment_us: int, world: _World) -> li
         and (member.incident in young or (not member.incident and moment_us - member.raised_us <= YOUNG_US))
     ]
     if any(not member.incident for member in open_members):
+        by_root: dict[int, list[Incident]] = {}
+        for incident in board.incidents.values():
+            by_root.setdefault(incident.root, []).append(incident)
         for group in _groups(open_members, world):
-            told += _given_to_incident(board, group, moment_us, world)
+            told += _given_to_incident(board, group, by_root, moment_us, world)
             touched |= {member.incident for member in group.members}
     for incident in sorted(board.incidents.values(), key=lambda i: (i.opened_us, i.word)):
         closes_us = _closes_us(incident)
@@ -224,13 +232,13 @@ def _joined_by_cause(groups: list[_Group], world: _World) -> list[_Group]:
     return [*joined.values(), *(group for group in groups if group.security)]
 
 
-def _given_to_incident(board: Board, group: _Group, moment_us: int, world: _World) -> list[dict[str, Any]]:
+def _given_to_incident(
+    board: Board, group: _Group, by_root: dict[int, list[Incident]], moment_us: int, world: _World
+) -> list[dict[str, Any]]:
     """Put a group's alarms into the incident they belong to: one of theirs, one that has their root, or a new one."""
-    known = sorted(
-        {member.incident for member in group.members if member.incident}
-        | _with_root(board, group, moment_us, world),
-        key=lambda word: (board.incidents[word].opened_us, word),
-    )
+    own = {member.incident for member in group.members if member.incident}
+    own |= {word for word in _with_root(by_root, group, moment_us, world) if word in board.incidents}
+    known = sorted(own, key=lambda word: (board.incidents[word].opened_us, word))
     told: list[dict[str, Any]] = []
     if known:
         incident = board.incidents[known[0]]
@@ -271,40 +279,37 @@ def _better_root(incident: Incident, group: _Group, world: _World) -> bool:
 
     So recovery, in which less and less is in trouble, takes nothing back of what was found out.
     """
-    place = int(world.carriage.places(np.array([incident.root], np.uint64))[0])
-    above = {int(world.carriage.objects[each]) for each in world.carriage.chain(place)} - {incident.root}
+    chain = world.carriage.chain(world.carriage.place(incident.root))
+    above = {int(world.carriage.objects[each]) for each in chain[1:]}
     spoken = any(member.is_outage for member in incident.members if member.object == incident.root)
     speaks = group.explained is not None and group.explained.own
     return group.root in above or (speaks and not spoken)
 
 
-def _with_root(board: Board, group: _Group, moment_us: int, world: _World) -> set[int]:
-    """Open incidents about the group's root, or lately opened about what carries it."""
+def _with_root(by_root: dict[int, list[Incident]], group: _Group, moment_us: int, world: _World) -> set[int]:
+    """Open incidents about the group's root, or lately opened about an outage of what carries it."""
     carriage = world.carriage
-    chain = {
-        int(carriage.objects[place])
-        for place in carriage.chain(int(carriage.places(np.array([group.root], np.uint64))[0]))
-    }
+    chain = [int(carriage.objects[place]) for place in carriage.chain(carriage.place(group.root))]
     found = set()
-    for incident in board.incidents.values():
-        security = any(member.security for member in incident.members)
-        if security != group.security or (
-            security and incident.members[0].problem != group.members[0].problem
-        ):
-            continue
-        near = moment_us - incident.opened_us <= JOINS_US and any(
-            m.counts and m.is_outage for m in incident.members if m.object == incident.root
-        )
-        if incident.root == group.root or (incident.root in chain and near):
-            found.add(incident.word)
+    for root in chain or [group.root]:
+        for incident in by_root.get(root, []):
+            security = any(member.security for member in incident.members)
+            if security != group.security or (
+                security and incident.members[0].problem != group.members[0].problem
+            ):
+                continue
+            lately = moment_us - incident.opened_us <= JOINS_US
+            outage = any(member.is_outage for member in incident.members if member.object == root)
+            if root == group.root or (lately and outage and not security):
+                found.add(incident.word)
     return found
 
 
 def _let_go(board: Board, incident: Incident) -> None:
     """Forget a closed incident and its alarms."""
     del board.incidents[incident.word]
-    gone = {(member.alarm_key, member.raised_us) for member in incident.members}
-    board.members = {key: member for key, member in board.members.items() if key not in gone}
+    for member in incident.members:
+        del board.members[member.alarm_key, member.raised_us]
 
 
 # -- what is told ------------------------------------------------------------------------------------------------
@@ -368,25 +373,29 @@ def _cause(incident: Incident, members: list[Member], world: _World) -> Member |
 
 def _affected(members: list[Member], world: _World) -> np.ndarray[Any, Any]:
     """Objects with alarms, and everything that can only be reached through one that has lost its connection."""
-    cut = [m for m in members if m.is_outage and m.severity == Severity.CRITICAL and m.event_type == 1]
-    alarmed = np.unique(_words(members))
-    return np.union1d(alarmed, world.carriage.hanging_on(np.unique(_words(cut)))) if cut else alarmed
+    carriage = world.carriage
+    found = {member.object for member in members}
+    lost = {
+        m.object for m in members if m.is_outage and m.severity == Severity.CRITICAL and m.event_type == LOST
+    }
+    for place in carriage.places(np.array(sorted(lost), np.uint64)).tolist():
+        if place >= 0 and carriage.carries[place]:
+            found.update(carriage.objects[carriage.below(place)].tolist())
+    return np.array(sorted(found), np.uint64)
 
 
 def _why(incident: Incident, members: list[Member], world: _World) -> str:
     """Why the root is held to be the cause, in sentences."""
     carriage = world.carriage
-    place = int(carriage.places(np.array([incident.root], np.uint64))[0])
+    place = carriage.place(incident.root)
     name = carriage.names[place] if place >= 0 else f"object {incident.root:016x}"
     if any(member.security for member in members):
         return f"{name} reports a security event; it is never explained by a failure."
     cells = int(carriage.cells[place]) if place >= 0 else 0
-    hanging = (
-        carriage.hanging_on(np.array([incident.root], np.uint64)) if place >= 0 else np.empty(0, np.uint64)
-    )
-    showing = np.unique(_words([m for m in members if m.object != incident.root]))
-    places = carriage.places(showing)
-    shown = int((carriage.is_cell[places[places >= 0]] & np.isin(showing[places >= 0], hanging)).sum())
+    showing = sorted({member.object for member in members if member.object != incident.root})
+    places = carriage.places(np.array(showing, np.uint64)).tolist()
+    hanging = [each >= 0 and place in carriage.chain(each) for each in places]
+    shown = sum(hangs and bool(carriage.is_cell[each]) for hangs, each in zip(hanging, places, strict=True))
     own = any(member.object == incident.root for member in members)
     if own and shown:
         said = (
@@ -402,7 +411,7 @@ def _why(incident: Incident, members: list[Member], world: _World) -> str:
         )
     else:
         said = ""
-    beyond = {int(each) for each in showing} - {int(each) for each in hanging}
+    beyond = {each for each, hangs in zip(showing, hanging, strict=True) if not hangs}
     return " ".join(filter(None, [said, _known_link(members, beyond, world)]))
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trunkline.kernel.grouping import locate
 from trunkline.network.inventory import Inventory
 
 Words = npt.NDArray[np.uint64]
@@ -61,36 +60,48 @@ class Stakes:
 
     def impact(self, objects: Words) -> Impact:
         """Of trouble at these objects, ascending."""
-        cells = np.intersect1d(objects, self.inventory.cell_keys)
-        hit = self.worth.filter(pl.col("object").is_in(pl.Series(cells).implode()))
+        keys, subscribers, micros_per_minute = self._worth
+        at = _found(keys, objects)
         return Impact(
             objects.tolist(),
-            int(hit["subscribers"].sum()),
-            int(hit["micros_per_minute"].sum()),
-            ", ".join(self._at_risk(cells)),
+            int(subscribers[at].sum()),
+            int(micros_per_minute[at].sum()),
+            ", ".join(self._at_risk(_found(self.inventory.cell_keys, objects))),
         )
 
     @cached_property
-    def _places(self) -> dict[str, Words]:
-        """Cells of each area that an agreement speaks of; "" stands for all, as of a slice."""
-        targets, keys = self.inventory.targets, self.inventory.cell_keys
-        owner = np.repeat(np.arange(len(keys)), np.diff(targets.first))
+    def _worth(self) -> tuple[Any, Any, Any]:
+        """Cells ascending, their customers and their money."""
+        rows = self.worth.sort("object")
+        return rows["object"].to_numpy(), rows["subscribers"].to_numpy(), rows["micros_per_minute"].to_numpy()
+
+    @cached_property
+    def _spoken_of(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Whether a cell lies in each area that an agreement speaks of; "" stands for all, as of a slice."""
+        targets, cells = self.inventory.targets, len(self.inventory.cell_keys)
+        owner = np.repeat(np.arange(cells), np.diff(targets.first))
         names = targets.names.to_list()
-        wanted = {each.on for each in self.agreements.all}
-        found: dict[str, Any] = {"": keys}
-        for name in wanted & set(names):
-            found[name] = keys[owner[targets.of == names.index(name)]]
+        found = {"": np.ones(cells, np.bool_)}
+        for name in {each.on for each in self.agreements.all} & set(names):
+            found[name] = np.zeros(cells, np.bool_)
+            found[name][owner[targets.of == names.index(name)]] = True
         return found
 
-    def _at_risk(self, cells: Words) -> list[str]:
-        if not len(cells):
-            return []
+    def _at_risk(self, cells: npt.NDArray[np.int64]) -> list[str]:
+        """Names of the agreements that trouble at these places among the cells puts at risk."""
         risked = []
-        for agreement in self.agreements.all:
-            spoken_of = self._places.get(agreement.on)
-            if spoken_of is None or not len(spoken_of):
-                continue
-            affected = int((locate(cells, spoken_of) >= 0).sum())
-            if affected * WHOLE > (WHOLE - agreement.share) * len(spoken_of):
-                risked.append((-agreement.share, agreement.name))
+        for agreement in self.agreements.all if len(cells) else ():
+            spoken_of = self._spoken_of.get(agreement.on)
+            if spoken_of is not None:
+                affected = int(spoken_of[cells].sum())
+                if affected * WHOLE > (WHOLE - agreement.share) * int(spoken_of.sum()):
+                    risked.append((-agreement.share, agreement.name))
         return [name for _, name in sorted(risked)]
+
+
+def _found(keys: Words, objects: Words) -> npt.NDArray[np.int64]:
+    """Places in ascending `keys` of those objects that are among them."""
+    if not len(keys):
+        return np.empty(0, np.int64)
+    at = np.minimum(np.searchsorted(keys, objects), len(keys) - 1)
+    return at[keys[at] == objects]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from trunkline.network.carriage import Carriage
 from trunkline.network.causes.graph import CausalGraph
 from trunkline.network.incidents.board import Member
@@ -51,7 +49,7 @@ def _beside(
 ) -> list[tuple[int, Member]]:
     """Standing alarms of a kind on the object itself and on those joined to it."""
     objects = [effect.object]
-    place = int(carriage.places(np.array([effect.object], np.uint64))[0])
+    place = carriage.place(effect.object)
     if place >= 0:
         first, others = carriage.joined
         objects += carriage.objects[others[first[place] : first[place + 1]]].tolist()
