@@ -8,11 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from trunkline.simulator import Settings, make_world
+from trunkline.simulator import Settings, make_world, simulate
 from trunkline.simulator.network import (
     COUNTERS,
     Network,
     events,
+    hours,
     make_network,
     measurements,
     simulate_network,
@@ -163,3 +164,61 @@ def test_settings_are_checked_all_at_once() -> None:
     """Every mistake is named."""
     with pytest.raises(ValueError, match=r"period_s.*faults"):
         NetworkSettings(period_s=7, faults=-math.inf)
+
+
+def _usage(folder: Path) -> pl.DataFrame:
+    """Cell and beginning of every record of a folder."""
+    schema = {"cell": pl.String, "start": pl.String, "type": pl.String, "report": pl.String}
+    files = [path for path in sorted(folder.iterdir()) if path.stat().st_size]
+    return pl.concat([pl.read_ndjson(path, schema=schema) for path in files])
+
+
+def test_nobody_uses_a_cell_that_is_dead(tmp_path: Path) -> None:
+    """Usage that would begin there does not happen; all other usage is as it would have been."""
+    settings = Settings(seed=5, subscribers=1_500, cells=80, hours=20, start=date(2026, 11, 3))
+    simulate(settings, tmp_path / "whole")
+    simulate(settings, tmp_path / "cut", network=NetworkSettings(period_s=900))
+    whole, cut = (_usage(tmp_path / name / "cdrs") for name in ("whole", "cut"))
+    assert 0.9 * len(whole) < len(cut) < len(whole)
+    faults = pl.read_csv(tmp_path / "cut" / "truth" / "network_faults.csv").filter(kind="backhaul_cut")
+    begin_us, end_us, cells = faults.select("fails_us", "end_us", "cells").row(0)
+
+    def began_there(frame: pl.DataFrame) -> int:
+        at_us = pl.col("start").str.to_datetime(time_unit="us", time_zone="UTC").dt.epoch("us")
+        inside = pl.col("cell").is_in(cells.split()) & at_us.is_between(begin_us, end_us, closed="left")
+        begins = (pl.col("type") != "data") | (pl.col("report") == "start")
+        return len(frame.filter(inside, begins))
+
+    assert began_there(whole) > 20
+    assert began_there(cut) == 0
+    assert {path.name for path in (tmp_path / "cut").iterdir()} >= {
+        "inventory", "pm", "devices", "events.ndjson", "tickets.ndjson", "cdrs", "truth", "subscribers.csv"
+    }  # fmt: skip
+
+
+def test_devices_count_what_their_cells_carry(network: Network) -> None:
+    """Octets only grow, in 32 bits; a cut-off router is silent; a flooded firewall sweats."""
+    devices = pl.concat([others for _, others in hours(network)])
+    counted = devices.filter(cell="AR001").select("IF.InOctets", "end_us")
+    grown = counted["IF.InOctets"].diff().drop_nulls()
+    assert (grown != 0).any()
+    assert (counted["IF.InOctets"] < 2**32).all()
+    cut = next(fault for fault in network.faults if fault.kind is Kind.BACKHAUL_CUT)
+    silent = devices.filter(
+        pl.col("cell") == cut.root.split("-")[0], pl.col("begin_us").is_between(cut.begin_us, cut.end_us - 1)
+    )
+    assert len(silent) == 0
+    busy = next(fault for fault in network.faults if fault.kind is Kind.FIREWALL_OVERLOAD)
+    wall = devices.filter(cell=busy.root)
+    during_it = wall.filter(pl.col("begin_us").is_between(busy.begin_us, busy.end_us - 1))
+    assert during_it.filter(pl.col("CPU.Load") > 92).height > 0
+    assert wall.filter(pl.col("CPU.Load") > 92).height == during_it.filter(pl.col("CPU.Load") > 92).height
+
+
+def test_customers_complain_where_service_fails(network: Network, tmp_path: Path) -> None:
+    """Most tickets come out of cells with a fault, after it began."""
+    simulate_network(network, tmp_path)
+    tickets = pl.read_ndjson(tmp_path / "tickets.ndjson")
+    failing = {network.plan.cell_names[cell] for fault in network.faults for cell in fault.cells.tolist()}
+    assert len(tickets.filter(pl.col("cell").is_in(failing))) > 0.5 * len(tickets) > 0
+    assert tickets["msisdn"].str.starts_with("+999").all()

@@ -25,6 +25,7 @@ from trunkline.cli.app import DATA, AsJson, Data, EngineName, answer_json, app, 
 from trunkline.kernel import money
 from trunkline.ports import Refused
 from trunkline.settings import Folders, Http, Keeping, Listening, Watched
+from trunkline.simulator import NetworkSettings
 from trunkline.simulator import Settings as Simulated
 from trunkline.simulator import simulate as write_simulation
 
@@ -218,6 +219,12 @@ def simulate(
         float, typer.Option(help="Share of records whose id comes again with another content.")
     ] = 0.0,
     out_of_order: Annotated[float, typer.Option(help="Share of records overtaken by others.")] = 0.0,
+    network: Annotated[
+        bool,
+        typer.Option(
+            "--network", help="Also its network: inventory/, pm/, devices/, events, tickets, faults."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a demonstration operator's usage, tariff and subscribers, with the truth beside them."""
@@ -231,7 +238,10 @@ def simulate(
     with _progress(shown=not as_json) as progress:
         task = progress.add_task("simulating", total=hours)
         summary = write_simulation(
-            chosen, folder, lambda done, _all, _lines: progress.update(task, completed=done)
+            chosen,
+            folder,
+            lambda done, _all, _lines: progress.update(task, completed=done),
+            NetworkSettings() if network else None,
         )
     if as_json:
         answer_json(summary)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,19 @@ import numpy as np
 import polars as pl
 
 from trunkline.simulator.country import Floats, Ints
+from trunkline.simulator.network_devices import device_rows
 from trunkline.simulator.network_events import events_of, nuisances
-from trunkline.simulator.network_faults import Effects, NetworkFault, effects_of, make_faults
+from trunkline.simulator.network_faults import Effects, Kind, NetworkFault, effects_of, make_faults
 from trunkline.simulator.network_plan import FIREWALLS, TECHNOLOGIES, Plan, make_plan, write_inventory
 from trunkline.simulator.network_settings import NetworkSettings
+from trunkline.simulator.network_tickets import tickets
+from trunkline.simulator.network_usage import Outage
 from trunkline.simulator.rhythm import CURVES, DAILY, DATA, HOUR_S, SMS, VOICE, Hour, cells_at
 from trunkline.simulator.settings import Purpose, chance
 from trunkline.simulator.usage import World
 
 SECOND_US = 1_000_000
+DARK = (Kind.CELL_OUTAGE, Kind.SLEEPING_CELL, Kind.BACKHAUL_CUT, Kind.SLOW_DEGRADATION)
 CONNECTIONS = (1.2, 1.0, 8.0)  # RRC connections for a call, a message, a data session
 
 COUNTERS = (
@@ -40,7 +44,7 @@ COUNTERS = (
 
 @dataclass(frozen=True)
 class Network:
-    """The world with its network, and everything that will go wrong in it."""
+    """The world with its network, and everything that will go wrong in it; in its usage, too."""
 
     world: World
     settings: NetworkSettings
@@ -61,7 +65,8 @@ def make_network(world: World, settings: NetworkSettings | None = None) -> Netwo
     capacity = np.maximum(busiest, busiest.mean() / 4) * rng.uniform(0.9, 1.8, len(busiest))
     signal = rng.normal(-92, 4, len(busiest))
     faults = make_faults(world.settings, settings, plan, world.start_us)
-    return Network(world, settings, plan, faults, capacity, signal)
+    dark = tuple(Outage(fault.cells, fault.fails_us, fault.end_us) for fault in faults if fault.kind in DARK)
+    return Network(replace(world, outages=dark), settings, plan, faults, capacity, signal)
 
 
 def measurements(network: Network) -> Iterator[pl.DataFrame]:
@@ -69,13 +74,20 @@ def measurements(network: Network) -> Iterator[pl.DataFrame]:
 
     A counter that a cell's technology does not have is null; a cell that is silent has no row.
     """
+    for cells, _ in hours(network):
+        yield cells
+
+
+def hours(network: Network) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """The same, and beside it the rows of routers and firewalls (`network_devices`)."""
     world = network.world
     noise = np.zeros(world.country.cells)
+    stands = np.zeros((4, network.plan.routers), np.int64)
     later = _connections(world, network.settings, world.hour(0))
     for number in range(world.settings.hours):
         now, later = later, _connections(world, network.settings, world.hour(number + 1))
-        frame, noise = _hour(network, world.hour(number), now, later, noise)
-        yield frame
+        cells, devices, noise, stands = _hour(network, world.hour(number), now, later, noise, stands)
+        yield cells, devices
 
 
 def _connections(world: World, settings: NetworkSettings, hour: Hour) -> Floats:
@@ -94,9 +106,9 @@ def _connections(world: World, settings: NetworkSettings, hour: Hour) -> Floats:
 
 
 def _hour(
-    network: Network, hour: Hour, now: Floats, later: Floats, noise: Floats
-) -> tuple[pl.DataFrame, Floats]:
-    """The counters of one hour, and the noise with which the next one goes on."""
+    network: Network, hour: Hour, now: Floats, later: Floats, noise: Floats, stands: Ints
+) -> tuple[pl.DataFrame, pl.DataFrame, Floats, Ints]:
+    """Rows of cells and of devices in one hour, and the noise and the counters with which the next one goes on."""
     period_s = network.settings.period_s
     bins = HOUR_S // period_s
     begin_us = hour.start_us + np.arange(bins) * period_s * SECOND_US
@@ -106,7 +118,11 @@ def _hour(
     part = ((np.arange(bins) + 0.5) / bins)[None, :, None]
     rates = (now[:, None, :] * (1 - part) + later[:, None, :] * part) * np.exp(sway) * effects.load
     columns = _count(network, rates, effects, rng)
-    return _table(network, begin_us, columns, effects), noise
+    devices, stands = device_rows(
+        network.plan, begin_us, period_s * SECOND_US, columns["DRB.PdcpSduVolumeDL"], columns["DRB.PdcpSduVolumeUL"],
+        effects, stands, chance(network.world.settings.seed, Purpose.NETWORK_NOISE, hour.number, 1),
+    )  # fmt: skip
+    return _table(network, begin_us, columns, effects), devices, noise, stands
 
 
 def _sway(bins: int, noise: Floats, period_s: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -207,7 +223,8 @@ def events(network: Network) -> pl.DataFrame:
     frames = [events_of(fault, plan, rng) for fault in network.faults]
     until_us = world.start_us + world.settings.hours * HOUR_S * SECOND_US
     frames.append(nuisances(plan, network.settings.nuisances, world.start_us, until_us, rng))
-    return pl.concat(frames).sort("time_us", maintain_order=True)
+    ordered = pl.concat(frames).sort("time_us", maintain_order=True)
+    return ordered.select(pl.format("E{}", pl.int_range(pl.len())).alias("event"), pl.all())
 
 
 def truth_of(network: Network) -> pl.DataFrame:
@@ -231,27 +248,44 @@ def truth_of(network: Network) -> pl.DataFrame:
     )  # fmt: skip
 
 
+def _complaints(network: Network) -> pl.DataFrame:
+    """What the care desk hears of the faults, and of anything else."""
+    world = network.world
+    until_us = world.start_us + world.settings.hours * HOUR_S * SECOND_US
+    rng = chance(world.settings.seed, Purpose.NETWORK_FAULTS, 2_000)
+    return tickets(network.plan, world.people, network.faults, world.start_us, until_us, rng)
+
+
 def simulate_network(network: Network, out: Path) -> dict[str, Any]:
-    """Write `inventory/`, `pm/` (a file an hour), `events.ndjson` and `truth/network_*` into `out`; the sums."""
-    pm, truth = out / "pm", out / "truth"
+    """Write `inventory/`, `pm/`, `devices/`, `events.ndjson`, `tickets.ndjson` and `truth/network_*`; the sums.
+
+    `pm/` and `devices/` hold a file an hour.
+    """
+    pm, devices, truth = out / "pm", out / "devices", out / "truth"
     if pm.exists():
         raise FileExistsError(f"{out} already holds a network's telemetry; name another folder")
     pm.mkdir(parents=True)
+    devices.mkdir()
     truth.mkdir(parents=True, exist_ok=True)
     write_inventory(network.plan, out / "inventory")
     truth_of(network).write_csv(truth / "network_faults.csv")
     reported = events(network)
     reported.write_ndjson(out / "events.ndjson")
-    rows = 0
-    for number, frame in enumerate(measurements(network)):
-        frame.write_csv(pm / f"pm-{number:05d}.csv")
-        rows += len(frame)
+    complaints = _complaints(network)
+    complaints.write_ndjson(out / "tickets.ndjson")
+    rows, of_devices = 0, 0
+    for number, (cells, others) in enumerate(hours(network)):
+        cells.write_csv(pm / f"pm-{number:05d}.csv")
+        others.write_csv(devices / f"devices-{number:05d}.csv")
+        rows, of_devices = rows + len(cells), of_devices + len(others)
     summary = {
         "cells": network.plan.country.cells,
         "routers": network.plan.routers,
         "firewalls": len(FIREWALLS),
         "rows": rows,
+        "device_rows": of_devices,
         "events": len(reported),
+        "tickets": len(complaints),
         "faults": len(network.faults),
     }
     (truth / "network_summary.json").write_text(json.dumps(summary, indent=2) + "\n")

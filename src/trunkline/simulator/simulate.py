@@ -11,6 +11,8 @@ import numpy as np
 
 from trunkline.simulator import truth
 from trunkline.simulator.arrivals import Arrivals, arrivals, lines_of
+from trunkline.simulator.network import make_network, simulate_network
+from trunkline.simulator.network_settings import NetworkSettings
 from trunkline.simulator.provisioning import write_subscribers, write_tariffs
 from trunkline.simulator.settings import Settings
 from trunkline.simulator.usage import World, make_world
@@ -20,15 +22,22 @@ Progress = Callable[[int, int, int], None]
 CHUNK_WALL_S = 0.5
 
 
-def simulate(settings: Settings, out: Path, progress: Progress | None = None) -> dict[str, Any]:
+def simulate(
+    settings: Settings, out: Path, progress: Progress | None = None, network: NetworkSettings | None = None
+) -> dict[str, Any]:
     """Write `cdrs/`, `tariffs/`, `subscribers.csv` and `truth/` into `out`; returns the summary.
 
-    `progress(hours done, hours, lines so far)` is called after every hour. A folder that already holds a
-    simulation is refused, because parts of two would be mixed.
+    With `network`, the telemetry of its cells is written beside them (`network.simulate_network`), and nobody uses a
+    cell that is dead. `progress(hours done, hours, lines so far)` is called after every hour. A folder that already
+    holds a simulation is refused, because parts of two would be mixed.
     """
     if any((out / name).exists() for name in ("cdrs", "tariffs", "subscribers.csv", "truth")):
         raise FileExistsError(f"{out} already holds a simulation; name another folder or remove it first")
     world = make_world(settings)
+    telemetry: dict[str, Any] = {}
+    if network is not None:
+        plant = make_network(world, network)
+        world, telemetry = plant.world, {"network": simulate_network(plant, out)}
     write_operator(world, out)
     cdrs, usage = out / "cdrs", out / "truth" / "usage"
     cdrs.mkdir(parents=True)
@@ -47,7 +56,7 @@ def simulate(settings: Settings, out: Path, progress: Progress | None = None) ->
             faults.write(truth.fault_lines(arrived))
             if progress is not None:
                 progress(min(arrived.number + 1, settings.hours), settings.hours, sum(tally.lines_of_part))
-    summary = tally.summary(settings)
+    summary = tally.summary(settings) | telemetry
     truth.write_summary(summary, out / "truth" / "summary.json")
     return summary
 

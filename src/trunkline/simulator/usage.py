@@ -14,6 +14,7 @@ import polars as pl
 from trunkline.simulator import country as places
 from trunkline.simulator.country import Country, Floats, Ints, Truths, make_country
 from trunkline.simulator.lines import MISSING
+from trunkline.simulator.network_usage import Outage, possible
 from trunkline.simulator.people import Friends, People, Role, make_friends, make_people
 from trunkline.simulator.rhythm import (
     CONTENT,
@@ -36,6 +37,7 @@ from trunkline.simulator.schema import (
     REPORTS,
     SERVICES,
     SLICES,
+    TYPES,
 )
 from trunkline.simulator.settings import Purpose, Settings, chance
 
@@ -63,6 +65,7 @@ class World:
     people: People
     friends: Friends
     start_us: int
+    outages: tuple[Outage, ...] = ()
 
     def hour(self, number: int) -> Hour:
         """One of the simulation's hours."""
@@ -88,6 +91,7 @@ def usage_of(world: World, hour: Hour) -> pl.DataFrame:
         (_content, Purpose.CONTENT),
     )
     frames = [make(world, hour, chance(world.settings.seed, purpose, hour.number)) for make, purpose in kinds]
+    frames = [possible(frame, kind, world.outages) for kind, frame in zip(TYPES, frames, strict=True)]
     return pl.concat([_numbered(frame, kind, hour) for kind, frame in enumerate(frames)])
 
 
