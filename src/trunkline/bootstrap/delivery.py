@@ -18,7 +18,7 @@ import orjson
 import polars as pl
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from trunkline.engines.kafka.client import PATIENCE_S, Lost, Server, consumer, told
+from trunkline.engines.kafka.client import PARTITION_EOF, PATIENCE_S, Lost, Server, consumer, told
 from trunkline.engines.kafka.router import MAPPING, PLACE_BITS
 from trunkline.engines.loop import over
 from trunkline.engines.plan import BUCKET_BITS, Plan
@@ -91,7 +91,7 @@ class Delivery:
 
     def _live(self, stop: threading.Event) -> None:
         connection = self._connect()
-        reader = consumer(self._server, self.group)
+        reader = consumer(self._server, self.group, {"enable.partition.eof": True})
         self._raws = _Raws(self._server, self._plan)
         try:
             writer = Writer(connection)
@@ -109,6 +109,8 @@ class Delivery:
             trouble = message.error()
             if trouble is None:
                 taken.append(message)
+            elif trouble.code() == PARTITION_EOF:  # what is left up to the end are marks of transactions
+                self.delivered.lag[f"{message.topic()}/{message.partition()}"] = 0
             elif trouble.fatal() or not trouble.retriable():
                 raise Lost(f"{trouble.name()}: {trouble.str()}")
         if not taken:
@@ -123,7 +125,7 @@ class Delivery:
             offsets=[TopicPartition(*where, end) for where, end in ends.items()], asynchronous=False
         )
         self.delivered.messages += len(taken)
-        self.delivered.lag = _lag(reader, ends)
+        self.delivered.lag |= _lag(reader, ends)
 
     def _written(self, taken: Sequence[Message], writer: Writer) -> bool:
         """Whether everything of these messages is acknowledged; what is written again does no harm."""

@@ -39,6 +39,6 @@ def tables_made(cassandra: Cassandra) -> Iterator[Connection]:
 def connection(tables_made: Connection) -> Connection:
     """Empty tables."""
     for table in tables.TABLES:
-        if table is not tables.META_TABLE and tables_made.session.execute(table.select("LIMIT 1")).one():
+        if table is not tables.META_TABLE and tables_made.ask(table.select("LIMIT 1")):
             tables_made.session.execute(f"TRUNCATE {table.name}", timeout=60)
     return tables_made

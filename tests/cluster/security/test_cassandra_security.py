@@ -80,6 +80,7 @@ def test_without_a_permission_nothing_is_read(administrator: Connection, tmp_pat
         Connection(looking)
     administrator.session.execute(f"GRANT SELECT ON KEYSPACE {looking.keyspace} TO looking", timeout=60)
     reader = until(lambda: let_in(looking), "the permission is known")
+    assert reader is not None
     try:
         assert (
             reader.ask(tables.META_TABLE.select("WHERE name = ?"), ("buckets",))[0].value == looking.buckets

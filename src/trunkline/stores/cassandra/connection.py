@@ -141,10 +141,12 @@ class Connection:
             raise translated(error, self.contact) from error
 
     def prepared(self, statement: str) -> PreparedStatement:
-        """A statement that the nodes know already."""
+        """A statement that the nodes know already; its tables are named with their keyspace (@)."""
         found = self._prepared.get(statement)
         if found is None:
-            found = self._prepared[statement] = self.session.prepare(statement)
+            found = self._prepared[statement] = self.session.prepare(
+                statement.replace("@", f"{self.contact.keyspace}.")
+            )
         return found
 
     def close(self) -> None:

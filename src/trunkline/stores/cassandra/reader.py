@@ -186,7 +186,7 @@ class CassandraReader:
         table = tables.ASIDE_TABLES[stream.name]
         partition = number & ((1 << PARTITION_BITS) - 1)
         statement = (
-            f"UPDATE {table.name} SET settled = ?, actor = ? WHERE partition = ? AND number = ?"  # noqa: S608 -- our own names
+            f"UPDATE @{table.name} SET settled = ?, actor = ? WHERE partition = ? AND number = ?"  # noqa: S608 -- our own names
             " IF settled = null AND reason > ''"
         )
         (answer,) = self._connection.ask(statement, (decision, actor, partition, number))

@@ -93,16 +93,18 @@ class Table:
         return made
 
     def insert(self, names: Sequence[str] | None = None, *, using: str = "") -> str:
-        """A statement that writes the named columns (all by default)."""
+        """A statement that writes the named columns (all by default); @ stands for the keyspace."""
         names = self.names if names is None else names
         return (  # the names are our own, out of the map
-            f"INSERT INTO {self.name} ({', '.join(_quoted(names))}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
+            f"INSERT INTO @{self.name} ({', '.join(_quoted(names))}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
             f"{f' USING {using}' if using else ''}"
         )
 
     def select(self, where: str, names: Sequence[str] | None = None) -> str:
-        """A statement that reads the named columns (all by default)."""
-        return f"SELECT {', '.join(_quoted(self.names if names is None else names))} FROM {self.name} {where}"  # noqa: S608 -- our own names
+        """A statement that reads the named columns (all by default); @ stands for the keyspace."""
+        return (
+            f"SELECT {', '.join(_quoted(self.names if names is None else names))} FROM @{self.name} {where}"  # noqa: S608 -- our own names
+        )
 
 
 def _quoted(names: Any) -> list[str]:  # noqa: ANN401 -- any iterable of names
