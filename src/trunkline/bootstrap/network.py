@@ -29,8 +29,10 @@ from trunkline.engines.loop import Accounts, tallied
 from trunkline.kernel.grouped import State
 from trunkline.kernel.identity import name_words
 from trunkline.network import formula
+from trunkline.network.alarms.maintenance import preview
 from trunkline.network.alarms.rules import AlarmRules, RulesError, Window, read_rules
 from trunkline.network.alarms.signals import alarm_keys
+from trunkline.network.causes.graph import SCHEMA as CAUSES_SCHEMA
 from trunkline.network.causes.graph import CausalGraph
 from trunkline.network.detect.models import Models
 from trunkline.network.inventory import RESOLUTIONS, Inventory, InventoryError, read_inventory
@@ -221,7 +223,12 @@ def load_rules(folder: Path) -> AlarmRules:
 def load_causes(folder: Path) -> CausalGraph:
     """The learnt causal graph; an empty one before anything was learnt."""
     path = folder / CAUSES
-    return CausalGraph.from_frame(pl.read_csv(path)) if path.exists() else CausalGraph.empty()
+    if not path.exists():
+        return CausalGraph.empty()
+    try:
+        return CausalGraph.from_frame(pl.read_csv(path, schema_overrides=CAUSES_SCHEMA))
+    except (pl.exceptions.PolarsError, ValueError) as error:
+        raise Refused(f"{path} is no causal graph: {error}") from error
 
 
 def load_agreements(folder: Path) -> Agreements:
@@ -368,20 +375,26 @@ class NetworkHands:
             raise Refused(f"The inventory does not know {', '.join(unknown[:20])}.")
         if window.end_us <= window.begin_us:
             raise Refused("A window ends after it begins.")
-        named = pl.Series([known[name] for name in window.objects], dtype=pl.UInt64)
-        cells = inventory.carried_by(named.to_numpy())
+        would = preview(
+            Window(window.window_id, window.objects, window.begin_us, window.end_us),
+            inventory,
+            self.watch.rules,
+            pl.DataFrame(
+                [{"object": row["object"]} for row in self.watch.reader.alarms(10_000, active=True)],
+                schema={"object": pl.UInt64},
+            ),
+        )
+        cells = would.covered.filter(pl.col("kind") == "cell")
         worth: pl.DataFrame = self.watch.engine.tables[network.WORTH.name]  # type: ignore[assignment]
-        hit = worth.filter(pl.col("object").is_in(cells.tolist()))
-        alarms = [row["alarm_id"] for row in self.watch.reader.alarms(10_000, active=True)
-                  if row["object"] in {*cells.tolist(), *named.to_list()}]  # fmt: skip
-        names = inventory.cells.filter(pl.col("object").is_in(cells.tolist()))["name"]
+        hit = worth.filter(pl.col("object").is_in(cells["object"].implode()))
         return {
             "objects": list(window.objects),
-            "cells": len(cells),
-            "cell_names": names.head(1000).to_list(),
+            "cells": would.cells,
+            "cell_names": cells["name"].head(1000).to_list(),
             "subscribers": int(hit["subscribers"].sum()),
             "micros_per_minute": int(hit["micros_per_minute"].sum()),
-            "active_alarms": len(alarms),
+            "active_alarms": len(would.alarms),
+            "overlapping": would.overlapping,
         }
 
     def plan(self, window: Maintenance) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 
-from trunkline.cli import cluster, keeping, money, network, running, serving, setting_aside, tariffs
+from trunkline.cli import causes, cluster, keeping, money, network, running, serving, setting_aside, tariffs
 from trunkline.cli.app import EXIT_CODES, app, failed
 
 __all__ = [
     "EXIT_CODES",
     "app",
+    "causes",
     "cluster",
     "keeping",
     "main",
