@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the programs that some tests start: a browser, the real senders of usage records, and what the servers
+# Installs the programs that some tests start: a browser, the real senders of usage and telemetry, and what the servers
 # of the cluster run on (Java, with Maven to fetch them; PostgreSQL).
 # Where it may not (no root, no apt-get) it says what is missing; the tests that need it then say so too.
 set -euo pipefail
@@ -14,6 +14,8 @@ needed=(
     sipp:sip-tester
     sqlite3:sqlite3
     rsyslogd:rsyslog
+    snmptrap:snmp
+    softflowd:softflowd
     freeradius:freeradius
     radclient:freeradius-utils
     pg_ctl:postgresql
