@@ -192,13 +192,13 @@ def test_nobody_uses_a_cell_that_is_dead(tmp_path: Path) -> None:
     assert began_there(whole) > 20
     assert began_there(cut) == 0
     assert {path.name for path in (tmp_path / "cut").iterdir()} >= {
-        "inventory", "pm", "devices", "events.ndjson", "tickets.ndjson", "cdrs", "truth", "subscribers.csv"
+        "inventory", "pm", "slices", "devices", "events.ndjson", "tickets.ndjson", "cdrs", "truth", "subscribers.csv"
     }  # fmt: skip
 
 
 def test_devices_count_what_their_cells_carry(network: Network) -> None:
     """Octets only grow, in 32 bits; a cut-off router is silent; a flooded firewall sweats."""
-    devices = pl.concat([others for _, others in hours(network)])
+    devices = pl.concat([reports.devices for reports in hours(network)])
     counted = devices.filter(cell="AR001").select("IF.InOctets", "end_us")
     grown = counted["IF.InOctets"].diff().drop_nulls()
     assert (grown != 0).any()
@@ -213,6 +213,18 @@ def test_devices_count_what_their_cells_carry(network: Network) -> None:
     during_it = wall.filter(pl.col("begin_us").is_between(busy.begin_us, busy.end_us - 1))
     assert during_it.filter(pl.col("CPU.Load") > 92).height > 0
     assert wall.filter(pl.col("CPU.Load") > 92).height == during_it.filter(pl.col("CPU.Load") > 92).height
+
+
+def test_a_slice_is_a_part_of_its_cells(network: Network) -> None:
+    """No slice asks for more sessions than its cells do, and a cut silences slices, too."""
+    reports = list(hours(network))
+    slices, cells = (pl.concat([getattr(each, name) for each in reports]) for name in ("slices", "cells"))
+    assert set(slices["slice"]) == {"1-000001", "1-000047", "2-000010"}
+    asked = slices.group_by("cell", "begin_us").agg(pl.col("SM.PDUSessionSetupReq").sum())
+    both = asked.join(cells, on=["cell", "begin_us"])
+    assert len(both) == len(asked)
+    assert (both["SM.PDUSessionSetupReq"] <= both["SM.PDUSessionSetupReq_right"]).all()
+    assert len(during(slices, network, Kind.BACKHAUL_CUT)) == 0
 
 
 def test_customers_complain_where_service_fails(network: Network, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def simulate(
     network: Annotated[
         bool,
         typer.Option(
-            "--network", help="Also its network: inventory/, pm/, devices/, events, tickets, faults."
+            "--network", help="Also its network: inventory/, pm/, slices/, devices/, events, tickets."
         ),
     ] = False,
     as_json: AsJson = False,

@@ -22,6 +22,7 @@ from trunkline.simulator.network_events import events_of, nuisances
 from trunkline.simulator.network_faults import Effects, Kind, NetworkFault, effects_of, make_faults
 from trunkline.simulator.network_plan import FIREWALLS, TECHNOLOGIES, Plan, make_plan, write_inventory
 from trunkline.simulator.network_settings import NetworkSettings
+from trunkline.simulator.network_slices import slice_rows
 from trunkline.simulator.network_tickets import tickets
 from trunkline.simulator.network_usage import Outage
 from trunkline.simulator.rhythm import CURVES, DAILY, DATA, HOUR_S, SMS, VOICE, Hour, cells_at
@@ -74,20 +75,29 @@ def measurements(network: Network) -> Iterator[pl.DataFrame]:
 
     A counter that a cell's technology does not have is null; a cell that is silent has no row.
     """
-    for cells, _ in hours(network):
-        yield cells
+    for hour in hours(network):
+        yield hour.cells
 
 
-def hours(network: Network) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """The same, and beside it the rows of routers and firewalls (`network_devices`)."""
+@dataclass(frozen=True)
+class Reports:
+    """What is reported in an hour: by cells, by cells for their slices, and by routers and firewalls."""
+
+    cells: pl.DataFrame
+    slices: pl.DataFrame
+    devices: pl.DataFrame
+
+
+def hours(network: Network) -> Iterator[Reports]:
+    """The same, with the rows of slices (`network_slices`) and of devices (`network_devices`) beside it."""
     world = network.world
     noise = np.zeros(world.country.cells)
     stands = np.zeros((4, network.plan.routers), np.int64)
     later = _connections(world, network.settings, world.hour(0))
     for number in range(world.settings.hours):
         now, later = later, _connections(world, network.settings, world.hour(number + 1))
-        cells, devices, noise, stands = _hour(network, world.hour(number), now, later, noise, stands)
-        yield cells, devices
+        reports, noise, stands = _hour(network, world.hour(number), now, later, noise, stands)
+        yield reports
 
 
 def _connections(world: World, settings: NetworkSettings, hour: Hour) -> Floats:
@@ -107,8 +117,8 @@ def _connections(world: World, settings: NetworkSettings, hour: Hour) -> Floats:
 
 def _hour(
     network: Network, hour: Hour, now: Floats, later: Floats, noise: Floats, stands: Ints
-) -> tuple[pl.DataFrame, pl.DataFrame, Floats, Ints]:
-    """Rows of cells and of devices in one hour, and the noise and the counters with which the next one goes on."""
+) -> tuple[Reports, Floats, Ints]:
+    """The reports of one hour, and the noise and the counters with which the next one goes on."""
     period_s = network.settings.period_s
     bins = HOUR_S // period_s
     begin_us = hour.start_us + np.arange(bins) * period_s * SECOND_US
@@ -122,7 +132,11 @@ def _hour(
         network.plan, begin_us, period_s * SECOND_US, columns["DRB.PdcpSduVolumeDL"], columns["DRB.PdcpSduVolumeUL"],
         effects, stands, chance(network.world.settings.seed, Purpose.NETWORK_NOISE, hour.number, 1),
     )  # fmt: skip
-    return _table(network, begin_us, columns, effects), devices, noise, stands
+    slices = slice_rows(
+        network.plan, begin_us, period_s * SECOND_US, columns, effects.silent | (effects.shift_us != 0),
+        chance(network.world.settings.seed, Purpose.NETWORK_NOISE, hour.number, 2),
+    )  # fmt: skip
+    return Reports(_table(network, begin_us, columns, effects), slices, devices), noise, stands
 
 
 def _sway(bins: int, noise: Floats, period_s: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -257,14 +271,15 @@ def _complaints(network: Network) -> pl.DataFrame:
 
 
 def simulate_network(network: Network, out: Path) -> dict[str, Any]:
-    """Write `inventory/`, `pm/`, `devices/`, `events.ndjson`, `tickets.ndjson` and `truth/network_*`; the sums.
+    """Write the inventory, a file an hour of each kind of counters, events, tickets and the truth; returns the sums.
 
-    `pm/` and `devices/` hold a file an hour.
+    `inventory/`, `pm/`, `slices/`, `devices/`, `events.ndjson`, `tickets.ndjson`, `truth/network_*`.
     """
-    pm, devices, truth = out / "pm", out / "devices", out / "truth"
+    pm, slices, devices, truth = (out / name for name in ("pm", "slices", "devices", "truth"))
     if pm.exists():
         raise FileExistsError(f"{out} already holds a network's telemetry; name another folder")
     pm.mkdir(parents=True)
+    slices.mkdir()
     devices.mkdir()
     truth.mkdir(parents=True, exist_ok=True)
     write_inventory(network.plan, out / "inventory")
@@ -274,10 +289,11 @@ def simulate_network(network: Network, out: Path) -> dict[str, Any]:
     complaints = _complaints(network)
     complaints.write_ndjson(out / "tickets.ndjson")
     rows, of_devices = 0, 0
-    for number, (cells, others) in enumerate(hours(network)):
-        cells.write_csv(pm / f"pm-{number:05d}.csv")
-        others.write_csv(devices / f"devices-{number:05d}.csv")
-        rows, of_devices = rows + len(cells), of_devices + len(others)
+    for number, reports in enumerate(hours(network)):
+        reports.cells.write_csv(pm / f"pm-{number:05d}.csv")
+        reports.slices.write_csv(slices / f"slices-{number:05d}.csv")
+        reports.devices.write_csv(devices / f"devices-{number:05d}.csv")
+        rows, of_devices = rows + len(reports.cells), of_devices + len(reports.devices)
     summary = {
         "cells": network.plan.country.cells,
         "routers": network.plan.routers,
