@@ -57,7 +57,7 @@ class Watch:
                 if file.path.exists()
             )
 
-        until(read, "all telemetry is committed")
+        until(read, "all telemetry is committed", 270)
 
     def play(self, folder: Path) -> list[Piece]:
         """Hand in a whole day, in its order."""
