@@ -200,9 +200,9 @@ class Day:
         )
         return found[0]
 
-    def built(self) -> list[Bucket]:
+    def built(self, tables: dict[str, object] | None = None) -> list[Bucket]:
         """All buckets, built again from the log as a new owner would."""
-        tables = self.work("reading").tables
+        tables = self.work("reading").tables if tables is None else tables
         found = []
         asking = consumer(self.server, f"{self.plan.prefix}.charger")
         for number in range(self.plan.buckets):

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from trunkline.engines.kafka.topics import SLACK_DAYS
-from trunkline.engines.loop import Carried, Carrier, counted, over
+from trunkline.engines.loop import POISON, Carried, Carrier, counted, over
 from trunkline.engines.plan import BUCKET_BITS, CARRIED, Held, Plan
 from trunkline.engines.wire import Message, changes_out, progress_out, rows_out
 from trunkline.kernel.flow import Flow
@@ -29,6 +29,11 @@ from trunkline.kernel.identity import identities
 
 ROUND_OCTETS = 16 << 20  # a round begins when so much, and twice the state, was written since the last began
 SLICE_KEYS = 4_096
+
+MOST_TRIES = (
+    3  # of the same work by whichever workers, before it is taken apart to find the row that nobody digests
+)
+CAREFUL_MESSAGES = 200  # from there on, that are taken one by one
 
 NewHeld = Callable[[State], Held]
 
@@ -40,6 +45,28 @@ class Round:
     keys: Keys
     begins: int  # the changelog's offset from which everything counts
     at: int = 0
+
+
+@dataclass
+class Trying:
+    """What is about to be carried, written down before it is: whoever finds it again knows that a worker died of it.
+
+    Rows before `row` of the message at `position` are done; `width` rows from there were tried `tries` times. A
+    width of 0 is an ordinary turn.
+    """
+
+    position: int
+    row: int = 0
+    width: int = 0
+    tries: int = 0
+
+    def again(self, rows: int) -> bool:
+        """Narrow down after a death; whether the one row that is left has had all its tries."""
+        if self.width == 0:  # died in an ordinary turn, of this message or of one beside it
+            self.width, self.tries = rows, 0
+        elif self.tries and self.width > 1:
+            self.width, self.tries = max(1, self.width // 8), 0
+        return self.width == 1 and self.tries > MOST_TRIES
 
 
 @dataclass
@@ -67,6 +94,8 @@ class Bucket:
         self.commit = 0
         self.arrivals = 0
         self.position = 0
+        self.trying: Trying | None = None
+        self.careful = 0  # messages that are still to be taken one by one
         self.accounts: dict[str, list[int]] = {}
         self._usage = Carrier(plan.usage, tables, self, accounts=plan.accounts)
         self._orders = {flow.steps[0].reads.name: (flow, Carrier(flow, tables, self)) for flow in plan.orders}
@@ -167,8 +196,9 @@ class Bucket:
 
     # -- a turn's messages --------------------------------------------------------------------------------
 
-    def turn(self, position: int) -> list[Message]:
+    def turn(self, position: int, trying: Trying | None = None) -> list[Message]:
         """End the turn: everything that becomes true when these messages are committed, up to `position`."""
+        self.trying = trying
         carried = Carried()
         for part in self._carried:
             carried.join(part)
@@ -241,11 +271,38 @@ class Bucket:
             "changed": {name: memory.changed for name, memory in self.memories.items()},
             "images": {name: memory.image for name, memory in self.memories.items()},
             "accounts": self.accounts,
+            "trying": vars(self.trying) if self.trying else None,
         }
         return Message(self.plan.progress, self.number, progress_out(told), progress_key(self.number))
 
+    def take_up(self) -> Message:
+        """Begin to own: what is told now is found again by the next owner if this one dies of the work."""
+        trying = self.trying
+        if trying is None or trying.position != self.position:
+            trying = Trying(self.position)
+        trying.tries += 1
+        self.trying = trying
+        if trying.tries > MOST_TRIES or trying.row or trying.width:
+            self.careful = CAREFUL_MESSAGES
+        return self.progress()
+
+    def set_aside(self, stream: str, row: pl.DataFrame) -> bool:
+        """Hold a row of usage that nobody digests; False when it is an order, which nothing here can hold."""
+        if stream != self.plan.decoded.name:
+            return False
+        held = self.plan.accounts.held
+        carried = Carried()
+        carried.add(held, held.record.conform(row.with_columns(reason=pl.lit(POISON))))
+        for source in row.get_column("source").cast(pl.String):
+            sums = self.accounts.setdefault(source or "", [0] * 6)
+            sums[0] += 1
+            sums[4] += 1
+        self._carried.append(carried)
+        return True
+
     def begin(self, told: dict[str, Any]) -> None:
         """Go on where the last owner stood."""
+        self.trying = Trying(**told["trying"]) if told.get("trying") else None
         self.position, self.commit, self.arrivals = told["position"], told["commit"], told["arrivals"]
         self.accounts = {source: list(sums) for source, sums in told["accounts"].items()}
         for name, memory in self.memories.items():

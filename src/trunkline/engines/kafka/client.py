@@ -46,6 +46,7 @@ class Server:
             "socket.timeout.ms": int(PATIENCE_S * 1000),
             "reconnect.backoff.max.ms": 1000,
             "log.connection.close": False,
+            "log_level": 2,  # what goes wrong is told by what we raise; the client's own lines would drown it
             **self.properties(),
         }
 

@@ -22,6 +22,7 @@ from trunkline.engines.kafka.client import PATIENCE_S, Lost, patiently, told
 TURNS_AHEAD = 2
 _FLUSH_S = 0.05
 _PAUSE_S = 0.02
+_RENEWED_S = 0.2
 _GENERATION_S = 10.0  # for the reading thread to hear of a new generation
 
 
@@ -52,10 +53,10 @@ class Written:
 class Committer:
     """Writes turns in their order; after any trouble it writes no more, and `check` raises."""
 
-    def __init__(self, producer: Producer) -> None:
-        """Begin to wait for turns."""
-        self.group: Any = None  # the consumer's member and generation; its own thread renews it
-        self._producer = producer
+    def __init__(self, producer: Producer, group: Callable[[], Any]) -> None:
+        """`group` tells the consumer's member and generation; only the reading thread may ask."""
+        self._producer, self._ask = producer, group
+        self._known: Any = None
         self._turns: queue.Queue[Turn | None] = queue.Queue(TURNS_AHEAD)
         self._idle = threading.Condition()
         self._waiting = 0
@@ -64,6 +65,10 @@ class Committer:
         self.written = Written()
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
+
+    def renew(self) -> None:
+        """Ask for the generation again. The reading thread does so whenever it reads, or waits for us."""
+        self._known = self._ask()
 
     def check(self) -> None:
         """Raise what went wrong."""
@@ -77,17 +82,22 @@ class Committer:
         while True:
             self.check()
             try:
-                self._turns.put(turn, timeout=0.2)
+                self._turns.put(turn, timeout=_RENEWED_S)
             except queue.Full:
+                self.renew()
                 continue
             return
 
     def drain(self, timeout_s: float = PATIENCE_S) -> None:
         """Return when everything that was handed over is committed; raises `Lost` when it will not be."""
-        with self._idle:
-            self._idle.wait_for(lambda: self._waiting == 0 or self._trouble is not None, timeout_s)
-            if self._waiting and self._trouble is None:
-                self._trouble = Lost(f"{self._waiting} turns were not committed within {timeout_s:g} s")
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self.renew()
+            with self._idle:
+                if self._idle.wait_for(lambda: self._waiting == 0 or self._is_over(), _RENEWED_S):
+                    break
+                if time.monotonic() > deadline:
+                    self._trouble = Lost(f"{self._waiting} turns were not committed within {timeout_s:g} s")
         self.check()
 
     def cancel(self) -> None:
@@ -130,7 +140,7 @@ class Committer:
     def _write(self, turn: Turn) -> bool:
         """Write a turn; False when the group's generation went on meanwhile, and the turn is to be written again."""
         began = time.monotonic()
-        producer, group = self._producer, self.group
+        producer, group = self._producer, self._known
         try:
             patiently(producer.begin_transaction, "beginning a transaction")
             for message in turn.messages:
@@ -162,9 +172,9 @@ class Committer:
     def _renewed(self, group: Any) -> bool:  # noqa: ANN401 -- the client's own type has no name
         """Wait until the reading thread knows a new generation, or that the partitions are lost."""
         deadline = time.monotonic() + _GENERATION_S
-        while self.group is group and not self._is_over() and time.monotonic() < deadline:
+        while self._known is group and not self._is_over() and time.monotonic() < deadline:
             time.sleep(_PAUSE_S)
-        return not self._is_over() and self.group is not group
+        return not self._is_over() and self._known is not group
 
     def _produce(self, message: wire.Message, turn: Turn) -> None:
         def delivered(error: KafkaError | None, what: Message) -> None:

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from trunkline.engines import wire
-from trunkline.engines.kafka.bucket import Bucket, NewHeld
+from trunkline.engines.kafka.bucket import Bucket, NewHeld, Trying
 from trunkline.engines.kafka.client import (
     PARTITION_EOF,
     PATIENCE_S,
@@ -34,8 +34,9 @@ from trunkline.engines.kafka.client import (
 from trunkline.engines.kafka.committer import Committer, Turn
 from trunkline.engines.kafka.follower import Follower, last_progress
 from trunkline.engines.kafka.router import STREAM, Edge, Router, aside, edge_key
+from trunkline.engines.loop import POISON
 from trunkline.engines.plan import Framing, Plan
-from trunkline.engines.wire import Unreadable, rows_in
+from trunkline.engines.wire import Unreadable, rows_in, rows_out
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class _Group:
         except BaseException:
             self.consumer.close()
             raise
-        self.committer = Committer(self.producer)
+        self.committer = Committer(self.producer, self.consumer.consumer_group_metadata)
         self.written = self.committer.written
         self.lost = self.closing = False
         self.consumer.subscribe(
@@ -91,6 +92,7 @@ class _Group:
 
     def _on_assign(self, _consumer: Consumer, given: list[TopicPartition]) -> None:
         self.rebalances += 1
+        self.committer.renew()
         # Nothing is read before its past is known: partitions are taken up one by one when they are ready.
         self.consumer.incremental_assign([])
         for part in given:
@@ -98,9 +100,9 @@ class _Group:
 
     def _on_revoke(self, _consumer: Consumer, taken: list[TopicPartition]) -> None:
         self.rebalances += 1
-        self.committer.group = self.consumer.consumer_group_metadata()
-        if not self.closing:
-            self.committer.drain()
+        if self.closing:  # nothing is asked of a consumer that is being closed
+            return
+        self.committer.drain()
         ours = {(part.topic, part.partition) for part in self.consumer.assignment()}
         self.consumer.incremental_unassign([part for part in taken if (part.topic, part.partition) in ours])
         for part in taken:
@@ -129,7 +131,7 @@ class _Group:
                 raise Lost(f"{trouble.name()}: {trouble.str()}")
         if self.lost:
             raise Lost("the group went on without us")
-        self.committer.group = self.consumer.consumer_group_metadata()
+        self.committer.renew()
         self._measure()
         return found
 
@@ -270,6 +272,7 @@ class ChargerLife(_Group):
             del self._building[number]
             bucket = future.result()
             self._buckets[number] = bucket
+            self._tell(bucket, [bucket.take_up()])
             self.consumer.incremental_assign([TopicPartition(self.work.plan.work, number, bucket.position)])
 
     def end(self, part: TopicPartition) -> None:
@@ -300,6 +303,9 @@ class ChargerLife(_Group):
             taken = self.take(TAKEN_MESSAGES, timeout_s)
             for message in taken:
                 number, offset = message.partition() or 0, message.offset() or 0
+                if number in self._buckets and self._buckets[number].careful:
+                    self._carry_carefully(self._buckets[number], message)
+                    continue
                 ends[number] = offset + 1
                 try:
                     stream, frame = self._rows(message)
@@ -327,6 +333,45 @@ class ChargerLife(_Group):
         return Turn(
             messages, offsets, rows, self._acknowledged, (lambda: self._cut_off(images)) if images else None
         )
+
+    def _tell(self, bucket: Bucket, messages: list[wire.Message]) -> None:
+        """Write down how far a bucket is."""
+        where = [TopicPartition(self.work.plan.work, bucket.number, bucket.position)]
+        self.committer.put(Turn(messages, where, acknowledged=self._acknowledged))
+
+    def _carry_carefully(self, bucket: Bucket, message: Message) -> None:
+        """Carry one message in slices, each announced before it is tried, until the row that kills stands alone."""
+        bucket.careful -= 1
+        plan, offset, value = self.work.plan, message.offset() or 0, message.value() or b""
+        try:
+            stream, rows = self._rows(message)
+        except Unreadable as error:
+            self._tell(
+                bucket,
+                [aside(plan, plan.work, bucket.number, offset, value, str(error)), *bucket.turn(offset + 1)],
+            )
+            return
+        found, at = bucket.trying, bucket.position
+        trying = found if found and found.position == at else Trying(at)
+        hopeless = trying.again(len(rows))
+        while trying.row < len(rows):
+            messages: list[wire.Message] = []
+            part = rows[trying.row : trying.row + trying.width]
+            if hopeless:
+                hopeless = False
+                if not bucket.set_aside(stream, part):
+                    messages.append(
+                        aside(plan, plan.work, bucket.number, offset, next(rows_out(part)), POISON)
+                    )
+            else:
+                bucket.trying = trying
+                self._tell(bucket, [bucket.progress()])
+                self.committer.drain()
+                bucket.carry(stream, part)
+            trying = Trying(at, trying.row + len(part), 2 * trying.width)
+            ended = trying.row >= len(rows)
+            messages += bucket.turn(offset + 1 if ended else at, None if ended else trying)
+            self._tell(bucket, messages)
 
     def _rows(self, message: Message) -> tuple[str, pl.DataFrame]:
         headers = dict(message.headers() or [])
