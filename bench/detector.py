@@ -13,7 +13,7 @@ from trunkline.kernel.grouped import Grouped
 from trunkline.network.detect.bands import SHOWN, Bands, fresh, watch
 from trunkline.network.detect.detect import SERIES, detect
 from trunkline.network.detect.models import Models
-from trunkline.network.detect.patterns import Patterns, recall, unknown
+from trunkline.network.detect.patterns import Patterns, follow, unknown
 from trunkline.records.network import KPIS
 
 GOAL = "at least 2,000,000"
@@ -75,11 +75,12 @@ def patterns(work: Path, points: int) -> list[Figure]:
     rng = np.random.default_rng(2)
     rows = unknown(PATTERN_SERIES, p)
     at = np.tile(np.arange(PATTERN_SERIES), points)
+    times = np.repeat(MONDAY_US + np.arange(points) * 10 * PERIOD_US, PATTERN_SERIES)
 
     def run() -> float:
         seen = rng.normal(50, 5, len(at))
         began = time.perf_counter()
-        recall(p, rows, rows["usual"], rows["spread"], rows["values"], rows["sums"], at, seen)
+        follow(p, rows, at, times, seen)
         return len(at) / (time.perf_counter() - began)
 
     run()

@@ -29,9 +29,23 @@ Floats = npt.NDArray[np.float64]
 Scorer = Callable[[pl.DataFrame, Floats], Floats]
 
 
-def remembered(_: pl.DataFrame, values: Floats) -> Floats:
+def times_of(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """Microseconds of each row's time, dates as they are usually written or seconds since 1970; 0 where it has none."""
+    text = frame["timestamp"].str.strip_chars()
+    zoned = bool(text.str.contains(r"\d(Z|[+-]\d\d:?\d\d)$").any())
+    try:
+        parsed = text.str.to_datetime(strict=False, time_unit="us", time_zone="UTC" if zoned else None)
+    except pl.exceptions.ComputeError:  # no date that polars knows
+        parsed = pl.Series([None] * len(text), dtype=pl.Datetime("us"))
+    if parsed.null_count() < len(parsed):
+        return parsed.dt.timestamp("us").fill_null(0).to_numpy()
+    seconds = text.cast(pl.Float64, strict=False).fill_null(0.0).fill_nan(0.0).clip(-1e11, 1e11)
+    return (seconds * 1e6).cast(pl.Int64).to_numpy()
+
+
+def remembered(frame: pl.DataFrame, values: Floats) -> Floats:
     """The scores of the detector that remembers patterns."""
-    return score_all([values])[0]
+    return score_all([values], [np.ascontiguousarray(times_of(frame))])[0]
 
 
 def streamed(make: Callable[[], Stream]) -> Scorer:
@@ -39,10 +53,8 @@ def streamed(make: Callable[[], Stream]) -> Scorer:
 
     def score(frame: pl.DataFrame, values: Floats) -> Floats:
         model = make()
-        times = frame["timestamp"].str.to_datetime(strict=False).dt.timestamp("us").fill_null(0).to_list()
-        return np.array(
-            [model.score(time, value) for time, value in zip(times, values.tolist(), strict=True)]
-        )
+        pairs = zip(times_of(frame).tolist(), values.tolist(), strict=True)
+        return np.array([model.score(time, value) for time, value in pairs])
 
     return score
 
