@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from typer.testing import CliRunner, Result
 
 from tests.cluster.conftest import Cassandra, Kafka
 from trunkline.bootstrap.cluster import artifacts, processes
@@ -15,7 +17,10 @@ from trunkline.bootstrap.cluster.kafka import Broker
 from trunkline.bootstrap.cluster.place import free_ports
 from trunkline.bootstrap.cluster.processes import Process
 from trunkline.bootstrap.cluster.profile import Cluster
+from trunkline.cli import app
 from trunkline.ports import Refused
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "connect"
 
 
 def command_line(pid: int) -> str:
@@ -107,3 +112,30 @@ def test_a_jar_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
 def test_free_ports_differ() -> None:
     """Ports that are asked for together are different ones."""
     assert len(set(free_ports(50))) == 50
+
+
+def test_the_command_line_starts_tells_and_stops(servers: Cluster, server_folder: Path) -> None:
+    """`cluster up` starts what was asked for and writes settings without secrets; `down` leaves nothing running."""
+    folder = server_folder / "by-hand"
+
+    def command(*words: str) -> Result:
+        environment = {"TRUNKLINE_CLUSTER_FOLDER": str(folder), "TRUNKLINE_CLUSTER_JARS": str(servers.jars)}
+        return CliRunner().invoke(app, ["cluster", *words], env=environment)
+
+    try:
+        assert "No server was started" in command("status").stdout
+        assert isinstance(command("up", "--only", "oracle").exception, Refused)
+        told = json.loads(command("up", "--only", "kafka", "--json").stdout)
+        assert told["started"] == ["kafka"]
+        known = Path(told["settings"]).read_text()
+        secret = (folder / "secrets" / "kafka-admin.password").read_text()
+        assert f"127.0.0.1:{told['servers'][0]['ports']['client']}" in known
+        assert secret not in known
+        assert secret not in (folder / "secrets" / "kafka.properties").read_text()
+        assert [each["runs"] for each in json.loads(command("status", "--json").stdout)] == [True]
+        refused = command("connector", str(EXAMPLES / "cdr_files.json"), "--set", "file=x")
+        assert isinstance(refused.exception, Refused)
+    finally:
+        stopped = command("down", "--json").stdout
+    assert json.loads(stopped) == {"stopped": ["kafka"]}
+    assert "Nothing ran" in command("down").stdout

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,30 +91,29 @@ class Delivery:
                 stop.wait(rest_s)
 
     def _live(self, stop: threading.Event) -> None:
-        connection = self._connect()
-        reader = consumer(self._server, self.group, {"enable.partition.eof": True})
-        self._raws = _Raws(self._server, self._plan)
-        try:
+        with (
+            closing(self._connect()) as connection,
+            closing(_Raws(self._server, self._plan)) as self._raws,
+            closing(consumer(self._server, self.group, {"enable.partition.eof": True})) as reader,
+        ):
             writer = Writer(connection)
             reader.subscribe(self.topics)
             while not stop.is_set():
                 self._turn(reader, writer, stop)
-        finally:
-            self._raws.close()
-            reader.close()
-            connection.close()
 
     def _turn(self, reader: Consumer, writer: Writer, stop: threading.Event) -> None:
         taken = []
+        ended: dict[str, int] = {}
         for message in reader.consume(MESSAGES_AT_ONCE, _WAIT_S):
             trouble = message.error()
             if trouble is None:
                 taken.append(message)
             elif trouble.code() == PARTITION_EOF:  # what is left up to the end are marks of transactions
-                self.delivered.lag[f"{message.topic()}/{message.partition()}"] = 0
+                ended[f"{message.topic()}/{message.partition()}"] = 0
             elif trouble.fatal() or not trouble.retriable():
                 raise Lost(f"{trouble.name()}: {trouble.str()}")
         if not taken:
+            self.delivered.lag |= ended
             return
         while not self._written(taken, writer):
             if stop.wait(0.2):
@@ -125,7 +125,7 @@ class Delivery:
             offsets=[TopicPartition(*where, end) for where, end in ends.items()], asynchronous=False
         )
         self.delivered.messages += len(taken)
-        self.delivered.lag |= _lag(reader, ends)
+        self.delivered.lag |= _lag(reader, ends) | ended
 
     def _written(self, taken: Sequence[Message], writer: Writer) -> bool:
         """Whether everything of these messages is acknowledged; what is written again does no harm."""
