@@ -10,7 +10,7 @@ LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env env-cluster env-dev run check test bench docs lock clean
+.PHONY: help env env-cluster env-dev run check test bench bench-cluster docs lock clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ test: env-dev ## install what the tests need, then check, then every test
 
 bench: env-dev ## measure; one JSON line a figure
 	@$(BIN)/python -m bench
+
+bench-cluster: env-dev ## measure the cluster's engines, with their servers on this machine
+	@$(BIN)/python -m bench.cluster
 
 docs: env-dev ## write docs/reference again from the code
 	$(BIN)/python -m scripts.reference

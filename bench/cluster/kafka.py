@@ -150,7 +150,7 @@ def _charged(server: Server, parts: Work, plan: Plan, records: int, roles: tuple
                 began = time.perf_counter(), life[roles[0]]["written"]["rows"]
             if life["charger"].get("written", {}).get("rows", 0) >= records:
                 break
-            threading.Event().wait(0.005)
+            threading.Event().wait(0.05)
         assert began is not None, "something was charged"
         seconds = time.perf_counter() - began[0]
     assert _committed(server, plan) - before == records, "every record was accounted for"
