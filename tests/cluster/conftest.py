@@ -163,7 +163,7 @@ def _stopping_cleans_up() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
     """A short path that other accounts may pass through: PostgreSQL runs under its own and has sockets there."""
-    with tempfile.TemporaryDirectory(prefix="trunkline-") as folder:
+    with tempfile.TemporaryDirectory(prefix="trunkline-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)
         yield Path(folder)
 

@@ -28,7 +28,7 @@ from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.delivery import Delivery, deliver
 from trunkline.bootstrap.kafka import plan_of, server_of
 from trunkline.bootstrap.serve import assert_safe, listening
-from trunkline.bootstrap.tokens import known_tokens
+from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.charging.tariffs import compile_catalogue
 from trunkline.charging.tariffs.catalogue import Register
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server, consumer
@@ -277,7 +277,7 @@ def serve(
         notices_path=str(folders.data / "notices.sqlite"),
     )
     app = create_app(
-        reader, intake, CassandraAudit(connection), lambda: catalogue, known_tokens(folders.data), options,
+        reader, intake, CassandraAudit(connection), lambda: catalogue, KeptTokens(folders.data), options,
         lambda: {"unread_octets": 0}, tariff_files=lambda: dict(body["files"]),
     )  # fmt: skip
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,23 @@ def connection(cassandra: Cassandra) -> Connection:
     return made
 
 
-def site(folder: Path, jars: Path) -> Kafka:
-    """A broker of a site of its own."""
-    made = Kafka(Cluster(folder, jars, leashed=True), ("kafka",), secure=False)
-    made.up()
-    return made
+Site = Callable[[str], Kafka]
+
+
+@pytest.fixture
+def site(server_folder: Path, servers: Cluster) -> Iterator[Site]:
+    """Makes sites, each with a broker of its own; they end with the test."""
+    made: list[Kafka] = []
+
+    def make(name: str) -> Kafka:
+        fresh = Kafka(Cluster(server_folder / name, servers.jars, leashed=True), ("kafka",), secure=False)
+        made.append(fresh)
+        fresh.up()
+        return fresh
+
+    yield make
+    for each in made:
+        each.cluster.down()
 
 
 def mirror(source: Kafka, target: Kafka) -> None:
@@ -78,9 +91,9 @@ def position(kafka: Kafka, plan: Plan) -> int:
     asked = ConsumerGroupTopicPartitions(
         f"{plan.prefix}.cassandra.history", [TopicPartition(plan.topic(CHARGED), 0)]
     )
-    found = AdminClient(kafka.settings()).list_consumer_group_offsets([asked])
-    (parts,) = (future.result(30).topic_partitions for future in found.values())
-    return int(parts[0].offset)
+    admin = AdminClient(kafka.settings())
+    (future,) = admin.list_consumer_group_offsets([asked]).values()
+    return int(future.result(60).topic_partitions[0].offset)
 
 
 def served_from(
@@ -111,13 +124,13 @@ def served_from(
 
 @pytest.mark.timeout(1800)
 def test_a_lost_site_is_served_from_the_other_and_back(
-    server_folder: Path, servers: Cluster, cassandra: Cassandra, connection: Connection, tmp_path: Path
+    site: Site, cassandra: Cassandra, connection: Connection, tmp_path: Path
 ) -> None:
     """Everything mirrored before the loss is delivered from the second site, from where the groups stood."""
     chance = random.Random(SEED)
     plan = plan_of(NAME, 1)
-    first = site(server_folder / "first", servers.jars)
-    second = site(server_folder / "second", servers.jars)
+    first = site("first")
+    second = site("second")
     mirror(first, second)
     with world(first, cassandra, tmp_path, NAME) as running:
         running.intake.usage("trunkline", lines(chance, 0, 500))
@@ -134,7 +147,7 @@ def test_a_lost_site_is_served_from_the_other_and_back(
         first.kill("kafka")
         assert position(second, plan) > 0
         served_from(second, cassandra, plan, running, connection)
-        anew = site(server_folder / "anew", servers.jars)  # the first site comes back empty
+        anew = site("anew")  # the first site comes back empty
         mirror(second, anew)
         until(lambda: committed(anew, plan) >= sent, "the first site has everything again", 240, 1.0)
         for table in tables.TABLES:
@@ -144,8 +157,6 @@ def test_a_lost_site_is_served_from_the_other_and_back(
         second.cluster.down()
         reset(anew, plan)
         served_from(anew, cassandra, plan, running, connection)
-    anew.cluster.down()
-    first.cluster.down()
 
 
 def reset(kafka: Kafka, plan: Plan) -> None:
