@@ -1,12 +1,13 @@
 """Aligning: measurements of every manner become bins that say what a counter did in one period, each once.
 
-The rules, in the order in which they are asked. They look at one object at a time and at nothing but what came before,
-so that it does not matter where batches end, nor how files of different elements are mixed; between one object's bins
-any order within the lateness gives the same bins.
+The rules, in the order in which they are asked. They look at one object (in one slice) at a time and at nothing but
+what came before, so that it does not matter where batches end, nor how files of different elements are mixed; between
+one object's bins any order within the lateness gives the same bins.
 
 1. *Late.* A bin is waited for until its object has told one that ends `lateness` later, or two of the bin's own
-   periods, whichever is more. What comes after that is rejected as `too_late`. Clocks are each object's own: a cell
-   whose clock is wrong is late or early for nobody else.
+   periods, whichever is more. What comes after that is rejected as `too_late`. Clocks are each object's own, and each
+   of its slices': a cell whose clock is wrong is late or early for nobody else, and a file of slices may come after
+   the file of cells.
 2. *Twice.* The same counter, place and end of period, again: with the same value it is a duplicate; with another it is
    rejected as `conflict`, because what was told first may already be in a KPI. (Values are compared by 16 bits of their
    digest: one conflict in 65,536 passes for a duplicate.)
@@ -46,6 +47,7 @@ _PAGE = 32  # counters on one sheet
 _UNKNOWN = np.uint64(
     1 << 23
 )  # of the 24 bits that tell sheets apart, the highest: counters that no formula names
+_SLICE = np.uint64(0xFFFFFFFF_00000000)  # of a place, the slice
 _FORGET_US = 7 * 86_400_000_000
 
 ALIGNED = State(
@@ -72,9 +74,10 @@ _REASONS = {_CONFLICT: "conflict", _LATE: "too_late"}
 
 @dataclass(frozen=True)
 class _Memory:
-    """The state as arrays: how far objects have come, sheets, and series."""
+    """The state as arrays: how far objects have come in each slice, sheets, and series."""
 
     objects: Words
+    slices: Words
     newest: Longs
     sheet: tuple[Words, Words, Longs, Longs]
     period: Longs
@@ -98,7 +101,7 @@ def align(measured: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome
         numbers >= 0, (numbers // _PAGE).astype(np.uint64), counter & (_UNKNOWN - np.uint64(1)) | _UNKNOWN
     )
     sheet = sheets(memory.sheet, objects, place | page, end, end)
-    own = _own(memory.objects, sheet.objects)
+    own = _own(memory.objects, memory.slices, sheet)
     newest = np.full(len(own), np.iinfo(np.int64).min)
     newest[: len(memory.newest)] = memory.newest
     series, last_us, last = _series(memory, kind == Counting.CUMULATIVE, objects, place, counter)
@@ -115,7 +118,7 @@ def align(measured: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome
         series.of, last_us, last, formulas.lateness_us, verdict, flags, told, since, absent,
     )  # fmt: skip
     after = _Memory(
-        own.objects, newest, (sheet.objects, sheet.places, sheet.begins, sheet.ends), periods, came, checks,
+        own.objects, own.places, newest, (sheet.objects, sheet.places, sheet.begins, sheet.ends), periods, came, checks,
         (series.objects, series.places, series.begins, series.ends), last_us, last,
     )  # fmt: skip
     return Outcome(
@@ -144,7 +147,7 @@ def _remembered(state: Grouped) -> _Memory:
     column = np.ascontiguousarray
     ends, last_us = column(sheet["end_us"]), column(series["end_us"])
     return _Memory(
-        column(own["object"]), column(own["end_us"]),
+        column(own["object"]), column(own["place"]), column(own["end_us"]),
         (column(sheet["object"]), column(sheet["place"]), ends, ends),
         column(sheet["period_us"]), column(sheet["value"]), column(sheet["checks"]),
         (column(series["object"]), column(series["place"]), column(series["counter"]).view(np.int64),
@@ -153,11 +156,10 @@ def _remembered(state: Grouped) -> _Memory:
     )  # fmt: skip
 
 
-def _own(known: Words, objects: Words) -> Sheets:
-    """The place of each sheet's object among all objects, the known ones first."""
-    nothing, none = np.zeros(len(known), np.uint64), np.zeros(len(known), np.int64)
-    zeros = np.zeros(len(objects), np.int64)
-    return sheets((known, nothing, none, none), objects, zeros.view(np.uint64), zeros, zeros)
+def _own(known: Words, slices: Words, sheet: Sheets) -> Sheets:
+    """The place of each sheet's object and slice among all of them, the known ones first."""
+    none, zeros = np.zeros(len(known), np.int64), np.zeros(len(sheet), np.int64)
+    return sheets((known, slices, none, none), sheet.objects, sheet.places & _SLICE, zeros, zeros)
 
 
 def _series(
@@ -288,7 +290,11 @@ def _kept(state: Grouped, after: _Memory, own_of: Places, lateness_us: int) -> G
     rows = np.zeros(len(recent) + len(open_) + len(standing), ALIGNED.dtype)
     own, sheet, series = np.split(rows, [len(recent), len(recent) + len(open_)])
     own["what"], sheet["what"], series["what"] = _OBJECT, _SHEET, _SERIES
-    own["object"], own["end_us"] = after.objects[recent], after.newest[recent]
+    own["object"], own["place"], own["end_us"] = (
+        after.objects[recent],
+        after.slices[recent],
+        after.newest[recent],
+    )
     sheet["object"], sheet["place"], sheet["end_us"] = (after.sheet[part][open_] for part in (0, 1, 3))
     sheet["period_us"], sheet["value"] = after.period[open_], after.came[open_]
     sheet["checks"] = after.checks[open_]

@@ -70,7 +70,7 @@ class _Open:
     gathered: npt.NDArray[np.bool_]
     told: Bits
     flushed: Bits
-    newest: Longs  # of each window's object
+    newest: Longs  # of each window's object and slice
     numbers: npt.NDArray[np.int16]
     total: npt.NDArray[np.int64]
     count: npt.NDArray[np.int32]
@@ -175,16 +175,16 @@ class _New:
     value: Longs
     covered: Longs
     gathered: npt.NDArray[np.bool_]
-    objects: Words  # of all bins of the batch, and their ends
+    objects: Words  # of all bins of the batch, their slices and their ends
+    slices: Words
     ends: Longs
 
 
 def _new(bins: pl.DataFrame | None, formulas: Formulas) -> _New:
     nothing, none = np.empty(0, np.uint64), np.empty(0, np.int64)
     if bins is None:
-        return _New(
-            (nothing, nothing, none, none), none.astype(np.int16), none, none, none > 0, nothing, none
-        )
+        number = none.astype(np.int16)
+        return _New((nothing, nothing, none, none), number, none, none, none > 0, nothing, nothing, none)
     number = formulas.counter_numbers(bins["counter"])
     objects, ends = _array(bins["object"]), _array(bins["end_us"])
     used = (
@@ -194,7 +194,7 @@ def _new(bins: pl.DataFrame | None, formulas: Formulas) -> _New:
     )
     value, begins = _array(bins["value_milli"].fill_null(0)), _array(bins["begin_us"])
     slices = _array(bins["slice"].fill_null(0)).astype(np.uint64)
-    all_ends, all_objects = ends, objects
+    all_ends, all_objects, all_slices = ends, objects, slices
     if not used.all():
         objects, slices, begins, ends = (each[used] for each in (objects, slices, begins, ends))
         number, value = number[used], value[used]
@@ -204,7 +204,9 @@ def _new(bins: pl.DataFrame | None, formulas: Formulas) -> _New:
         until = -(-ends // formulas.window_us) * formulas.window_us
         begins = np.where(gathered, until - formulas.window_us, begins)
         ends = np.where(gathered, until, ends)
-    return _New((objects, slices, begins, ends), number, value, covered, gathered, all_objects, all_ends)
+    return _New(
+        (objects, slices, begins, ends), number, value, covered, gathered, all_objects, all_slices, all_ends
+    )
 
 
 def _array(series: pl.Series) -> npt.NDArray[Any]:
@@ -246,14 +248,13 @@ def _add(
 
 
 def _newest(sheet: Sheets, own: npt.NDArray[Any], new: _New) -> Longs:
-    """How far the object of each window has come, by the state and by all bins of the batch."""
-    known = np.ascontiguousarray(own["object"])
+    """How far the object of each window has come in its slice, by the state and by all bins of the batch."""
+    known, slices = np.ascontiguousarray(own["object"]), own["slice"].astype(np.uint64)
     zeros = np.zeros(len(known), np.int64)
     objects = np.concatenate([sheet.objects, new.objects])
     nothing = np.zeros(len(objects), np.int64)
-    found = sheets(
-        (known, zeros.view(np.uint64), zeros, zeros), objects, nothing.view(np.uint64), nothing, nothing
-    )
+    places = np.concatenate([sheet.places, new.slices])
+    found = sheets((known, slices, zeros, zeros), objects, places, nothing, nothing)
     newest = np.full(len(found), _NEVER)
     newest[: len(known)] = own["end_us"]
     _raise(newest, found.of[len(sheet) :], new.ends)
@@ -587,8 +588,9 @@ def _kept(
     column, window = np.nonzero(keep & (under_way.count > 0) & open_[None, :])
     windows = np.unique(window)
     sheet = under_way.sheet
-    objects, first = np.unique(sheet.objects[windows], return_index=True)
-    rows = np.zeros(len(window) + len(windows) + len(objects), WINDOWS.dtype)
+    pairs = np.stack([sheet.objects[windows], sheet.places[windows]])
+    objects, first = np.unique(pairs, axis=1, return_index=True)
+    rows = np.zeros(len(window) + len(windows) + len(first), WINDOWS.dtype)
     values, opened, own = np.split(rows, [len(window), len(window) + len(windows)])
     for part, of in ((values, window), (opened, windows)):
         part["object"], part["slice"] = sheet.objects[of], sheet.places[of]
@@ -598,6 +600,6 @@ def _kept(
     values["count"], values["covered_us"] = under_way.count[column, window], under_way.covered[column, window]
     opened["value"], opened["covered_us"] = told[windows].view(np.int64), flushed[windows].view(np.int64)
     opened["count"] = under_way.gathered[windows]
-    own["object"], own["end_us"] = objects, under_way.newest[windows[first]]
+    own["object"], own["slice"], own["end_us"] = objects[0], objects[1], under_way.newest[windows[first]]
     buckets = np.unique(np.concatenate([state.keys, rows["object"] >> np.uint64(BUCKET_SHIFT)]))
     return by_bucket(buckets, np.ascontiguousarray(rows["object"]), rows)

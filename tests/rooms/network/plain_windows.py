@@ -107,13 +107,13 @@ class PlainAlign:
     """The rules of `align`, one reading at a time."""
 
     lateness_us: int
-    newest: dict[str, int] = field(default_factory=dict)
+    newest: dict[tuple[str, int], int] = field(default_factory=dict)
     came: dict[tuple[Any, ...], int] = field(default_factory=dict)
     last: dict[tuple[Any, ...], tuple[int, int]] = field(default_factory=dict)
 
     def judge(self, row: Reading) -> tuple[str, int | None]:
         """What becomes of a reading, and the value of its bin."""
-        newest = self.newest.get(row.name)
+        newest = self.newest.get((row.name, row.slice))
         if newest is not None and row.end_us <= newest - max(self.lateness_us, 2 * row.period_us):
             return "too_late", None
         series = row.name, row.slice, row.five_qi, row.counter
@@ -126,7 +126,7 @@ class PlainAlign:
             value = self.grown(row, self.last[series][1]) if series in self.last else None
             self.last[series] = row.end_us, row.value_milli
         self.came[*series, row.end_us] = row.value_milli
-        self.newest[row.name] = max(row.end_us, newest if newest is not None else row.end_us)
+        self.newest[row.name, row.slice] = max(row.end_us, newest if newest is not None else row.end_us)
         return "bin", value
 
     @staticmethod

@@ -85,6 +85,12 @@ def test_what_becomes_a_bin(readings: list[Reading], values: list[int | None], f
         pytest.param([at(9), at(7), at(6)], 0, ["too_late"][:1] * 2, id="two periods behind is too late"),
         pytest.param([at(9, name="C1"), at(1, name="C2")], 0, [], id="lateness is each object's own"),
         pytest.param(
+            [at(9), Reading("C1", "RRC.ConnEstabAtt", PERIOD_US, 1_000, slice=5)],
+            0,
+            [],
+            id="and each slice's own",
+        ),
+        pytest.param(
             cumulative((1, 1_000), (3, 3_000), (2, 2_000)), 0, ["too_late"], id="between two readings"
         ),
         pytest.param([at(1, counter="Made.Up"), at(1, counter="Made.Up")], 1, [], id="counters nobody knows"),
@@ -127,14 +133,15 @@ def test_a_reading_counts_from_the_one_before() -> None:
 
 readings_strategy = st.lists(
     st.builds(
-        lambda name, counter, period, value: Reading(
+        lambda name, counter, period, value, slice_: Reading(
             name, counter, period * PERIOD_US, value * 1_000, 0 if counter == IN else PERIOD_US,
-            CUMULATIVE if counter == IN else Counting.DELTA,
+            CUMULATIVE if counter == IN else Counting.DELTA, slice_,
         ),
         st.sampled_from(["C1", "C2", "C3"]),
         st.sampled_from(["RRC.ConnEstabAtt", "RRC.ConnEstabSucc", IN, "Made.Up"]),
         st.integers(1, 9),
         st.one_of(st.integers(0, 3), st.integers(TURN // 1_000 - 3, TURN // 1_000 - 1)),
+        st.sampled_from([0, 0, 7]),
     ),
     max_size=40,
 )  # fmt: skip
