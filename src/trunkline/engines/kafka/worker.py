@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class Work:
     transaction_s: float = 10.0
 
 
-class _Group:
+class _Group(ABC):
     """Belonging to a consumer group: partitions come and go, and nothing is taken along that was not committed."""
 
     def __init__(self, work: Work, role: str, topics: list[str]) -> None:
@@ -114,11 +115,13 @@ class _Group:
         for part in taken:
             self.end(part)
 
+    @abstractmethod
     def begin(self, part: TopicPartition) -> None:
-        raise NotImplementedError
+        """A partition was given to us."""
 
+    @abstractmethod
     def end(self, part: TopicPartition) -> None:
-        raise NotImplementedError
+        """A partition was taken away."""
 
     def take(self, most: int, timeout_s: float) -> list[Message]:
         """Messages that are there, without the client's own notices."""
