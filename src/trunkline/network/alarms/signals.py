@@ -34,7 +34,11 @@ WHOLE_NETWORK = 0  # the network is correlated as one part
 
 
 def report(events: pl.DataFrame) -> Outcome:
-    """Signals (`SIGNALS`) of events that were heard (`HEARD`): one of severity `cleared` clears, any other raises."""
+    """Signals (`SIGNALS`) of events that were heard (`HEARD`): one of severity `cleared` clears, any other raises.
+
+    An event whose key is 0 is a notice (a line of a log that no rule names) and neither raises nor clears.
+    """
+    events = events.filter(pl.col("alarm_key").is_null() | (pl.col("alarm_key") != 0))
     cleared = pl.col("severity") == int(Severity.CLEARED)
     rows = events.with_columns(
         _key_or_made(events),

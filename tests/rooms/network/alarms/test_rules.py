@@ -171,7 +171,7 @@ def test_events_become_signals() -> None:
     events = pl.DataFrame(
         {
             "object": [7, 7, 7], "name": ["S0"] * 3, "time_us": [S] * 3, "severity": [2, 6, 3],
-            "event_type": ["equipmentAlarm"] * 3, "alarm_key": [0, 0, 99],
+            "event_type": ["equipmentAlarm"] * 3, "alarm_key": [None, None, 99],
         }
     )  # fmt: skip
     (rows,) = report(HEARD.record.conform(events)).rows
