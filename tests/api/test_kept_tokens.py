@@ -9,6 +9,7 @@ from trunkline.bootstrap.tokens import KeptTokens, add_token, remove_token
 
 
 def test_tokens_come_and_go_while_it_runs(tmp_path: Path) -> None:
+    """Whoever is given a token is in at once, whoever loses it is out at once."""
     access = Access(KeptTokens(tmp_path), lambda: 0.0)
     assert access.by_token("anything") is None
     secret = add_token(tmp_path, "noc", "viewer")

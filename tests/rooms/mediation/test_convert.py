@@ -198,5 +198,6 @@ def test_categories_are_the_texts(texts: list[str | None], repeats: int) -> None
 
 
 def test_many_different_texts_are_told_apart() -> None:
+    """The table of different texts grows as far as it must."""
     names = [f"C{number:05d}" for number in range(20_000)]
     assert to_categories("cell", texts_of(names * 2)).cast(pl.String).to_list() == names * 2
