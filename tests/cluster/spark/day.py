@@ -35,6 +35,8 @@ from trunkline.stores.embedded.reader import EmbeddedReader
 
 PARTITIONS = 4
 EVER = (-(2**62), 2**62)
+# A damaged date of years ago is too old as soon as a batch before it was charged, and has no tariff in the first.
+BY_CUT = {"too_old", "tariff_not_found"}
 PATIENCE_S = 60
 USAGE = (
     "source", "record_id", "kind", "subscriber", "start_us", "units", "plan", "destination", "list_micros",
@@ -123,7 +125,10 @@ def assert_same_day(day: Day, servers: str, plan: Plan, checkpoint: Path) -> Non
     known = day.embedded
     rated = kept(servers, plan, charging.CHARGED)
     identity = ("source", "record_id")
-    assert compared(rated, USAGE, identity).equals(compared(known.usage(None, *EVER, 10**7), USAGE))
+    found, wanted = compared(rated, USAGE, identity), compared(known.usage(None, *EVER, 10**7), USAGE)
+    differing = wanted.join(found, on=USAGE, how="anti", nulls_equal=True)
+    assert len(found) == len(wanted), f"{len(found)} records were charged, not {len(wanted)}"
+    assert found.equals(wanted), differing.head(5).to_dicts()
     alerts = kept(servers, plan, charging.ALERTS)
     assert compared(alerts, ALERTS, ("alert_id",)).equals(compared(known.alerts(0, 10**7), ALERTS))
     entries = kept(servers, plan, charging.ENTRIES).unique(("seq", "part"))
@@ -144,7 +149,8 @@ def assert_same_rejects(day: Day, servers: str, plan: Plan) -> None:
     )
     known = day.embedded
     assert held["reason"].value_counts().rows() == known.held(10**7)["reason"].value_counts().rows()
-    assert set(rejected["reason"]) == set(known.rejects(None, 10**7)["reason"])
+    reasons = [set(rows["reason"]) - BY_CUT for rows in (rejected, known.rejects(None, 10**7))]
+    assert reasons[0] == reasons[1]
     assert len(rejected) + len(copies) == sum(each.rejected + each.duplicate for each in known.accounting())
 
 

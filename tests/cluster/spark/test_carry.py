@@ -54,15 +54,22 @@ def work(day: Day, tmp_path: Path) -> Work:
     """The work of an operator, its accounts opened."""
     plan = plan_of(Kafka(kafka_prefix="t", kafka_buckets=PARTITIONS))
     folders = Folders(data=tmp_path / "driver", tariffs=str(day.folder / "tariffs"))
-    made, _, people = work_of(folders, plan, str(tmp_path / "buckets"))
+    made, _, _ = work_of(folders, plan, str(tmp_path / "buckets"))
+    enrolled(made, folders)
+    return made
+
+
+def enrolled(work: Work, folders: Folders) -> list[dict[str, object]]:
+    """Open the accounts as version 0; what is written then, the same however often it is done."""
+    _, _, people = work_of(folders, work.plan, work.folder)
     rows = charging.SUBSCRIBERS.record.conform(people)
     edge = topology.SUBSCRIBERS.steps[0].reads.name
     cells = [
         {"bucket": bucket, "stream": name, "partition": 0, "offset": 0, "piece": piece, "rows": value}
-        for piece, (bucket, name, value) in enumerate(parted(plan, Carried({edge: [rows]}), 0))
+        for piece, (bucket, name, value) in enumerate(parted(work.plan, Carried({edge: [rows]}), 0))
     ]
-    list(carry_bucket(Given(made), 0)(iter([pa.RecordBatch.from_pylist(cells)])))
-    return made
+    written = carry_bucket(Given(work), 0)(iter([pa.RecordBatch.from_pylist(cells)]))
+    return [message for batch in written for message in batch.to_pylist()]
 
 
 def messages(topic: str, values: Sequence[bytes], first: int = 0, headers: object = None) -> pa.RecordBatch:
