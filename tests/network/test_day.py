@@ -17,6 +17,7 @@ from tests.network.watching import Watch, simulated, truth, watch
 from tests.page.serve import Served, served
 from tests.waiting import until
 from trunkline.api.access import Role
+from trunkline.bootstrap.replay import COUNTED
 
 ALARM = "/tmf-api/alarm/v4"
 
@@ -58,10 +59,9 @@ def test_everything_received_is_accounted_for(world: World) -> None:
         said = client.get("/api/v1/network").json()["said"]
     assert said["balanced"]
     by_source = {row["source"]: row for row in said["sources"]}
-    sent = pl.concat(
-        [pl.read_csv(path) for path in sorted((world.day / "pm").glob("*.csv"))], how="diagonal_relaxed"
-    )
-    counters = sent.drop("begin_us", "end_us", "cell", "technology")
+    files = [path for kind in COUNTED for path in sorted((world.day / kind).glob("*.csv"))]
+    sent = pl.concat([pl.read_csv(path, infer_schema_length=None) for path in files], how="diagonal_relaxed")
+    counters = sent.drop("begin_us", "end_us", "cell", "technology", "slice", strict=False)
     values = sum(len(counters) - counters[name].null_count() for name in counters.columns)
     assert by_source["ran"]["received"] == values
     assert by_source["ran"]["measured"] > 0.99 * values

@@ -16,7 +16,7 @@ from trunkline.api.desk import Watching
 from trunkline.api.heat import HeatBoard
 from trunkline.bootstrap import network as watched
 from trunkline.bootstrap.network import Network, NetworkHands
-from trunkline.bootstrap.replay import EVENTS, MEASURED, Piece, pieces
+from trunkline.bootstrap.replay import EVENTS, MEASURED, TICKETS, Piece, pieces
 from trunkline.engines.embedded.intake import Spooling
 from trunkline.engines.embedded.sources import LiveSources
 from trunkline.simulator import Settings, make_world
@@ -45,6 +45,8 @@ class Watch:
         self.watching.intake.telemetry(MEASURED, piece.measured, "ran")
         if piece.events:
             self.watching.intake.telemetry(EVENTS, piece.events, "elements")
+        if piece.tickets:
+            self.watching.intake.telemetry(TICKETS, piece.tickets, "care")
 
     def settle(self) -> None:
         """Wait until everything that was handed in is carried and committed."""

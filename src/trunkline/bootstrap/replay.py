@@ -1,8 +1,9 @@
 """A recorded or simulated day of a network, piece by piece in the order of its own time.
 
-A folder holds `pm/*.csv` (a row a cell and period: `begin_us`, `end_us`, `cell`, `technology`, then counters) and, if
-there were any, `events.ndjson` with a `time_us`. A piece is what one period told, and the events until its end: what a
-platform would have been sent within one granularity period.
+A folder holds `pm/*.csv` (a row a cell and period: `begin_us`, `end_us`, `cell`, `technology`, then counters), perhaps
+`slices/` and `devices/` of the same form, `events.ndjson` with a `time_us` and `tickets.ndjson` with a moment `opened`.
+A piece is what one period told, and the events and tickets until its end: what a platform would have been sent
+within one granularity period.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from trunkline.engines.embedded.intake import Spooling
 from trunkline.engines.embedded.sources import LiveSources
 from trunkline.ports import Refused
 
-MEASURED, EVENTS = "cells_ndjson", "events_ndjson"
+MEASURED, EVENTS, TICKETS = "cells_ndjson", "events_ndjson", "care_tickets"
+COUNTED = ("pm", "slices", "devices")
 _MOMENT = "%Y-%m-%dT%H:%M:%S%.6fZ"
 Send = Callable[[str, bytes], None]
 """Takes lines for a mapping."""
@@ -33,27 +35,45 @@ class Piece:
     end_us: int
     measured: bytes
     events: bytes
+    tickets: bytes = b""
 
 
 def pieces(folder: Path) -> Iterator[Piece]:
     """The day's pieces; raises `Refused` when the folder holds no day."""
     files = sorted((folder / "pm").glob("*.csv")) if (folder / "pm").is_dir() else []
     if not files:
-        raise Refused(f"{folder} holds no pm/*.csv. Name a folder that `trunkline network simulate` wrote.")
-    reported = folder / "events.ndjson"
-    events = pl.read_ndjson(reported).sort("time_us") if reported.exists() else None
+        raise Refused(f"{folder} holds no pm/*.csv. Name a folder that `trunkline simulate --network` wrote.")
+    events, tickets = _told(folder / "events.ndjson"), _told(folder / "tickets.ndjson")
     told_us = -1
     for path in files:
-        frame = pl.read_csv(path).sort("end_us", maintain_order=True)
-        for (end_us,), rows in frame.group_by("end_us", maintain_order=True):
-            until_us = int(str(end_us))
-            part = (
-                b""
-                if events is None
-                else _lines(events.filter((pl.col("time_us") > told_us) & (pl.col("time_us") <= until_us)))
+        number = path.stem.removeprefix("pm")
+        hour: dict[int, list[bytes]] = {}
+        for kind in COUNTED:
+            counted = folder / kind / f"{kind}{number}.csv"
+            if counted.exists():
+                rows = pl.read_csv(counted, infer_schema_length=None)
+                for (end_us,), part in rows.group_by("end_us"):
+                    hour.setdefault(int(str(end_us)), []).append(_lines(_with_moments(part)))
+        for until_us in sorted(hour):
+            since = (pl.col("time_us") > told_us) & (pl.col("time_us") <= until_us)
+            yield Piece(
+                until_us,
+                b"".join(hour[until_us]),
+                _lines(events.filter(since)),
+                _lines(tickets.filter(since).drop("time_us")),
             )
-            yield Piece(until_us, _lines(_with_moments(rows)), part)
             told_us = max(told_us, until_us)
+
+
+def _told(path: Path) -> pl.DataFrame:
+    """Events or tickets of a day with their `time_us`, in its order."""
+    if not path.exists() or not path.stat().st_size:
+        return pl.DataFrame(schema={"time_us": pl.Int64})
+    rows = pl.read_ndjson(path, infer_schema_length=None)
+    if "time_us" not in rows.columns:
+        opened = pl.col("opened").str.to_datetime(time_unit="us", time_zone="UTC").dt.epoch("us")
+        rows = rows.with_columns(time_us=opened)
+    return rows.sort("time_us", maintain_order=True)
 
 
 def _with_moments(rows: pl.DataFrame) -> pl.DataFrame:
@@ -84,6 +104,8 @@ def play(
         send(MEASURED, piece.measured)
         if piece.events:
             send(EVENTS, piece.events)
+        if piece.tickets:
+            send(TICKETS, piece.tickets)
         count += 1
         if told is not None:
             told(piece.end_us)

@@ -8,7 +8,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,10 +25,6 @@ from trunkline.kernel.money import to_text
 from trunkline.ports import Refused
 from trunkline.records.network import Severity
 from trunkline.settings import Watched
-from trunkline.simulator import Settings as Simulated
-from trunkline.simulator import make_world
-from trunkline.simulator.network import make_network, simulate_network
-from trunkline.simulator.network_settings import NetworkSettings
 from trunkline.stores.embedded.network import FOLDER, NetworkReader
 
 network = typer.Typer(no_args_is_help=True, help="The network watched: KPIs, findings, alarms, incidents.")
@@ -202,39 +197,9 @@ def _show(rows: Iterable[dict[str, Any]], columns: dict[str, str], empty: str, *
         table(rows, columns, empty)
 
 
-@network.command("simulate")
-def simulate(
-    folder: Annotated[
-        Path, typer.Option("--out", help="Folder to write into: inventory/, pm/, events.ndjson, truth/.")
-    ],
-    seed: Annotated[int, typer.Option(help="Number from which all chance follows.")] = 1,
-    subscribers: Annotated[int, typer.Option(help="People and machines with a number.")] = 5_000,
-    cells: Annotated[int, typer.Option(help="Radio cells.")] = 200,
-    hours: Annotated[int, typer.Option(help="Length of the simulated time.")] = 24,
-    start: Annotated[str, typer.Option(help="First day, such as 2026-11-02.")] = "2026-11-02",
-    period: Annotated[int, typer.Option(help="Seconds between two reports of a cell.")] = 300,
-    as_json: AsJson = False,
-) -> None:
-    """Write a day of a demonstration operator's network, with its faults' truth beside it."""
-    try:
-        people = Simulated(
-            seed=seed, subscribers=subscribers, cells=cells, hours=hours, start=date.fromisoformat(start)
-        )
-        summary = simulate_network(make_network(make_world(people), NetworkSettings(period_s=period)), folder)
-    except ValueError as error:
-        raise Refused(str(error)) from error
-    if as_json:
-        answer_json(summary)
-    else:
-        out.print(
-            f"Wrote {folder}. Load it: trunkline network inventory load {folder}/inventory", highlight=False
-        )
-        out.print(f"Then play it: trunkline network replay {folder} --speed 600", highlight=False)
-
-
 @network.command("replay")
 def replay(
-    folder: Annotated[Path, typer.Argument(help="A day as `trunkline network simulate` writes it.")],
+    folder: Annotated[Path, typer.Argument(help="A day as `trunkline simulate --network` writes it.")],
     speed: Annotated[
         float, typer.Option(help="How many times faster than it happened; 0: as fast as it is taken.")
     ] = 0.0,
