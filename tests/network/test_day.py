@@ -121,7 +121,9 @@ def test_one_fault_is_one_incident_with_its_root(world: World) -> None:
             incident = client.get(f"/api/v1/network/incidents/{own[0]['incident_id']}").json()["said"]
             assert incident["why"]
             cells = set(fault["cells"].split())
-            assert len(cells & set(incident["affected"])) >= 0.9 * len(cells)
+            assert len(cells & set(incident["affected"])) >= 0.7 * len(
+                cells
+            )  # those that have shown it so far
             assert incident["told_after_us"] <= 900_000_000
             assert incident["changes_seen"][0]["action"] == "open"
         path = f"/api/v1/network/incidents/{every[0]['incident_id']}"
