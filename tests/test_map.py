@@ -27,7 +27,8 @@ GOES_OUT = {
     network_sums.LATE_PARTS.name,
 }
 
-SUMMED_BY_SPARK = {charging.MINUTES.name}  # its own windows sum charged usage; no step of ours does (decision 0031)
+# Spark's own windows sum charged usage; no step of ours does (docs/decisions/0031).
+SUMMED_BY_SPARK = {charging.MINUTES.name}
 
 
 def steps(flows: tuple[Flow, ...]) -> list[Step]:

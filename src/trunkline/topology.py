@@ -210,7 +210,13 @@ NETWORK = Flow(
             state=pulse.CLOCK,
             looks_up=(network.FORMULAS,),
         ),
-        Step(silence.listen, network.BINS, (network.ANOMALIES,), state=silence.LISTENED),
+        Step(
+            silence.listen,
+            network.BINS,
+            (network.ANOMALIES,),
+            state=silence.LISTENED,
+            looks_up=(network.FORMULAS,),
+        ),
         Step(
             kpi.tell,
             network.BINS,

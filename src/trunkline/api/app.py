@@ -85,7 +85,7 @@ def create_app(
         intake=intake_port,
         audit=audit,
         catalogue=catalogue_source,
-        access=Access(tuple(tokens), lambda: now_us() / 1e6),
+        access=Access(tokens, lambda: now_us() / 1e6),
         people=People(settings.reference_key or notices.reference_key()),
         options=settings,
         metrics=metrics,

@@ -4,7 +4,8 @@ A dead cell sends nothing that could look unusual, so somebody has to wait for i
 learnt from the ends of its periods; who has no rhythm (an element that reports when it likes) is not waited
 for. The clock is the data's own (`PULSES`): when it has passed the moment at which the next period should have
 been there, lateness that is waited for included, the object is silent. That is one finding an object, not one
-for each of its KPIs.
+for each of its KPIs. A day that is read at once has pulses only where its batches end; so who comes back after
+a silence that no pulse has told is told as silent first, from the same moment.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped, State
 from trunkline.kernel.grouping import locate
 from trunkline.network.detect import telling
+from trunkline.network.formula import Formulas
 from trunkline.network.placing import of_keys, placed
 from trunkline.records.network import ANOMALIES
 
@@ -52,7 +54,7 @@ LISTENED = State(
 _CHANGE = np.dtype([("at", "i8"), ("since_us", "i8"), ("time_us", "i8")])
 
 
-def listen(bins: pl.DataFrame, listened: Grouped) -> Outcome:
+def listen(bins: pl.DataFrame, listened: Grouped, formulas: Formulas) -> Outcome:
     """Note who reported with these `BINS`; `ANOMALIES` says who had been silent and is back."""
     ends = (
         bins.lazy()
@@ -69,8 +71,9 @@ def listen(bins: pl.DataFrame, listened: Grouped) -> Outcome:
         return rows
 
     state, at = placed(listened, "object", ends["object"].to_numpy(), ends["bucket"].to_numpy(), make)
-    back = _note(state.rows, at, ends["end_us"].to_numpy())
-    return Outcome((_told(state, back, telling.heard(), ended=1),), state)
+    missed, back = _note(state.rows, at, ends["end_us"].to_numpy(), formulas.lateness_us)
+    told = (_told(state, missed, telling.silent(), ended=0), _told(state, back, telling.heard(), ended=1))
+    return Outcome((pl.concat(told),), state)
 
 
 def miss(pulses: pl.DataFrame, listened: Grouped) -> Outcome:
@@ -105,14 +108,21 @@ def _rhythm(row: Row, gap: int) -> None:
 
 
 @nb.njit(nogil=True, cache=True)
-def _note(rows: Rows, at: Longs, end_us: Longs) -> Rows:
-    """Move each object on to its newest end; who is back."""
-    back = np.empty(len(at), _CHANGE)
-    count = 0
+def _note(rows: Rows, at: Longs, end_us: Longs, lateness_us: int) -> tuple[Rows, Rows]:
+    """Move each object on to its newest end; who was silent without a pulse to tell it, and who is back."""
+    missed, back = np.empty(len(at), _CHANGE), np.empty(len(at), _CHANGE)
+    unheard, count = 0, 0
     for i in range(len(at)):
         row = rows[at[i]]
         if end_us[i] <= row.last_us:
             continue
+        due_us = row.last_us + row.period_us + 2 * row.jitter_us
+        if row.silent_us == 0 and row.steady >= STEADY and end_us[i] - lateness_us > due_us:
+            row.silent_us = row.last_us
+            missed[unheard].at = at[i]
+            missed[unheard].since_us = row.last_us
+            missed[unheard].time_us = due_us + lateness_us
+            unheard += 1
         if row.silent_us > 0:
             back[count].at = at[i]
             back[count].since_us = row.silent_us
@@ -122,7 +132,7 @@ def _note(rows: Rows, at: Longs, end_us: Longs) -> Rows:
         elif row.last_us > 0:
             _rhythm(row, end_us[i] - row.last_us)
         row.last_us = end_us[i]
-    return back[:count]
+    return missed[:unheard], back[:count]
 
 
 @nb.njit(nogil=True, cache=True)

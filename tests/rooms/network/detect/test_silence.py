@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.rooms.network.detect.watching import MONDAY_US, Watched, bin_frame, told
+from tests.rooms.network.detect.watching import FORMULAS, MONDAY_US, Watched, bin_frame, told
 
 PERIOD_US = 30_000_000
 
@@ -54,6 +54,20 @@ def test_a_lost_period_does_not_cost_the_rhythm() -> None:
     watched.listen(bin_frame("C", ends(1, 10), PERIOD_US))
     watched.listen(bin_frame("C", ends(12, 13), PERIOD_US))
     assert told(watched.miss(MONDAY_US + 14 * PERIOD_US)) == [("silence", 0)]
+
+
+def test_a_silence_between_two_batches_of_a_day_is_told_all_the_same() -> None:
+    """Where no pulse came in between, whoever comes back is told as silent first, from the moment it was due."""
+    watched = Watched()
+    anomalies = watched.listen(bin_frame("C", ends(1, 10) + ends(40, 45), PERIOD_US))
+    assert told(anomalies) == [("silence", 0), ("silence", 1)]
+    last = MONDAY_US + 10 * PERIOD_US
+    assert anomalies["since_us"].to_list() == [last, last]
+    assert anomalies["time_us"].to_list() == [
+        last + PERIOD_US + FORMULAS.lateness_us,
+        MONDAY_US + 40 * PERIOD_US,
+    ]
+    assert told(watched.miss(MONDAY_US + 45 * PERIOD_US)) == []
 
 
 def test_late_and_repeated_bins_change_nothing() -> None:

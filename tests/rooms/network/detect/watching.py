@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,12 @@ from trunkline.kernel.identity import name_words
 from trunkline.network.detect.detect import SERIES, detect
 from trunkline.network.detect.models import Models
 from trunkline.network.detect.silence import LISTENED, listen, miss
+from trunkline.network.formula import SHIPPED, parse_formulas
 from trunkline.records.network import BINS, BUCKET_SHIFT, KPIS, PULSES
 
+FORMULAS = parse_formulas(
+    (resources.files("trunkline.network") / "formulas" / f"{SHIPPED}.yaml").read_text(encoding="utf-8")
+)
 MONDAY_US = 1_767_571_200_000_000  # 2026-01-05 00:00 UTC
 
 
@@ -114,7 +119,7 @@ class Watched:
 
     def listen(self, bins: pl.DataFrame) -> pl.DataFrame:
         """Who is back with a batch of bins."""
-        return self._keep(listen(bins, self.listened.gather(bins["bucket"])))
+        return self._keep(listen(bins, self.listened.gather(bins["bucket"]), FORMULAS))
 
     def miss(self, time_us: int) -> pl.DataFrame:
         """Who is silent when the data's clock shows this."""
