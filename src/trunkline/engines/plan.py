@@ -123,11 +123,6 @@ class Plan:
         """Topic of the tariff's versions, which all workers charge by."""
         return f"{self.prefix}.catalogue"
 
-    @property
-    def schemas(self) -> str:
-        """Topic of every schema ever used."""
-        return f"{self.prefix}.schemas"
-
     def changelog(self, state: State) -> str:
         """Topic of a state's changes."""
         return f"{self.prefix}.changelog.{state.name}"

@@ -61,7 +61,7 @@ def rights(plan: Plan, principals: dict[str, str]) -> tuple[Right, ...]:
 def _engine(plan: Plan, who: str) -> Iterator[Right]:
     for stream in plan.edges:
         yield Right(who, "TOPIC", plan.topic(stream), "READ")
-    for topic in (plan.work, plan.progress, plan.catalogue, plan.schemas):
+    for topic in (plan.work, plan.progress, plan.catalogue):
         yield Right(who, "TOPIC", topic, "READ")
         yield Right(who, "TOPIC", topic, "WRITE")
     for topic in (*(plan.topic(stream) for stream in plan.results), plan.answers, plan.undigested):
@@ -85,7 +85,6 @@ def _reader(plan: Plan, who: str) -> Iterator[Right]:
         plan.progress,
         plan.undigested,
         plan.catalogue,
-        plan.schemas,
     ):
         yield Right(who, "TOPIC", topic, "READ")
     yield Right(who, "GROUP", f"{plan.prefix}.{who}.", "READ", prefixed=True)

@@ -78,11 +78,9 @@ class Router:
         framing: Callable[[str], Framing],
         clock_us: Callable[[], int],
         mapping: str = "trunkline",
-        unwrap: Callable[[bytes], bytes] | None = None,
     ) -> None:
-        """`mapping` reads messages that do not name another; `unwrap` takes a schema's envelope off a message."""
+        """`mapping` reads messages that do not name another."""
         self._plan, self._framing, self._clock_us, self._mapping = plan, framing, clock_us, mapping
-        self._unwrap = unwrap
         self._usage = Carrier(plan.usage, tables, _Nothing(), accounts=plan.accounts)
         self._orders: Mapping[str, Flow] = {plan.topic(flow.steps[0].reads): flow for flow in plan.orders}
         self._raw = plan.topic(plan.raw)
@@ -150,8 +148,6 @@ class Router:
 
     def _whole(self, mapping: str, value: bytes) -> bytes:
         """The octets of a message as whole records; raises `Unreadable` when no reader can be found for them."""
-        if self._unwrap is not None and value[:1] == b"\x00":
-            value = self._unwrap(value)
         if len(value) >= 1 << PLACE_BITS:
             raise Unreadable("a message of 16 MiB or more")
         try:
@@ -254,8 +250,6 @@ class Router:
 
     def _order(self, stream: Stream, value: bytes) -> pl.DataFrame:
         """Rows of one message of orders: an Arrow stream, or JSON objects a line; raises `Unreadable`."""
-        if self._unwrap is not None and value[:1] == b"\x00":
-            value = self._unwrap(value)
         if value.startswith(ARROW):
             rows = rows_in(value, stream.record)
         else:

@@ -72,7 +72,6 @@ def topics(plan: Plan, edge_partitions: int, copies: int) -> tuple[Topic, ...]:
     found.append(
         Topic(plan.catalogue, 1, "Every version of the tariff, and of the register of numbers.", forever)
     )
-    found.append(Topic(plan.schemas, 1, "Every schema that was ever used.", compacted))
     return tuple(found)
 
 

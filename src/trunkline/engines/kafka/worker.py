@@ -62,7 +62,6 @@ class Work:
     name: str
     mapping: str = "trunkline"
     clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
-    unwrap: Callable[[bytes], bytes] | None = None
     named: bool = False  # it has this name after a restart, too
     transaction_s: float = 10.0
 
@@ -173,7 +172,7 @@ class RouterLife(_Group):
     def __init__(self, work: Work) -> None:
         """Join."""
         self._edges: dict[tuple[str, int], Edge] = {}
-        self._router = Router(work.plan, work.tables, work.framing, work.clock_us, work.mapping, work.unwrap)
+        self._router = Router(work.plan, work.tables, work.framing, work.clock_us, work.mapping)
         self._reader = consumer(work.server, f"{work.plan.prefix}.follower", {"enable.partition.eof": True})
         super().__init__(work, "router", [work.plan.topic(stream) for stream in work.plan.edges])
 
