@@ -387,6 +387,7 @@ def _one(
         window_milli = (ends[window] - begins[window]) // 1_000
         valued = absent == 0
         value, numerator, denominator = nb.int64(100_000_000_000), nb.int64(0), nb.int64(0)
+        fewest = nb.int64(2**62)
         for factor in range(len(middle)):
             numerator, denominator = nb.int64(0), nb.int64(0)
             for term in range(first[factor], first[factor + 1]):
@@ -407,9 +408,10 @@ def _one(
                 valued = False
             elif form == 3:
                 value = _share_of(value, numerator, denominator)
+                fewest = min(fewest, denominator)
         if valued and form == 3:
             value = (value + 500_000) // 1_000_000
-            numerator, denominator = value, nb.int64(100_000)
+            numerator, denominator = _share_of(fewest, value, nb.int64(100_000)), fewest
         elif valued:
             value = divided(numerator, denominator, multiply, divide)
         bits[window] |= one

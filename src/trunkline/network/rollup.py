@@ -173,16 +173,18 @@ def _products(judged: pl.DataFrame, formulas: Formulas) -> pl.DataFrame:
             # A share of a share: in floating point, and only then rounded half away from zero to thousandths.
             share=(pl.col("numerator") / pl.col("denominator")).clip(upper_bound=1.0).product(),
             nothing=(pl.col("denominator") == 0).any(),
+            denominator=pl.col("denominator").min(),
         )
         told = whole.filter(pl.col("tell"), pl.col("factors") == len(numbers))
         value = pl.when(~pl.col("nothing")).then(
             (pl.col("share") * 100_000 + 0.5).floor().cast(pl.Int64, strict=False)
         )
         found.append(
-            told.with_columns(
-                value=value, kpi=pl.lit(kpi.number, pl.UInt16), denominator=pl.lit(100_000, pl.Int64)
+            told.with_columns(value=value, kpi=pl.lit(kpi.number, pl.UInt16))
+            .with_columns(
+                numerator=(pl.col("share") * pl.col("denominator")).fill_nan(0).floor().cast(pl.Int64),
+                missing=pl.col("missing").cast(pl.Int32),
             )
-            .with_columns(numerator=pl.col("value").fill_null(0), missing=pl.col("missing").cast(pl.Int32))
             .select(found[0].columns)
         )
     return pl.concat(found)

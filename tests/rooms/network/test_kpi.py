@@ -105,6 +105,20 @@ def test_a_zero_denominator_gives_no_value_and_misses_nothing() -> None:
     assert way.values("C1", "RRCConnEstabSR") == [(1, None, 0)]
 
 
+def test_a_product_says_on_how_little_it_stands() -> None:
+    """One bearer that was asked for and refused is one event, however many connections stood before it."""
+    way = Way()
+    asked = {ATT: 100, SUCC: 100, "UECNTX.ConnEstabAtt": 50, "UECNTX.ConnEstabSucc": 50,
+             "DRB.EstabAtt": 4, "DRB.EstabSucc": 3}  # fmt: skip
+    way.take(measured([at(1, counter, value) for counter, value in asked.items()]))
+    way.pulse(3 * PERIOD_US)
+    for name in ("C1", "North"):
+        told = way.rows().filter(name=name, kpi="DRBAccessibility")
+        assert told.select("value_milli", "numerator_milli", "denominator_milli").rows() == [
+            (75_000, 3_000, 4_000)
+        ], name
+
+
 def test_the_rest_of_a_window_may_come_in_another_batch() -> None:
     """Half a window waits for the other half."""
     way = Way()
