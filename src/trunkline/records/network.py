@@ -296,7 +296,12 @@ KPIS = Stream(
             *PERIOD,
             Column("value_milli", pl.Int64, "The value; null when the denominator is zero.", "thousandths of the unit"),
             Column("numerator_milli", pl.Int64, "What was divided.", "thousandths"),
-            Column("denominator_milli", pl.Int64, "By what it was divided; of a product the fewest that a factor was divided by.", "thousandths"),
+            Column(
+                "denominator_milli",
+                pl.Int64,
+                "By what it was divided; of a product the fewest that a factor was divided by.",
+                "thousandths",
+            ),
             Column("missing", pl.UInt16, "Bins of the window that never came.", "bins"),
             BUCKET,
         ),
