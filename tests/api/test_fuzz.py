@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import pytest
@@ -14,10 +15,14 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.network.watching import simulated, watch
 from tests.page.serve import Served, served
 from trunkline.api.access import Role
 from trunkline.api.app import PUBLIC, ROUTERS
 from trunkline.api.describe import document
+from trunkline.simulator import Settings
+
+SMALL = Settings(seed=7, subscribers=300, cells=20, hours=2, start=date(2026, 11, 3))
 
 
 @schemathesis.serializer("application/x-ndjson")
@@ -42,9 +47,14 @@ def bounded(examples: int, *phases: Phase) -> settings:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[Served]:
-    """A real server, so that what is refused before our code is seen, too."""
-    with served(60, period_s=0.5) as world:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A real server, so that what is refused before our code is seen, too; it watches a small network."""
+    day = simulated(tmp_path_factory.mktemp("day"), SMALL)
+    with (
+        watch(tmp_path_factory.mktemp("data"), day / "inventory") as watching,
+        served(60, period_s=0.5, network=watching.watching) as world,
+    ):
+        watching.play(day)
         yield world
 
 

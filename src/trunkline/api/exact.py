@@ -1,6 +1,7 @@
 """JSON in and out without a float: amounts are decimals from the first byte to the last.
 
-Reading is strict (UTF-8, no lone surrogates, no NaN, no exponent that would blow up exact arithmetic);
+Reading is strict (UTF-8, no lone surrogates, no NaN, no whole number beyond 64 bits, which could not be written
+again, no exponent that would blow up exact arithmetic);
 writing puts a `Decimal` as the number it is.
 """
 
@@ -14,17 +15,25 @@ import orjson
 from fastapi.responses import JSONResponse
 
 EXPONENT_MAX = 40
+LONGEST_WHOLE = 20  # digits and sign
 
 
 def read_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is anything
     """The value behind JSON text, with `Decimal` for every number that is not whole; ValueError otherwise."""
     orjson.loads(body)  # refuses what the standard module would let pass
-    return json.loads(body, parse_float=_decimal)
+    return json.loads(body, parse_float=_decimal, parse_int=_whole)
 
 
 def write_json(value: object) -> bytes:
     """JSON text of a value; decimals as numbers, written out without an exponent."""
     return orjson.dumps(value, default=_fragment)
+
+
+def _whole(text: str) -> int:
+    number = int(text) if len(text) <= LONGEST_WHOLE else 1 << 64
+    if not -(1 << 63) <= number < 1 << 64:
+        raise ValueError("a whole number beyond 64 bits")
+    return number
 
 
 def _decimal(text: str) -> Decimal:

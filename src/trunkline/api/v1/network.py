@@ -44,9 +44,9 @@ TEXT_OF = {reason.name: reason.text for reason in REASONS}
 
 
 def watching_of(desk: Desk) -> Watching:
-    """The network's side of the platform; 404 when this process does not watch one."""
+    """The network's side of the platform; 501 when this process does not watch one."""
     if desk.network is None:
-        raise Problem(404, "no_network", "This process does not watch a network.")
+        raise Problem(501, "no_network", "This process does not watch a network.")
     return desk.network
 
 
@@ -147,7 +147,7 @@ def shapes(desk: AtDesk, layer: Layer = "h3:6") -> dict[str, Any]:
     tiles = said["tiles"].get(layer)
     if tiles is None:
         known = ", ".join(sorted(said["tiles"]))
-        raise Problem(404, "unknown_layer", f"There is no such layer; there are area, {known}.")
+        raise Problem(400, "unknown_layer", f"There is no such layer; there are area, {known}.")
     return {"said": {"type": "FeatureCollection", "features": [_hexagon(tile) for tile in tiles]}}
 
 
