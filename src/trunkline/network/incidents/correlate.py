@@ -342,7 +342,7 @@ def _row(incident: Incident, action: str, moment_us: int, world: _World, ending:
         "action": action,
         "root_object": incident.root,
         "root_name": world.carriage.names_of(np.array([incident.root], np.uint64))[0],
-        "cause": incident.said or "unknown",
+        "cause": incident.said or _seen_behind(members),
         "why": " ".join(filter(None, [_why(incident, members, world), ending])),
         "objects": impact.objects,
         "alarms": len(incident.members),
@@ -371,6 +371,15 @@ def _cause(incident: Incident, members: list[Member], world: _World) -> Member |
     return min(own, key=rank)
 
 
+def _seen_behind(members: list[Member]) -> str:
+    """What most of those behind a root show that has raised no alarm itself; of equals the first by name."""
+    showing: dict[str, set[int]] = {}
+    for member in members:
+        showing.setdefault(member.said, set()).add(member.object)
+    said, objects = min(showing.items(), key=lambda each: (-len(each[1]), each[0]))
+    return f"{said or 'trouble'} of {len(objects)} behind it"
+
+
 def _affected(members: list[Member], world: _World) -> np.ndarray[Any, Any]:
     """Objects with alarms, and everything that can only be reached through one that has lost its connection."""
     carriage = world.carriage
@@ -388,7 +397,7 @@ def _why(incident: Incident, members: list[Member], world: _World) -> str:
     """Why the root is held to be the cause, in sentences."""
     carriage = world.carriage
     place = carriage.place(incident.root)
-    name = carriage.names[place] if place >= 0 else f"object {incident.root:016x}"
+    name = carriage.names[place] if place >= 0 else "The object"
     if any(member.security for member in members):
         return f"{name} reports a security event; it is never explained by a failure."
     cells = int(carriage.cells[place]) if place >= 0 else 0
