@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.cluster.cassandra.conftest import contact
@@ -87,13 +87,17 @@ def committed(kafka: Kafka, plan: Plan) -> int:
 
 
 def position(kafka: Kafka, plan: Plan) -> int:
-    """Where the deliverers' group stands in the topic of charged usage."""
-    asked = ConsumerGroupTopicPartitions(
-        f"{plan.prefix}.cassandra.history", [TopicPartition(plan.topic(CHARGED), 0)]
+    """Where the deliverers' group stands in the topic of charged usage; below zero while nobody knows."""
+    reader = Consumer(
+        {**kafka.settings(), "group.id": f"{plan.prefix}.cassandra.history", "enable.auto.commit": False}
     )
-    admin = AdminClient(kafka.settings())
-    (future,) = admin.list_consumer_group_offsets([asked]).values()
-    return int(future.result(60).topic_partitions[0].offset)
+    try:
+        (held,) = reader.committed([TopicPartition(plan.topic(CHARGED), 0)], timeout=30)
+        return int(held.offset)
+    except KafkaException:
+        return -1  # the group's coordinator is not ready
+    finally:
+        reader.close()
 
 
 def served_from(
