@@ -165,7 +165,7 @@ def _blocks(folder: Path, file: dict[str, Any], mapping: Mapping) -> Iterator[pl
                     "mapping": [block.file.mapping],
                     "offset": [block.offset],
                     "line": [block.line],
-                    "bytes": [block.octets],
+                    "bytes": [bytes(block.octets)],
                     "header": pl.Series([block.header], dtype=pl.Binary),
                 }
             )
