@@ -224,21 +224,32 @@ def told_as(totals: Totals) -> dict[str, Any]:
 def reconcile(running: Running, from_us: int = BEGINNING_US, until_us: int = END_US) -> dict[str, Any]:
     """Charge everything that the topics hold once more, bucket by bucket, and compare to the micro-unit."""
     began = time.monotonic()
-    catalogue = running.engine.spark.sparkContext.broadcast(running.catalogue)
+    engine = running.engine
+    topic = engine.sent.value.plan.topic(usage.REJECTED)
+    known = engine.spark.sparkContext.broadcast(
+        (running.catalogue, history.places(running.spark, engine.settings, topic, usage.REJECTED))
+    )
 
     def judge(rows: Mapping[str, pl.DataFrame], state: Bucket) -> dict[str, Any]:
-        return judged_bucket(rows, state, catalogue.value, from_us, until_us)
+        return judged_bucket(rows, state, *known.value, from_us, until_us)
 
-    engine = running.engine
     found = history.judged(running.spark, engine.sent, engine.settings, judge)
     return {**_together(found), "seconds": round(time.monotonic() - began, 3)}
 
 
 def judged_bucket(
-    rows: Mapping[str, pl.DataFrame], state: Bucket, catalogue: Catalogue, from_us: int, until_us: int
+    rows: Mapping[str, pl.DataFrame],
+    state: Bucket,
+    catalogue: Catalogue,
+    rejected: pl.DataFrame,
+    from_us: int,
+    until_us: int,
 ) -> dict[str, Any]:
-    """One bucket's raw records charged anew, beside what became of them."""
-    nothing = {stream.name: stream.record.empty() for stream in (usage.DECODED, usage.REJECTED, charging.CHARGED,
+    """One bucket's raw records charged anew, beside what became of them.
+
+    `rejected` holds the places of all that was set aside: what decoding rejects has no bucket.
+    """
+    nothing = {stream.name: stream.record.empty() for stream in (usage.DECODED, charging.CHARGED,
                charging.ENTRIES, charging.MOVEMENTS)}  # fmt: skip
     given = nothing | dict(rows)
     stored, entries = given[charging.CHARGED.name], given[charging.ENTRIES.name]
@@ -253,7 +264,7 @@ def judged_bucket(
         rejected=pl.DataFrame(),
         decided=pl.DataFrame(),
     )
-    raw = given[usage.DECODED.name].join(given[usage.REJECTED.name], on=("file", "offset"), how="anti")
+    raw = given[usage.DECODED.name].join(rejected, on=("file", "offset"), how="anti")
     return judged(_ordered(raw, stored), facts, catalogue, from_us, until_us).as_dict(0.0)
 
 

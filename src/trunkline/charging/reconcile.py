@@ -65,8 +65,8 @@ class Differences:
 
 def compare(stored: pl.DataFrame, recomputed: pl.DataFrame) -> Differences:
     """Differences between stored and recomputed charged usage (both with `KEY`, `SIDES`, seq, source, record_id)."""
-    first = stored.unique(KEY, keep="first", maintain_order=True)
-    copies = stored.join(first.select("seq", *KEY), on=["seq", *KEY], how="anti")
+    is_first = pl.struct(KEY).is_first_distinct()
+    first, copies = stored.filter(is_first), stored.filter(~is_first)
     both = recomputed.join(first, on=KEY, how="full", suffix="_stored", coalesce=True)
     judged = both.with_columns(
         cause=_cause(),

@@ -11,6 +11,7 @@ from tests.cluster.spark.day import PARTITIONS, Day
 from tests.cluster.spark.test_carry import Given, carried, enrolled, messages, work
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US
 from trunkline.bootstrap.spark import judged_bucket
+from trunkline.engines.loop import PLACE
 from trunkline.engines.spark.blobs import Bucket
 from trunkline.engines.spark.carry import Work, bucket_folder, decode_messages, frames_of
 from trunkline.records import charging, usage
@@ -22,9 +23,11 @@ __all__ = ["work"]  # the fixture
 def found(work: Work, rows: dict[int, dict[str, pl.DataFrame]]) -> list[dict[str, Any]]:
     """What judging every bucket finds."""
     catalogue: Any = work.tables[charging.TARIFFS.name]
+    none = usage.REJECTED.record.empty()
+    rejected = pl.concat([each.get(usage.REJECTED.name, none).select(PLACE) for each in rows.values()])
     return [
         judged_bucket(
-            rows.get(at, {}), Bucket(bucket_folder(work.folder, at), work.plan.states, 10**6), catalogue,
+            rows.get(at, {}), Bucket(bucket_folder(work.folder, at), work.plan.states, 10**6), catalogue, rejected,
             BEGINNING_US, END_US,
         )
         for at in range(PARTITIONS)

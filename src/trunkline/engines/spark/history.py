@@ -18,11 +18,13 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- as all of Spark's own pages call it
 
+from trunkline.engines.loop import PLACE
 from trunkline.engines.spark.blobs import Bucket
 from trunkline.engines.spark.carry import PARTED, SUMS_FOLDER, Sent, bucket_folder, decode_messages, frames_of
 from trunkline.engines.spark.engine import MESSAGE, Settings, kafka_options, kafka_writing
 from trunkline.engines.spark.minutes import LATE, Minutes
-from trunkline.engines.wire import rows_out
+from trunkline.engines.wire import rows_in, rows_out
+from trunkline.kernel.flow import Stream
 
 FOUND = "bucket int, found string, minutes binary"
 _FOUND = pa.schema([("bucket", pa.int32()), ("found", pa.string()), ("minutes", pa.binary())])
@@ -67,6 +69,25 @@ def judged(spark: SparkSession, sent: Sent, settings: Settings, judge: Judge) ->
         for path in late:
             path.unlink(missing_ok=True)
     return [json.loads(row["found"]) for row in found if row["found"] is not None]
+
+
+def places(spark: SparkSession, settings: Settings, topic: str, stream: Stream) -> pl.DataFrame:
+    """Where in the edges the rows of a small stream (what was rejected) stand, wherever they were parted to."""
+    found = (
+        spark.read.format("kafka")
+        .options(**kafka_options(settings))
+        .option("subscribe", topic)
+        .option("startingOffsets", "earliest")
+        .option("endingOffsets", "latest")
+        .option("kafka.isolation.level", "read_committed")
+        .load()
+        .select("value")
+        .collect()
+    )
+    none = stream.record.empty().select(PLACE)
+    return pl.concat(
+        [none, *(rows_in(bytes(row["value"]), stream.record).select(PLACE) for row in found)]
+    ).unique()
 
 
 def _judging(
