@@ -60,7 +60,9 @@ def running(data: Path, *options: str | Path) -> Iterator[Platform]:
     with told.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         try:
-            link = until(lambda: _link(told, process), "a sign-in link", timeout_s=60)
+            link = until(
+                lambda: _link(told, process), "a sign-in link", timeout_s=280
+            )  # compiles on a fresh checkout
             platform = Platform(link.partition("/signin")[0], link, token)
             until(lambda: _answers(platform.url), "an answer", timeout_s=60)
             yield platform

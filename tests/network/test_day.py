@@ -148,7 +148,7 @@ def test_the_map_is_the_same_by_socket_and_by_rest(world: World) -> None:
             "items"
         ]
         shapes = client.get("/api/v1/network/shapes", params={"layer": "h3:5"}).json()["said"]["features"]
-        assert client.get("/api/v1/network/shapes", params={"layer": "h3:99"}).status_code == 404
+        assert client.get("/api/v1/network/shapes", params={"layer": "h3:99"}).status_code == 400
     assert snapshot["type"] == "snapshot"
     said = {tile: (value, severity) for tile, value, severity, *_ in snapshot["tiles"]}
     recent = {row["tile"].lstrip("0"): (row["value_milli"], row["severity"]) for row in tiles}
