@@ -139,7 +139,7 @@ class Day:
         """Counts of all edges by source, as committed: received, passed on, rejected, held."""
         return _summed(self.progress(b"edge|"), 4)
 
-    def drained(self, records: int, timeout_s: float = 120.0) -> None:
+    def drained(self, records: int, timeout_s: float = 600.0) -> None:
         """Wait until so many records in all have come out somewhere, by what is committed."""
 
         def done() -> bool:

@@ -27,7 +27,7 @@ from tests.cluster.spark.day import (
 from trunkline.engines.plan import Plan
 
 DRIVERS = int(os.environ.get("TRUNKLINE_TEST_SPARK_KILLS", "3"))  # a life begins in a quarter of a minute
-WORKERS = int(os.environ.get("TRUNKLINE_TEST_SPARK_WORKER_KILLS", "20"))
+WORKERS = int(os.environ.get("TRUNKLINE_TEST_SPARK_WORKER_KILLS", "4"))  # twenty want a longer day
 SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(10**9)
 SMALL_BATCH = 200
 BEGINNING_S = 240
