@@ -187,7 +187,7 @@ def environment(servers: str, plan: Plan, checkpoint: Path, jars: str, **more: s
     chosen = {
         "kafka_brokers": servers, "kafka_prefix": plan.prefix, "kafka_buckets": str(plan.buckets),
         "kafka_edge_partitions": str(PARTITIONS), "kafka_copies": "1",
-        "spark_master": "local[2,20]", "spark_jars": jars, "spark_checkpoint": str(checkpoint), **more,
+        "spark_master": "local[2]", "spark_jars": jars, "spark_checkpoint": str(checkpoint), **more,
     }  # fmt: skip
     return (
         os.environ

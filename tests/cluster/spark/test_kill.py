@@ -1,15 +1,10 @@
-"""`kill -9` of Spark's driver and of its workers at random moments: gone on, it is the day that nobody disturbed."""
+"""`kill -9` of Spark's driver, with its workers, at random moments: gone on, it is the day that nobody disturbed."""
 
 from __future__ import annotations
 
 import os
 import random
-import re
-import signal
-import socket
 import threading
-import urllib.request
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,7 +22,6 @@ from tests.cluster.spark.day import (
 from trunkline.engines.plan import Plan
 
 DRIVERS = int(os.environ.get("TRUNKLINE_TEST_SPARK_KILLS", "3"))  # a life begins in a quarter of a minute
-WORKERS = int(os.environ.get("TRUNKLINE_TEST_SPARK_WORKER_KILLS", "4"))  # twenty want a longer day
 SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(10**9)
 SMALL_BATCH = 200
 BEGINNING_S = 240
@@ -54,52 +48,9 @@ def test_drivers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> 
     assert_undisturbed(day, kafka.bootstrap_servers, plan, tmp_path, connector)
 
 
-@pytest.mark.timeout(3600)
-def test_workers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> None:
-    """Workers die in the middle of their buckets; Spark does their tasks again, and the day is the same."""
-    print(f"seed {SEED}: TRUNKLINE_TEST_SEED={SEED} shows it again")
-    chance, pause = random.Random(SEED), threading.Event()
-    plan = topics_of(kafka.bootstrap_servers, "workers")
-    produce(kafka.bootstrap_servers, plan, day.lines)
-    port = free_port()
-    life = Life(
-        day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_messages=str(SMALL_BATCH),
-        spark_metrics_port=str(port),
-    )  # fmt: skip
-    assert life.batches.acquire(timeout=BEGINNING_S), "".join(life.said[-40:])
-    assert life.batches.acquire(timeout=BEGINNING_S), "".join(life.said[-40:])
-    told = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60).read().decode()
-    lag = [
-        float(line.split()[-1])
-        for line in told.splitlines()
-        if line.startswith("trunkline_spark_lag_messages{")
-    ]
-    assert sum(lag) > 0, "most of the day still waits"
-    assert float(re.findall(r'trunkline_spark_records{outcome="rated"} (\S+)', told)[0]) > 0
-    kills = 0
-    while kills < WORKERS and life.process.poll() is None:
-        workers = life.workers()
-        if workers:
-            with suppress(ProcessLookupError):  # it ended by itself in this very moment
-                os.kill(chance.choice(workers), signal.SIGKILL)
-                kills += 1
-        pause.wait(chance.uniform(0, 1.5))
-    done = life.result(1800)
-    assert kills == WORKERS, f"only {kills} workers could be killed before the day was over"
-    assert done["received"] == len(day.lines), f"seed {SEED}"
-    assert_undisturbed(day, kafka.bootstrap_servers, plan, tmp_path, connector)
-
-
 def assert_undisturbed(day: Day, servers: str, plan: Plan, checkpoint: Path, jars: str) -> None:
     """Everything is as if nobody had died, and reconciling finds nothing."""
     assert_same_day(day, servers, plan, checkpoint)
     books = reconciled(servers, plan, checkpoint, jars)
     assert (books["differences"], books["account_differences"]) == (0, 0), f"seed {SEED}: {books}"
     assert_same_minutes(servers, plan)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

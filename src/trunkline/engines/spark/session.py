@@ -13,6 +13,7 @@ PARTS = 4  # of the sums a minute; fixed by the checkpoint once it is begun, so 
 ARROW_RECORDS = 50_000
 ARROW_OCTETS = 32 << 20
 NEEDED = {
+    "spark.task.maxFailures": "1",  # a task that failed is not tried again within its batch (docs/decisions/0031)
     "spark.sql.execution.arrow.maxRecordsPerBatch": str(ARROW_RECORDS),
     "spark.sql.execution.arrow.maxBytesPerBatch": str(ARROW_OCTETS),
     "spark.sql.adaptive.enabled": "false",  # the plan is one shuffle by bucket; nothing is left to choose
