@@ -256,10 +256,6 @@ class Life:
         """`kill -9` of the driver, its JVM and its workers; nothing of them may write after this."""
         kill_all(self.process)
 
-    def workers(self) -> list[int]:
-        """Processes of its Python workers, the executors' half that charges."""
-        return [pid for pid, command in descendants(self.process.pid).items() if "pyspark.daemon" in command]
-
 
 def kill_all(process: subprocess.Popen[str]) -> None:
     """`kill -9` of a driver and of everything that it started, and wait until it is gone."""
