@@ -156,9 +156,10 @@ def _frame(rows: list[tuple[Any, ...]], schema: pl.Schema) -> pl.DataFrame:
     return pl.DataFrame([pl.Series(name, values, dtype) for (name, dtype), values in columns])
 
 
-_ROW = pl.DataFrame(schema=MEASURED_PART).drop("value_milli", "object", "counter_word").schema
-_ROW["value"] = pl.String()
-_ROW |= pl.Schema({"numerator": pl.Int64, "denominator": pl.Int64, "low": pl.Int64, "high": pl.Int64})
+_CONVERTED = {"value_milli", "object", "counter_word"}  # what a row's words become
+_ROW = pl.Schema({name: kind for name, kind in MEASURED_PART.items() if name not in _CONVERTED} | {
+    "value": pl.String(), "numerator": pl.Int64(), "denominator": pl.Int64(), "low": pl.Int64(), "high": pl.Int64(),
+})  # fmt: skip
 
 
 def _row_values(readings: Readings) -> None:
