@@ -25,6 +25,7 @@ from tests.cluster.spark.day import kill_all
 from trunkline.bootstrap import spark as bootstrap
 from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.cluster.servers import jars_folder
+from trunkline.bootstrap.kafka import plan_of
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, Server, consumer
 from trunkline.engines.plan import Plan
 from trunkline.engines.spark.figures import Totals
@@ -55,7 +56,7 @@ def carried(work: Path, records: int) -> list[Figure]:
             ("arrow", ARROW_GOAL, _arrow(lines)),
         ):
             kafka = Kafka(server.brokers, f"spark-{name}", BUCKETS, PARTITIONS, kafka_copies=1)
-            plan = bootstrap.plan_of(kafka)
+            plan = plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
             bootstrap.make_topics(kafka, plan)
             count = _fill(server, plan, messages)
             rate = _rate(work, name, kafka, connector, max(1, count // BATCHES))
@@ -87,7 +88,7 @@ def recovery(work: Path, subscribers: int) -> list[Figure]:
     connector = jars.connector(jars_folder(Servers()))
     with broker(work) as server:
         kafka = Kafka(server.brokers, "spark-recovery", BUCKETS, PARTITIONS, kafka_copies=1)
-        plan = bootstrap.plan_of(kafka)
+        plan = plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
         bootstrap.make_topics(kafka, plan)
         _fill(server, plan, _events(work / "usage.ndjson"))
         _first_batch_s(work, kafka, connector)  # opens the accounts, carries a batch and is killed
@@ -195,7 +196,7 @@ def _bare(server: Server, plan: Plan, work: Path) -> float:
 
 
 def _latencies(work: Path, server: Server, kafka: Kafka, connector: str, lines: list[bytes]) -> list[float]:
-    plan = bootstrap.plan_of(kafka)
+    plan = plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
     bootstrap.make_topics(kafka, plan)
     stop, begun = threading.Event(), threading.Event()
     handed_in = np.zeros(len(lines))

@@ -70,6 +70,11 @@ class Accounting:
     measured: int = 0
     events: int = 0
 
+    @property
+    def sums(self) -> tuple[int, int, int, int, int, int]:
+        """What adds up over batches of usage: received, rated, duplicate, rejected, held, charged micro-units."""
+        return self.received, self.rated, self.duplicate, self.rejected, self.held, self.charged_micros
+
 
 @dataclass(frozen=True)
 class Receipt:

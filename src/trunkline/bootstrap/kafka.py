@@ -63,6 +63,17 @@ def server_of(kafka: Kafka) -> Server:
 
 def client_properties(path: Path) -> dict[str, str]:
     """A file of librdkafka's settings, a line each; `sasl.password.file` names a file instead of saying it."""
+    found = {}
+    for name, value in properties(path).items():
+        if name == "sasl.password.file":
+            found["sasl.password"] = Path(value).read_text("utf-8").strip()
+        else:
+            found[name] = value
+    return found
+
+
+def properties(path: Path) -> dict[str, str]:
+    """A file of a Kafka client's settings, name=value a line; what it says is shown to nobody."""
     if not path.is_file():
         raise Refused(f"{path} is not a file. Name the file with the Kafka client's settings.")
     found = {}
@@ -72,8 +83,6 @@ def client_properties(path: Path) -> dict[str, str]:
         name, mark, value = (part.strip() for part in line.partition("="))
         if not mark:
             raise Refused(f"Line {number} of {path} is not of the form name=value.")
-        if name == "sasl.password.file":
-            name, value = "sasl.password", Path(value).read_text("utf-8").strip()
         found[name] = value
     return found
 

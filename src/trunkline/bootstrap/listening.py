@@ -17,7 +17,7 @@ from trunkline.engines.embedded.intake import Spooling
 from trunkline.engines.listeners import datagrams
 from trunkline.engines.listeners.listeners import Listeners
 from trunkline.engines.listeners.scrape import Exporter
-from trunkline.network.telemetry.mapping import MappingError
+from trunkline.kernel.mappings import MappingError
 from trunkline.network.telemetry.templates import Templates
 from trunkline.network.telemetry.users import parse_users
 from trunkline.ports import Refused

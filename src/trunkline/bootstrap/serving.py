@@ -31,6 +31,7 @@ from trunkline.bootstrap.serve import assert_safe, listening
 from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.charging.tariffs import compile_catalogue
 from trunkline.charging.tariffs.catalogue import Register
+from trunkline.engines.embedded.intake import whole_records
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server, consumer
 from trunkline.engines.kafka.router import MAPPING, SOURCE
 from trunkline.engines.kafka.shared import latest
@@ -168,15 +169,7 @@ class ClusterIntake:
         framing = self._mappings.get(mapping)
         if framing is None:
             raise Refused(f"There is no mapping {mapping!r}.")
-        if framing.header_lines:
-            raise Refused(f"The mapping {mapping!r} reads files with a heading; hand it in as a file.")
-        if not lines.strip():
-            raise Refused("There is nothing in it.")
-        for ending in (b"", b"\n", b"\n\n"):
-            whole = lines + ending
-            if whole.endswith(b"\n") and framing.record_end(whole) == len(whole):
-                return whole
-        raise Refused("It does not end with a whole record.")
+        return whole_records(mapping, framing, lines)
 
     def _send(
         self, topic: str, value: bytes, headers: list[tuple[str, str | bytes | None]]

@@ -22,8 +22,8 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from trunkline import topology
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
-from trunkline.bootstrap.kafka import server_of
-from trunkline.bootstrap.platform import ACCOUNTS, subscribers_file
+from trunkline.bootstrap.kafka import plan_of, properties, server_of
+from trunkline.bootstrap.platform import subscribers_file
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US, Facts, judged
 from trunkline.charging.reconcile import CAUSES
 from trunkline.charging.subscribers import read_subscribers, time_zones_of
@@ -55,20 +55,6 @@ MINUTES = Minutes(
 )
 MOST_EXAMPLES = 100
 MAPPING = "trunkline"  # reads single events that do not name another
-
-
-def plan_of(kafka: Kafka) -> Plan:
-    """The map's flows that charge, parted by subscriber."""
-    return Plan(
-        usage=topology.USAGE,
-        accounts=ACCOUNTS,
-        orders=(topology.MONEY, topology.SUBSCRIBERS),
-        bucket=charging.ACCOUNTS.key,
-        named={charging.MOVEMENTS.name: "movement_id"},
-        refused=(charging.REFUSED,),
-        buckets=kafka.kafka_buckets,
-        prefix=kafka.kafka_prefix,
-    )
 
 
 def work_of(folders: Folders, plan: Plan, state: str) -> tuple[Work, Catalogue, pl.DataFrame]:
@@ -122,17 +108,7 @@ def settings_of(folders: Folders, kafka: Kafka, spark: Spark, *, once: bool = Fa
 
 def java_properties(path: Path) -> dict[str, str]:
     """A file of the Kafka client's settings as the connector's options; what it says is shown to nobody."""
-    if not path.is_file():
-        raise Refused(f"{path} is not a file. Name the file with the Kafka client's settings.")
-    found = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        if not line.strip() or line.lstrip().startswith(("#", "!")):
-            continue
-        name, mark, value = line.partition("=")
-        if not mark:
-            raise Refused(f"Line {number} of {path} is not of the form name=value.")
-        found[f"kafka.{name.strip()}"] = value.strip()
-    return found
+    return {f"kafka.{name}": value for name, value in properties(path).items()}
 
 
 @dataclass(frozen=True)
@@ -155,7 +131,7 @@ def opened(
     looking: bool = False,
 ) -> Iterator[Running]:
     """A Spark session and an engine over it; the session ends at the end. Who only looks makes nothing."""
-    plan = plan_of(kafka)
+    plan = plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
     settings = settings_of(folders, kafka, spark, once=once)
     if looking and not Path(settings.state).is_dir():
         raise Refused(

@@ -155,16 +155,17 @@ def draw_batch(
     def column(name: str) -> Array:
         return batch[name].to_numpy()[order]
 
+    kind = column("kind")
     offsets, rows, entries = _charge(
         vectors(catalogue).t,
         accounts.offsets,
         accounts.rows,
         order,
         first,
-        column("kind"),
+        kind,
         column("direction"),
         column("start_us"),
-        unit_of(column("kind")),
+        unit_of(kind),
         column("units"),
         priced.version[order],
         priced.line[order],

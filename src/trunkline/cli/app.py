@@ -15,7 +15,7 @@ from rich.table import Table
 
 from trunkline import __version__
 from trunkline.charging.tariffs import TariffError
-from trunkline.mediation.mapping import MappingError
+from trunkline.kernel.mappings import MappingError
 from trunkline.ports import DiskFull, FolderDamaged, FolderInUse, NearlyAllRejected, Refused
 from trunkline.settings import SettingsError
 

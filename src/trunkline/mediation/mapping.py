@@ -7,7 +7,7 @@ business. `docs/reference/mappings.md` tells people what may stand in it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
+from trunkline.kernel.mappings import MappingError, Problem
 from trunkline.mediation import convert
 from trunkline.mediation.scan import Keys
 from trunkline.records.usage import Direction, Kind, Report
@@ -57,23 +58,6 @@ VOLUME_UNITS = {"B": 1} | {
 ROUNDINGS = {"exact": convert.EXACT, "up": convert.UP, "down": convert.DOWN, "half_up": convert.HALF_UP}
 FORMATS = ("iso8601", "unix_s", "unix_ms", "unix_us", "julian_day")
 DIRECTIVES = "YymdebHMSfzZ"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One mistake in a mapping, with its line from 1."""
-
-    line: int
-    text: str
-
-
-class MappingError(ValueError):
-    """A mapping cannot be used; correct all its problems and load it again."""
-
-    def __init__(self, name: str, problems: Sequence[Problem]) -> None:
-        self.name = name
-        self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
-        super().__init__("\n".join(f"{name}:{problem.line}: {problem.text}" for problem in self.problems))
 
 
 @dataclass(frozen=True)

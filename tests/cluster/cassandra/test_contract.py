@@ -51,15 +51,7 @@ class Mirror:
         """Deliver."""
         for count in commit.counts:
             sums = self._sums.setdefault(count.source, [0] * 6)
-            parts = (
-                count.received,
-                count.rated,
-                count.duplicate,
-                count.rejected,
-                count.held,
-                count.charged_micros,
-            )
-            for at, part in enumerate(parts):
+            for at, part in enumerate(count.sums):
                 sums[at] += part
         for _ in range(2):
             self._deliver(commit)

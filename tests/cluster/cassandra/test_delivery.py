@@ -86,15 +86,7 @@ class Topics:
             messages.append((self._plan.answers, wire.progress_out(answer), b""))
         for count in commit.counts:
             sums = self._sums.setdefault(count.source, [0] * 6)
-            parts = (
-                count.received,
-                count.rated,
-                count.duplicate,
-                count.rejected,
-                count.held,
-                count.charged_micros,
-            )
-            for at, part in enumerate(parts):
+            for at, part in enumerate(count.sums):
                 sums[at] += part
         told = {"commit": commit.number, "accounts": self._sums}
         messages.append((self._plan.progress, wire.progress_out(told), b"bucket|0"))

@@ -38,6 +38,15 @@ def small_day(out: Path, subscribers: int = 250, hours: int = 24) -> Path:
     return out
 
 
+def day_in_two(out: Path) -> Path:
+    """The same with its first hour in `first.ndjson` and the others in `rest.ndjson`."""
+    small_day(out)
+    parts = sorted((out / "cdrs").iterdir())
+    (out / "first.ndjson").write_bytes(parts[0].read_bytes())
+    (out / "rest.ndjson").write_bytes(b"".join(part.read_bytes() for part in parts[1:]))
+    return out
+
+
 @dataclass(frozen=True)
 class Day:
     """A day's operator on some brokers, under a prefix of its own."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import Kafka
-from tests.cluster.kafka.running import Day, small_day
+from tests.cluster.kafka.running import Day, day_in_two
 from tests.cluster.parity.comparing import Embedded, same, same_account
 from trunkline.records import charging, usage
 
@@ -72,11 +72,7 @@ class Workers:
 @pytest.fixture(scope="module")
 def operator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small operator's day; its first hour stands alone."""
-    out = small_day(tmp_path_factory.mktemp("kills") / "operator")
-    parts = sorted((out / "cdrs").iterdir())
-    (out / "first.ndjson").write_bytes(parts[0].read_bytes())
-    (out / "rest.ndjson").write_bytes(b"".join(part.read_bytes() for part in parts[1:]))
-    return out
+    return day_in_two(tmp_path_factory.mktemp("kills") / "operator")
 
 
 @pytest.fixture(scope="module")

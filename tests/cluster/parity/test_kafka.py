@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.cluster.conftest import Kafka
-from tests.cluster.kafka.running import Day, small_day
+from tests.cluster.kafka.running import Day, day_in_two
 from tests.cluster.parity.comparing import COMPARED, Embedded, same, same_account
 from trunkline.records import charging, usage
 
@@ -18,11 +18,7 @@ RESULTS = (charging.CHARGED, charging.ENTRIES, charging.ALERTS, usage.REJECTED, 
 @pytest.fixture(scope="module")
 def operator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small operator's day; its first hour stands alone, so that every engine knows what time it is after it."""
-    out = small_day(tmp_path_factory.mktemp("parity") / "operator")
-    parts = sorted((out / "cdrs").iterdir())
-    (out / "first.ndjson").write_bytes(parts[0].read_bytes())
-    (out / "rest.ndjson").write_bytes(b"".join(part.read_bytes() for part in parts[1:]))
-    return out
+    return day_in_two(tmp_path_factory.mktemp("parity") / "operator")
 
 
 @pytest.fixture(scope="module")

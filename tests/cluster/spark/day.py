@@ -20,9 +20,10 @@ import numpy as np
 import polars as pl
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from trunkline.bootstrap.kafka import plan_of
 from trunkline.bootstrap.platform import ingest
 from trunkline.bootstrap.platform import opened as opened_embedded
-from trunkline.bootstrap.spark import make_topics, plan_of
+from trunkline.bootstrap.spark import make_topics
 from trunkline.engines.plan import Plan, buckets_of
 from trunkline.engines.spark.blobs import Bucket
 from trunkline.engines.spark.carry import bucket_folder
@@ -71,7 +72,7 @@ def simulated(folder: Path, subscribers: int = 150, hours: int = 24) -> Day:
 def topics_of(servers: str, prefix: str) -> Plan:
     """A plan under a prefix of its own, so that tests do not meet on one broker, and its topics."""
     kafka = Kafka(servers, prefix, PARTITIONS, kafka_edge_partitions=PARTITIONS, kafka_copies=1)
-    plan = plan_of(kafka)
+    plan = plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
     make_topics(kafka, plan)
     return plan
 

@@ -15,7 +15,8 @@ import pytest
 
 from tests.cluster.spark.day import EVER, PARTITIONS, USAGE, Day, compared
 from trunkline import topology
-from trunkline.bootstrap.spark import plan_of, work_of
+from trunkline.bootstrap.kafka import plan_of
+from trunkline.bootstrap.spark import work_of
 from trunkline.engines.loop import Carried
 from trunkline.engines.plan import Plan
 from trunkline.engines.spark.blobs import BlobDamaged, Bucket, head_of, version_before
@@ -32,7 +33,7 @@ from trunkline.kernel.grouped import Grouped
 from trunkline.records import charging, usage
 from trunkline.records.charging import ACCOUNTS
 from trunkline.records.usage import SEEN
-from trunkline.settings import Folders, Kafka
+from trunkline.settings import Folders
 
 STATES = (SEEN, ACCOUNTS)
 NOW_US = 1_800_000_000_000_000
@@ -52,7 +53,7 @@ class Given:
 @pytest.fixture
 def work(day: Day, tmp_path: Path) -> Work:
     """The work of an operator, its accounts opened."""
-    plan = plan_of(Kafka(kafka_prefix="t", kafka_buckets=PARTITIONS))
+    plan = plan_of("t", PARTITIONS)
     folders = Folders(data=tmp_path / "driver", tariffs=str(day.folder / "tariffs"))
     made, _, _ = work_of(folders, plan, str(tmp_path / "buckets"))
     enrolled(made, folders)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.rooms.mediation.reading import shipped
-from trunkline.mediation.mapping import SHIPPED, MappingError, parse_mapping
+from trunkline.kernel.mappings import MappingError
+from trunkline.mediation.mapping import SHIPPED, parse_mapping
 
 BAD = """\
 text: Everything wrong

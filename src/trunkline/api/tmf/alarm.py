@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import polars as pl
 from fastapi import APIRouter, Depends, Path, Request
@@ -24,6 +24,7 @@ from trunkline.api.notices import Notices
 from trunkline.api.problems import Problem
 from trunkline.api.tmf import alarm_shapes as shapes
 from trunkline.api.tmf.paging import (
+    LIST_QUERY,
     Filter,
     Item,
     answer_created,
@@ -50,18 +51,6 @@ routes = APIRouter(tags=["TMF642 alarm"])
 
 Id = Annotated[str, Path(max_length=40)]
 SEVERITIES = {severity.name.lower(): severity for severity in Severity}
-LIST_QUERY: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": "fields",
-            "in": "query",
-            "schema": {"type": "string"},
-            "description": "Attributes to return.",
-        },
-        {"name": "offset", "in": "query", "schema": {"type": "integer", "minimum": 0}},
-        {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000}},
-    ]
-}
 # What a caller says and the platform does not work out itself: kept as it was said.
 KEPT = (
     "affectedService", "alarmDetails", "alarmEscalation", "alarmedObjectType", "correlatedAlarm",

@@ -21,6 +21,18 @@ from trunkline.api.exact import ExactResponse
 from trunkline.api.problems import Problem
 
 LIMIT_DEFAULT, LIMIT_MAX, OFFSET_MAX = 50, 1000, 10**6
+LIST_QUERY: dict[str, Any] = {  # what every list is asked with, for its description
+    "parameters": [
+        {
+            "name": "fields",
+            "in": "query",
+            "schema": {"type": "string"},
+            "description": "Attributes to return.",
+        },
+        {"name": "offset", "in": "query", "schema": {"type": "integer", "minimum": 0}},
+        {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000}},
+    ]
+}
 RESERVED = frozenset({"fields", "offset", "limit", "numbers"})
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "gt": lambda left, right: left > right,

@@ -22,7 +22,7 @@ from trunkline.api.exact import ExactResponse
 from trunkline.api.movements import Booked, book, find, movement_name
 from trunkline.api.notices import Notices
 from trunkline.api.problems import Problem
-from trunkline.api.tmf import shapes
+from trunkline.api.tmf import paging, shapes
 from trunkline.api.tmf.paging import (
     PERSON,
     Found,
@@ -53,14 +53,7 @@ _TYPES = {
 }
 LIST_QUERY: dict[str, Any] = {
     "parameters": [
-        {
-            "name": "fields",
-            "in": "query",
-            "schema": {"type": "string"},
-            "description": "Attributes to return.",
-        },
-        {"name": "offset", "in": "query", "schema": {"type": "integer", "minimum": 0}},
-        {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000}},
+        *paging.LIST_QUERY["parameters"],
         {"name": "numbers", "in": "query", "schema": {"type": "string", "enum": ["masked", "full"]}},
     ]
 }

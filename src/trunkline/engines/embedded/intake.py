@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from trunkline.engines.embedded.engine import Engine
-from trunkline.engines.embedded.files import Block, heading_of
+from trunkline.engines.embedded.files import Block, Framing, heading_of
 from trunkline.engines.embedded.sources import LiveSources
 from trunkline.engines.loop import POISON, Carrier
 from trunkline.kernel.flow import Flow, Stream
@@ -67,15 +67,20 @@ class Spooling:
             framing = self._engine.framing(mapping)
         except KeyError:
             raise Refused(f"There is no mapping {mapping!r}.") from None
-        if framing.header_lines and not headed:
-            raise Refused(f"The mapping {mapping!r} reads files with a heading; hand it in as a file.")
-        if not lines.strip():
-            raise Refused("There is nothing in it.")
-        for ending in (b"", b"\n", b"\n\n"):
-            whole = lines + ending
-            if whole.endswith(b"\n") and framing.record_end(whole) == len(whole):
-                return whole
-        raise Refused("It does not end with a whole record.")
+        return whole_records(mapping, framing, lines, headed=headed)
+
+
+def whole_records(mapping: str, framing: Framing, lines: bytes, *, headed: bool = False) -> bytes:
+    """What was handed in as whole records that end in a newline; raises `Refused` when it is none."""
+    if framing.header_lines and not headed:
+        raise Refused(f"The mapping {mapping!r} reads files with a heading; hand it in as a file.")
+    if not lines.strip():
+        raise Refused("There is nothing in it.")
+    for ending in (b"", b"\n", b"\n\n"):
+        whole = lines + ending
+        if whole.endswith(b"\n") and framing.record_end(whole) == len(whole):
+            return whole
+    raise Refused("It does not end with a whole record.")
 
 
 class EngineIntake(Spooling):

@@ -133,16 +133,7 @@ class Bucket:
         carried = self._usage.careful(decoded, self.commit + 1, accounts.held, lambda _result: None)
         for count in counted(carried, (entry,), decoded, accounts):
             sums = self.accounts.setdefault(count.source, [0] * 6)
-            for place, value in enumerate(
-                (
-                    count.received,
-                    count.rated,
-                    count.duplicate,
-                    count.rejected,
-                    count.held,
-                    count.charged_micros,
-                )
-            ):
+            for place, value in enumerate(count.sums):
                 sums[place] += value
         self._carried.append(carried)
 

@@ -359,16 +359,22 @@ def _placed(frame: pl.DataFrame, offsets: Longs, begins: Longs) -> pl.DataFrame:
 # -- parted rows through the remembering steps -----------------------------------------------------------------
 
 
+def cells_of(batches: Iterator[pa.RecordBatch]) -> dict[int, list[dict[str, Any]]]:
+    """A task's cells by their bucket."""
+    cells: dict[int, list[dict[str, Any]]] = {}
+    for batch in batches:
+        for cell in batch.to_pylist():
+            cells.setdefault(cell["bucket"], []).append(cell)
+    return cells
+
+
 def carry_bucket(
     sent: Sent, number: int, newest_us: int = 0
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The second task: a bucket's rows in, messages of results and figures out; its state becomes version `number`."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        cells: dict[int, list[dict[str, Any]]] = {}
-        for batch in batches:
-            for cell in batch.to_pylist():
-                cells.setdefault(cell["bucket"], []).append(cell)
+        cells = cells_of(batches)
         for bucket in sorted(cells):
             yield _Turn(sent.value, bucket, number, newest_us).carried(cells.pop(bucket))
 

@@ -20,7 +20,15 @@ from pyspark.sql import functions as F  # noqa: N812 -- as all of Spark's own pa
 
 from trunkline.engines.loop import PLACE
 from trunkline.engines.spark.blobs import Bucket
-from trunkline.engines.spark.carry import PARTED, SUMS_FOLDER, Sent, bucket_folder, decode_messages, frames_of
+from trunkline.engines.spark.carry import (
+    PARTED,
+    SUMS_FOLDER,
+    Sent,
+    bucket_folder,
+    cells_of,
+    decode_messages,
+    frames_of,
+)
 from trunkline.engines.spark.engine import MESSAGE, Settings, kafka_options, kafka_writing
 from trunkline.engines.spark.minutes import LATE, Minutes
 from trunkline.engines.wire import rows_in, rows_out
@@ -94,10 +102,7 @@ def _judging(
     sent: Sent, judge: Judge, late: Sequence[Path]
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        cells: dict[int, list[dict[str, Any]]] = {}
-        for batch in batches:
-            for cell in batch.to_pylist():
-                cells.setdefault(cell["bucket"], []).append(cell)
+        cells = cells_of(batches)
         work = sent.value
         results = {stream.name for stream in work.plan.results}
         for bucket in sorted(cells):

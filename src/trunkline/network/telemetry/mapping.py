@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping as Dict
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -20,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
+from trunkline.kernel.mappings import MappingError, Problem
 from trunkline.network.telemetry.numbers import LARGEST_FACTOR
 from trunkline.records.network import Counting, Severity
 
@@ -49,23 +49,6 @@ COUNTINGS = {counting.name.lower(): int(counting) for counting in Counting}
 TIME_FORMATS = ("iso8601", "unix_s", "unix_ms", "unix_us")
 DOCUMENT_ENDS = re.compile(rb"</(?:[\w.-]+:)?(?:measCollecFile|measDataFile)\s*>\s*")
 AHEAD_US = 300_000_000  # how far a sender's clock may be ahead before it is not believed
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One mistake in a mapping, with its line from 1."""
-
-    line: int
-    text: str
-
-
-class MappingError(ValueError):
-    """A mapping cannot be used; correct all its problems and load it again."""
-
-    def __init__(self, name: str, problems: Sequence[Problem]) -> None:
-        self.name = name
-        self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
-        super().__init__("\n".join(f"{name}:{problem.line}: {problem.text}" for problem in self.problems))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from trunkline.network.telemetry.mapping import MappingError, Problem, User
+from trunkline.kernel.mappings import MappingError, Problem
+from trunkline.network.telemetry.mapping import User
 from trunkline.network.telemetry.usm import PRIVACIES, SHORTEST_PASSWORD, TRUNCATED
 
 _KNOWN = ("user", "engine", "auth", "auth_password", "privacy", "privacy_password")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.rooms.network.telemetry.reading import shipped
-from trunkline.network.telemetry.mapping import SHIPPED, MappingError, User, parse_mapping
+from trunkline.kernel.mappings import MappingError
+from trunkline.network.telemetry.mapping import SHIPPED, User, parse_mapping
 
 
 def test_every_shipped_mapping_says_what_it_is_for() -> None:
