@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numba as nb
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from trunkline.engines.loop import Accounts
 from trunkline.kernel.flow import Flow, Stream
@@ -56,6 +57,7 @@ class Plan:
     refused: tuple[Stream, ...] = ()
     buckets: int = 12
     prefix: str = "trunkline"
+    newest: str = "start_us"  # column of the decoded that tells an edge the time; empty: it need not know
 
     def __post_init__(self) -> None:
         """Assert what the layout of arrival numbers relies on."""
@@ -75,6 +77,22 @@ class Plan:
     def decoded(self) -> Stream:
         """What the router makes of them."""
         return self.usage.steps[1].reads
+
+    @property
+    def entries(self) -> tuple[Stream, ...]:
+        """Everything that the router makes of them and passes on."""
+        first, *later = self.usage.steps
+        return tuple(s for s in first.writes if any(s is step.reads for step in later))
+
+    @property
+    def told(self) -> int | None:
+        """The partition whose owner is told whenever something was routed; None: nobody needs to know."""
+        return None
+
+    def part(self, stream: Stream, rows: pl.DataFrame) -> npt.NDArray[np.int64]:
+        """The bucket of each row."""
+        del stream
+        return buckets_of(rows.get_column(self.bucket).to_numpy(), self.buckets)
 
     @property
     def edges(self) -> tuple[Stream, ...]:
@@ -122,6 +140,11 @@ class Plan:
     def catalogue(self) -> str:
         """Topic of the tariff's versions, which all workers charge by."""
         return f"{self.prefix}.catalogue"
+
+    @property
+    def schemas(self) -> str:
+        """Topic of the registry: what each stream's messages look like, version by version."""
+        return f"{self.prefix}.schemas"
 
     def changelog(self, state: State) -> str:
         """Topic of a state's changes."""

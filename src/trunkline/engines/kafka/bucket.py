@@ -97,6 +97,7 @@ class Bucket:
         self.trying: Trying | None = None
         self.careful = 0  # messages that are still to be taken one by one
         self.accounts: dict[str, list[int]] = {}
+        self.more: dict[str, int] = {}  # what else its next owner must know to go on
         self._usage = Carrier(plan.usage, tables, self, accounts=plan.accounts)
         self._orders = {flow.steps[0].reads.name: (flow, Carrier(flow, tables, self)) for flow in plan.orders}
         self._carried: list[Carried] = []
@@ -263,6 +264,7 @@ class Bucket:
             "images": {name: memory.image for name, memory in self.memories.items()},
             "accounts": self.accounts,
             "trying": vars(self.trying) if self.trying else None,
+            "more": self.more,
         }
         return Message(self.plan.progress, self.number, progress_out(told), progress_key(self.number))
 
@@ -296,6 +298,7 @@ class Bucket:
         self.trying = Trying(**told["trying"]) if told.get("trying") else None
         self.position, self.commit, self.arrivals = told["position"], told["commit"], told["arrivals"]
         self.accounts = {source: list(sums) for source, sums in told["accounts"].items()}
+        self.more = dict(told.get("more", {}))
         for name, memory in self.memories.items():
             memory.changed, memory.image = told["changed"].get(name, 0), told["images"].get(name, 0)
 

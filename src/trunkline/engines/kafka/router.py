@@ -21,7 +21,7 @@ import polars as pl
 from confluent_kafka import Message as Taken
 
 from trunkline.engines.loop import POISON, Carried, Carrier
-from trunkline.engines.plan import Framing, Plan, buckets_of
+from trunkline.engines.plan import Framing, Plan
 from trunkline.engines.wire import ARROW, Message, Unreadable, progress_out, rows_in, rows_out
 from trunkline.kernel.flow import Flow, Stream
 from trunkline.kernel.grouped import Grouped, Keys, State
@@ -29,6 +29,7 @@ from trunkline.kernel.grouping import order_by_group
 
 PLACE_BITS = 24
 STREAM = "stream"  # header of a work message: which stream its rows are of
+NOTE = "routed"  # there instead, when a message only says that something was routed
 MAPPING, SOURCE = "mapping", "source"  # headers of a raw message: how it is read, and whose it is
 DAY_US = 86_400_000_000
 _RECEIVED, _PASSED, _REJECTED, _HELD = range(4)  # places in an edge's counts of a source
@@ -98,6 +99,9 @@ class Router:
             edge.position = (what[-1].offset() or 0) + 1
         if pieces:
             messages += self._route_usage(pieces)
+        if self._plan.told is not None:
+            note: list[tuple[str, str | bytes | None]] = [(STREAM, NOTE)]
+            messages.append(Message(self._plan.work, self._plan.told, b"", headers=note))
         for edge, _ in taken:
             told = {"position": edge.position, "newest_us": edge.newest_us, "accounts": edge.accounts}
             partition = edge.partition % self._plan.buckets
@@ -165,20 +169,25 @@ class Router:
     def _route_usage(self, pieces: Sequence[_Piece]) -> list[Message]:
         """Decode pieces and part what came out of them; every row has its place, its count and its topic."""
         messages: list[Message] = []
-        entry, rejected = self._plan.decoded, self._plan.accounts.rejected
-        good, bad = [], []
+        rejected, newest = self._plan.accounts.rejected, self._plan.newest
+        good: dict[str, list[pl.DataFrame]] = {entry.name: [] for entry in self._plan.entries}
+        bad = []
         for part, decoded in self._decoded(pieces, messages):
-            good.append(_placed(decoded.rows(entry), part, _PASSED))
+            for entry in self._plan.entries:
+                good[entry.name].append(_placed(decoded.rows(entry), part, _PASSED, newest))
             bad.append(_placed(decoded.rows(rejected), part, _REJECTED))
-        rows, rejects = pl.concat(good) if good else entry.record.empty(), pl.concat(bad) if bad else None
-        self.rows += len(rows)
+        rejects = pl.concat(bad) if bad else None
         if rejects is not None and len(rejects):
             partition = pieces[0].edge.partition % self._plan.buckets
             topic = self._plan.topic(rejected)
             messages += [
                 Message(topic, partition, value) for value in rows_out(rejected.record.conform(rejects))
             ]
-        return messages + self._parted(entry, rows)
+        for entry in self._plan.entries:
+            rows = pl.concat(good[entry.name]) if good[entry.name] else entry.record.empty()
+            self.rows += len(rows)
+            messages += self._parted(entry, rows)
+        return messages
 
     def _decoded(
         self, pieces: Sequence[_Piece], messages: list[Message]
@@ -225,7 +234,7 @@ class Router:
         """Rows as messages of their buckets, in their order."""
         if not len(rows):
             return []
-        buckets = buckets_of(rows.get_column(self._plan.bucket).to_numpy(), self._plan.buckets)
+        buckets = self._plan.part(stream, rows)
         order, first = order_by_group(buckets, self._plan.buckets)
         rows = rows[order]
         headers: list[tuple[str, str | bytes | None]] = [(STREAM, stream.name)]
@@ -259,7 +268,7 @@ class Router:
                 )
             except (orjson.JSONDecodeError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
                 raise Unreadable(f"not an order of {stream.name}: {type(error).__name__}") from error
-        for name in {*stream.record.key, self._plan.bucket}:
+        for name in {*stream.record.key, self._plan.bucket} & set(rows.columns):
             if rows.get_column(name).null_count():
                 raise Unreadable(f"an order of {stream.name} without {name}")
         return rows
@@ -310,7 +319,7 @@ def _halves(pieces: Sequence[_Piece]) -> tuple[Sequence[_Piece], Sequence[_Piece
     return [first], [second]
 
 
-def _placed(rows: pl.DataFrame, pieces: Sequence[_Piece], what: int) -> pl.DataFrame:
+def _placed(rows: pl.DataFrame, pieces: Sequence[_Piece], what: int, newest: str = "") -> pl.DataFrame:
     """Rows with their place in their edge instead of in the piece they were read from; counted on the way."""
     if not len(rows):
         return rows
@@ -329,13 +338,13 @@ def _placed(rows: pl.DataFrame, pieces: Sequence[_Piece], what: int) -> pl.DataF
             [np.zeros(1, np.int64), np.cumsum(np.add.reduceat(ends, piece.begins, dtype=np.int64))]
         )
         line[mine] -= before[message]
-        _count(piece.edge, rows if len(mine) == len(rows) else rows[mine], what)
+        _count(piece.edge, rows if len(mine) == len(rows) else rows[mine], what, newest)
     return rows.with_columns(
         file=pl.Series(edges), offset=pl.Series(places), line=pl.Series(line, dtype=pl.Int64)
     )
 
 
-def _count(edge: Edge, rows: pl.DataFrame, what: int) -> None:
+def _count(edge: Edge, rows: pl.DataFrame, what: int, newest_column: str) -> None:
     sources = rows.get_column("source")
     one = sources.n_unique() == 1
     counts = [(sources[0], len(rows))] if one else sources.value_counts().iter_rows()
@@ -343,8 +352,8 @@ def _count(edge: Edge, rows: pl.DataFrame, what: int) -> None:
         sums = edge.accounts.setdefault(source or "", [0] * _COUNTS)
         sums[_RECEIVED] += count
         sums[what] += count
-    if what == _PASSED:
-        newest = rows.get_column("start_us").max()
+    if newest_column:
+        newest = rows.get_column(newest_column).max()
         assert isinstance(newest, int), "usage has a beginning"
         day_end = (newest // DAY_US + 1) * DAY_US
         edge.newest_us = max(edge.newest_us or day_end, day_end)

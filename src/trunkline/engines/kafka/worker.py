@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -255,9 +255,7 @@ class ChargerLife(_Group):
             committed = committed_at(asking, part)
         finally:
             asking.close()
-        follower = Follower(
-            work.server, work.plan, Bucket(part.partition, work.plan, work.tables, work.new_held)
-        )
+        follower = Follower(work.server, work.plan, self.new_bucket(part.partition))
         try:
             bucket = follower.finish(committed, stop)
         except BaseException:
@@ -265,6 +263,11 @@ class ChargerLife(_Group):
             raise
         self.last_build_s = time.monotonic() - began
         return bucket
+
+    def new_bucket(self, number: int) -> Bucket:
+        """A bucket that is still empty."""
+        work = self.work
+        return Bucket(number, work.plan, work.tables, work.new_held)
 
     def _ready(self) -> None:
         """Take up the buckets that are built."""
@@ -275,7 +278,11 @@ class ChargerLife(_Group):
             bucket = future.result()
             self._buckets[number] = bucket
             self._tell(bucket, [bucket.take_up()])
-            self.consumer.incremental_assign([TopicPartition(self.work.plan.work, number, bucket.position)])
+            self.consumer.incremental_assign(self.reads(bucket))
+
+    def reads(self, bucket: Bucket) -> list[TopicPartition]:
+        """What the owner of a bucket reads, and from where."""
+        return [TopicPartition(self.work.plan.work, bucket.number, bucket.position)]
 
     def end(self, part: TopicPartition) -> None:
         """Let go of a bucket."""
@@ -426,15 +433,17 @@ class ChargerLife(_Group):
         }
 
 
-ROLES: dict[str, Callable[[Work], RouterLife | ChargerLife]] = {"router": RouterLife, "charger": ChargerLife}
+Roles = Mapping[str, Callable[[Work], RouterLife | ChargerLife]]
+ROLES: Roles = {"router": RouterLife, "charger": ChargerLife}
 
 
 class Worker:
     """Both roles, life after life."""
 
-    def __init__(self, work: Work, roles: Iterable[str] = tuple(ROLES)) -> None:
-        """Join nothing before `run`."""
-        self.work, self.roles = work, tuple(roles)
+    def __init__(self, work: Work, roles: Iterable[str] | None = None, kinds: Roles = ROLES) -> None:
+        """Join nothing before `run`. All the roles there are, unless some are named."""
+        self.work, self._kinds = work, kinds
+        self.roles = tuple(kinds if roles is None else roles)
         self.lives = dict.fromkeys(self.roles, 0)
         self.last_trouble = ""
         self._living: dict[str, RouterLife | ChargerLife] = {}
@@ -466,7 +475,7 @@ class Worker:
             self.lives[role] += 1
             life: RouterLife | ChargerLife | None = None
             try:
-                life = self._living[role] = ROLES[role](self.work)
+                life = self._living[role] = self._kinds[role](self.work)
                 life.run(stop)
             except (Lost, KafkaException) as error:
                 text = told(error) if isinstance(error, KafkaException) else str(error)
