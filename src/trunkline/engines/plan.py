@@ -146,6 +146,11 @@ class Plan:
         """Topic of the registry: what each stream's messages look like, version by version."""
         return f"{self.prefix}.schemas"
 
+    @property
+    def workers(self) -> str:
+        """Topic of what the workers say of themselves; the last word of each counts."""
+        return f"{self.prefix}.workers"
+
     def changelog(self, state: State) -> str:
         """Topic of a state's changes."""
         return f"{self.prefix}.changelog.{state.name}"
