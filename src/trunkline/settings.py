@@ -129,6 +129,11 @@ class Kafka:
     kafka_copies: int = _setting(
         3, "Brokers that hold each topic; one fewer must have a write before it counts."
     )
+    kafka_events: str = _setting(
+        "",
+        "Formats in which others exchange single events with us: avro, json, or both, separated by commas."
+        " Empty: none.",
+    )
     kafka_worker: str = _setting(
         "",
         "Name of this worker, the same after a restart; no two may share one. Empty: a new one at each start.",

@@ -20,6 +20,7 @@ from confluent_kafka import Producer
 from trunkline import topology
 from trunkline.bootstrap.catalogues import load_mappings, tariff_files
 from trunkline.bootstrap.platform import ACCOUNTS, subscribers_file
+from trunkline.bootstrap.schemas import declare
 from trunkline.bootstrap.warming import warm
 from trunkline.charging.subscribers import read_subscribers, time_zones_of
 from trunkline.charging.tariffs import compile_catalogue, empty_register, with_time_zones
@@ -151,6 +152,7 @@ def run(
     """Make the topics that are missing, hand in what was named, and work until told to stop."""
     server, plan = server_of(kafka), plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
     make(server, topics(plan, kafka.kafka_edge_partitions, kafka.kafka_copies), kafka.kafka_copies)
+    declare(server, plan)
     name = kafka.kafka_worker or f"{socket.gethostname()}-{os.getpid()}"
     work = work_of(server, plan, folders, name, named=bool(kafka.kafka_worker))
     warm(work.tables)

@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import sys
 
-from trunkline.cli import causes, cluster, keeping, money, network, running, serving, setting_aside, tariffs
+from trunkline.cli import (
+    brokers,
+    causes,
+    cluster,
+    keeping,
+    money,
+    network,
+    running,
+    serving,
+    setting_aside,
+    tariffs,
+)
 from trunkline.cli.app import EXIT_CODES, app, failed
 
 __all__ = [
     "EXIT_CODES",
     "app",
+    "brokers",
     "causes",
     "cluster",
     "keeping",

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 cluster = typer.Typer(
     no_args_is_help=True,
-    help="Kafka, Cassandra and their company on this machine, for tests and demonstrations (not for an operator's"
-    " money: one machine is one machine).",
+    help="Prepare brokers of your own, or start Kafka, Cassandra and their company on this machine for tests and"
+    " demonstrations (not for an operator's money: one machine is one machine).",
 )
 app.add_typer(cluster, name="cluster")
 

@@ -6,24 +6,29 @@ what people rely on. Applying it again changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from trunkline.engines.kafka.client import PATIENCE_S, Lost, Server, told
+from trunkline.engines.kafka.events import Doors
 from trunkline.engines.plan import Plan
 
 
 class Role(StrEnum):
-    """Who comes to the brokers."""
+    """Who comes to the brokers, besides those who hand in a stream and are called by its name."""
 
     ENGINE = "engine"  # workers
-    READER = "reader"  # whoever serves or studies the results
+    READER = "reader"  # whoever studies the results
+    SERVER = "server"  # `trunkline serve`: delivers the results, and hands in what comes over HTTP
+    EXCHANGE = "exchange"  # `trunkline cluster events`: single events of others, in and out
+    CONSUMER = "consumer"  # others who read single events
 
 
 @dataclass(frozen=True)
@@ -37,17 +42,26 @@ class Right:
     prefixed: bool = False
 
 
-def rights(plan: Plan, principals: dict[str, str]) -> tuple[Right, ...]:
+def roles(plan: Plan, doors: Doors | None = None) -> tuple[str, ...]:
+    """Every role that an account may be given: those above, and the streams that somebody hands in."""
+    events = (doors.handed_in.name,) if doors and doors.kinds else ()
+    return (*(role.value for role in Role), *(stream.name for stream in plan.edges), *events)
+
+
+def rights(plan: Plan, principals: Mapping[str, str], doors: Doors | None = None) -> tuple[Right, ...]:
     """All rights of a plan.
 
-    `principals` gives an account for `engine`, for `reader`, and for the name of each entry stream that somebody
-    hands in, such as `usage.raw`; whoever is not named gets nothing.
+    `principals` gives an account for each role (`roles`); whoever is not named gets nothing.
     """
     found: list[Right] = []
     if Role.ENGINE in principals:
         found += _engine(plan, principals[Role.ENGINE])
     if Role.READER in principals:
         found += _reader(plan, principals[Role.READER])
+    if Role.SERVER in principals:
+        found += _server(plan, principals[Role.SERVER])
+    if doors is not None:
+        found += _events(doors, principals)
     for stream in plan.edges:
         if stream.name in principals:
             found.append(Right(principals[stream.name], "TOPIC", plan.topic(stream), "WRITE"))
@@ -61,10 +75,10 @@ def rights(plan: Plan, principals: dict[str, str]) -> tuple[Right, ...]:
 def _engine(plan: Plan, who: str) -> Iterator[Right]:
     for stream in plan.edges:
         yield Right(who, "TOPIC", plan.topic(stream), "READ")
-    for topic in (plan.work, plan.progress, plan.catalogue):
+    for topic in (plan.work, plan.progress, plan.catalogue, plan.schemas):
         yield Right(who, "TOPIC", topic, "READ")
         yield Right(who, "TOPIC", topic, "WRITE")
-    for topic in (*(plan.topic(stream) for stream in plan.results), plan.answers, plan.undigested):
+    for topic in (*(plan.topic(s) for s in plan.results), plan.answers, plan.undigested, plan.workers):
         yield Right(who, "TOPIC", topic, "WRITE")
     for state in plan.states:
         for operation in ("READ", "WRITE", "DELETE"):  # what a whole round has written again is cut off
@@ -85,14 +99,97 @@ def _reader(plan: Plan, who: str) -> Iterator[Right]:
         plan.progress,
         plan.undigested,
         plan.catalogue,
+        plan.schemas,
+        plan.workers,
     ):
         yield Right(who, "TOPIC", topic, "READ")
     yield Right(who, "GROUP", f"{plan.prefix}.{who}.", "READ", prefixed=True)
     yield Right(who, "GROUP", f"{plan.prefix}.cassandra.", "READ", prefixed=True)
 
 
+def _server(plan: Plan, who: str) -> Iterator[Right]:
+    """As a reader, and it hands in what came over HTTP; movements are delivered to where they are shown."""
+    yield from _reader(plan, who)
+    yield Right(who, "TOPIC", plan.workers, "WRITE")  # it says how far its deliveries are
+    for stream in plan.edges:
+        yield Right(who, "TOPIC", plan.topic(stream), "WRITE")
+        if stream is not plan.raw:
+            yield Right(who, "TOPIC", plan.topic(stream), "READ")
+
+
+def _events(doors: Doors, principals: Mapping[str, str]) -> Iterator[Right]:
+    plan = doors.plan
+    entrances = [topic for _, topic in doors.entrances()]
+    exits = [topic for _, _, topic in doors.exits()]
+    who = principals.get(Role.EXCHANGE)
+    if who is not None:
+        results = [plan.topic(stream) for stream in doors.handed_out]
+        for topic in (*entrances, *results, plan.schemas):
+            yield Right(who, "TOPIC", topic, "READ")
+        for topic in (*exits, plan.topic(plan.raw), plan.undigested, plan.schemas):
+            yield Right(who, "TOPIC", topic, "WRITE")
+        yield Right(who, "GROUP", f"{plan.prefix}.events", "READ")
+        for name, prefixed in ((f"{plan.prefix}.events.", True), (f"{plan.prefix}.schemas", False)):
+            for operation in ("WRITE", "DESCRIBE"):
+                yield Right(who, "TRANSACTIONAL_ID", name, operation, prefixed)
+    consumer = principals.get(Role.CONSUMER)
+    if consumer is not None:
+        for topic in (*exits, plan.schemas):
+            yield Right(consumer, "TOPIC", topic, "READ")
+        yield Right(consumer, "GROUP", f"{plan.prefix}.{consumer}.", "READ", prefixed=True)
+    producer = principals.get(doors.handed_in.name)
+    if producer is not None:
+        yield Right(producer, "TOPIC", plan.schemas, "READ")
+        for topic in entrances:
+            yield Right(producer, "TOPIC", topic, "WRITE")
+
+
+def held(server: Server, principal: str) -> set[Right]:
+    """What an account may do by now, as far as it is of the kinds that we give; raises `Lost`."""
+    admin = AdminClient(server.common())
+    anything: Any = None  # the client's own word for it, which its types do not know
+    every = AclBindingFilter(
+        ResourceType.ANY, anything, ResourcePatternType.ANY, f"User:{principal}", anything, AclOperation.ANY,
+        AclPermissionType.ALLOW,
+    )  # fmt: skip
+    try:
+        found = admin.describe_acls(every, request_timeout=PATIENCE_S).result(PATIENCE_S)
+    except KafkaException as error:
+        raise Lost(f"asking for rights: {told(error)}") from error
+    return {
+        Right(
+            principal, each.restype.name, each.name, each.operation.name,
+            each.resource_pattern_type is ResourcePatternType.PREFIXED,
+        )
+        for each in found
+    }  # fmt: skip
+
+
+def revoke(server: Server, surplus: Iterable[Right]) -> None:
+    """Take rights away; raises `Lost` when the brokers do not take it."""
+    filters = [
+        AclBindingFilter(
+            ResourceType[right.kind],
+            right.name,
+            ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL,
+            f"User:{right.principal}",
+            "*",
+            AclOperation[right.operation],
+            AclPermissionType.ALLOW,
+        )
+        for right in surplus
+    ]
+    if not filters:
+        return
+    for future in AdminClient(server.common()).delete_acls(filters, request_timeout=PATIENCE_S).values():
+        try:
+            future.result(PATIENCE_S)
+        except KafkaException as error:
+            raise Lost(f"taking rights away: {told(error)}") from error
+
+
 def grant(server: Server, wanted: Iterable[Right]) -> None:
-    """Tell the brokers; raises `Lost` when they do not take it. Only an administrator may."""
+    """Tell the brokers; the same again changes nothing. Only an administrator may. Raises `Lost`."""
     bindings = [
         AclBinding(
             ResourceType[right.kind],
@@ -105,6 +202,8 @@ def grant(server: Server, wanted: Iterable[Right]) -> None:
         )
         for right in wanted
     ]
+    if not bindings:
+        return
     admin = AdminClient(server.common())
     for future in admin.create_acls(bindings, request_timeout=PATIENCE_S).values():
         try:

@@ -1,0 +1,30 @@
+"""Schemas put to use: every writer asks the registry before its first message."""
+
+from __future__ import annotations
+
+from trunkline.engines.kafka.client import Server, Unfit
+from trunkline.engines.kafka.events import Doors
+from trunkline.engines.kafka.registry import Registry, of_plan
+from trunkline.engines.plan import Plan
+from trunkline.engines.schemas.shapes import Kind
+from trunkline.ports import Refused
+from trunkline.records.charging import ALERTS, CHARGED
+from trunkline.records.events import USAGE_EVENT
+from trunkline.settings import Kafka
+
+
+def doors_of(plan: Plan, kafka: Kafka) -> Doors:
+    """Single events in the formats that the settings name: usage comes in, charged usage and alerts go out."""
+    named = [each.strip().upper() for each in kafka.kafka_events.split(",") if each.strip()]
+    unknown = sorted(set(named) - set(Kind))
+    if unknown:
+        raise Refused(f"kafka_events names {', '.join(unknown).lower()}; known are avro and json.")
+    return Doors(plan, USAGE_EVENT, (CHARGED, ALERTS), tuple(kind for kind in Kind if kind in named))
+
+
+def declare(server: Server, plan: Plan) -> None:
+    """Have the schemas of everything that an engine writes in the registry, or refuse to start and say what to do."""
+    try:
+        Registry(server, plan).enter(of_plan(plan))
+    except Unfit as error:
+        raise Refused(str(error)) from error
