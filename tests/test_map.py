@@ -8,7 +8,13 @@ from trunkline.topology import FLOWS as MONEY_FLOWS
 from trunkline.topology import NETWORK_FLOWS, SUBSCRIBERS, USAGE
 
 FLOWS = (*MONEY_FLOWS, *NETWORK_FLOWS)
-COMES_IN = {usage.RAW.name, charging.MOVEMENTS.name, charging.SUBSCRIBERS.name, network.TELEMETRY.name}
+COMES_IN = {
+    usage.RAW.name,
+    charging.MOVEMENTS.name,
+    charging.SUBSCRIBERS.name,
+    charging.HITS.name,
+    network.TELEMETRY.name,
+}
 GOES_OUT = {
     usage.REJECTED.name,
     usage.DUPLICATES.name,

@@ -264,8 +264,14 @@ class NetworkReader(Protocol):
     def alarm_counts(self) -> dict[str, int]:
         """What became of all that was raised: raised = active + cleared + deduplicated + suppressed + correlated."""
 
-    def telemetry_rejects(self, limit: int, offset: int = 0) -> pl.DataFrame:
-        """Telemetry that was set aside, newest first."""
+    def rejects(self, reason: str | None, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Rejected and not yet settled telemetry, in the columns of `Reader.rejects`."""
+
+    def held(self, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Telemetry that a person should see, in the columns of `Reader.held`."""
+
+    def customers(self, incident_id: str) -> list[int]:
+        """Dial words of the customers who were told of an incident, ascending."""
 
     def accounting(self) -> list[Accounting]:
         """One row a source, over all time."""
@@ -279,6 +285,12 @@ class NetworkIntake(Protocol):
 
     def telemetry(self, mapping: str, octets: bytes, source: str | None = None) -> Receipt:
         """Take telemetry for the named mapping; raises `Busy` or `Refused`."""
+
+    def settle_reject(self, number: int, octets: bytes | None, actor: str) -> None:
+        """Offer rejected telemetry again with corrected octets, or close it for good when there are none."""
+
+    def discard(self, number: int, actor: str) -> None:
+        """Take a held record off the list: what came first stands."""
 
     def signal(self, signals: pl.DataFrame) -> list[str]:
         """Carry an operator's hand on alarms (`records.network.SIGNALS`); the names of the alarms it changed.
@@ -312,6 +324,18 @@ class NetworkIntake(Protocol):
 
     def names(self, objects: Sequence[int]) -> list[str]:
         """Names of the objects that the inventory knows."""
+
+
+class ServiceDesk(Protocol):
+    """What is done for customers whom an incident hits, beyond telling them."""
+
+    def preview(self, incident_id: str) -> dict[str, Any]:
+        """What the rules give back for an incident: `rule` (null when none fits), `minutes`, `customers`, `booked`,
+        `total_micros`, `most_micros` and `items` of `subscriber`, `amount_micros`, `status`; raises `Refused`.
+        """
+
+    def book(self, incident_id: str, actor: str, role: str) -> dict[str, Any]:
+        """Book what the preview shows; what is booked already stays so. Raises `Refused`."""
 
 
 class AuditTrail(Protocol):

@@ -6,7 +6,7 @@ lies. Read it first: it is the way the data takes.
 
 from __future__ import annotations
 
-from trunkline.charging import alerts, balances, movements, rate
+from trunkline.charging import alerts, balances, movements, rate, service
 from trunkline.kernel.flow import Flow, Step
 from trunkline.mediation import decode, deduplicate, meter
 from trunkline.network import align, forecast, heat, kpi, pulse, rollup, sla
@@ -86,6 +86,12 @@ SUBSCRIBERS = Flow(
             looks_up=(charging.TARIFFS,),
         ),
     ),
+)
+
+SERVICE = Flow(
+    "service",
+    "Customers whom an incident of the network hits are told of it once, and once when it is over.",
+    (Step(service.tell, charging.HITS, (charging.ALERTS,), state=charging.HIT),),
 )
 
 # The data's clock moves: what waited for it is told, and what follows from that.
@@ -266,5 +272,5 @@ HANDS = Flow(
     (*_ALARMS, *_COLLECTED, *_ALARMS_DRAWN, *_DRAWN),
 )
 
-FLOWS = (USAGE, MONEY, SUBSCRIBERS)
+FLOWS = (USAGE, MONEY, SUBSCRIBERS, SERVICE)
 NETWORK_FLOWS = (NETWORK, TIME, HANDS)

@@ -28,7 +28,17 @@ from trunkline.api.people import People
 from trunkline.api.tmf import alarm as tmf_alarm
 from trunkline.api.tmf import hub, prepay
 from trunkline.api.tmf import usage as tmf_usage
-from trunkline.api.v1 import alerts, intake, network, overview, settling, subscribers, tariffs
+from trunkline.api.v1 import (
+    alerts,
+    intake,
+    network,
+    network_credits,
+    network_settling,
+    overview,
+    settling,
+    subscribers,
+    tariffs,
+)
 from trunkline.charging.tariffs.catalogue import Catalogue
 
 ROUTERS = (
@@ -43,6 +53,8 @@ ROUTERS = (
     tmf_usage.routes,
     hub.routes,
     network.routes,
+    network_settling.routes,
+    network_credits.routes,
     tmf_alarm.routes,
 )
 

@@ -40,6 +40,7 @@ class Watching:
     reader: ports.NetworkReader
     intake: ports.NetworkIntake
     board: HeatBoard
+    service: ports.ServiceDesk | None = None
 
 
 @dataclass(frozen=True)

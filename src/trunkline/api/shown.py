@@ -73,6 +73,8 @@ def alert_rows(frame: pl.DataFrame, people: People, currency: str, *, full: bool
 
 def severity(kind: str, threshold: int) -> str:
     """How much an alert matters to the customer: `info`, `warning` or `critical`."""
+    if kind.startswith("service_"):
+        return ("critical" if threshold == 1 else "warning") if kind == "service_issue" else "info"
     if kind == "low_balance":
         return "warning" if threshold > 0 else "critical"
     if threshold >= 100:

@@ -8,9 +8,10 @@ within two seconds and needs no restart.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,12 +41,14 @@ from trunkline.network.pulse import pulses_at
 from trunkline.network.sla import Agreements, parse_agreements
 from trunkline.network.telemetry.mapping import SHIPPED, parse_mapping
 from trunkline.network.telemetry.mapping import Mapping as TelemetryMapping
-from trunkline.ports import IncidentNote, Maintenance, Receipt, Refused
+from trunkline.ports import IncidentNote, Maintenance, Receipt, Refused, Settled
 from trunkline.records import charging, network, network_sums
 from trunkline.settings import Watched
 from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.network import FOLDER, NetworkReader, NetworkStore
 from trunkline.stores.embedded.reader import EmbeddedReader
+
+log = logging.getLogger("trunkline.network")
 
 ACCOUNTS = Accounts(
     rated=network.HEARD,
@@ -120,7 +123,9 @@ def opened_network(data: Path, watched: Watched | None = None, disk: Disk | None
             count=tallied(network.MEASURED, network.BINS),
         )
         made = Network(folder, store, engine, mappings, NetworkReader(folder))
-        made.seen = {name: _prints(folder, name) for name in (INVENTORY, FORMULAS, RULES, CAUSES, AGREEMENTS)}
+        made.seen = {
+            name: prints_of(folder, name) for name in (INVENTORY, FORMULAS, RULES, CAUSES, AGREEMENTS)
+        }
         yield made
     finally:
         store.close()
@@ -261,7 +266,10 @@ def worth_of(reader: EmbeddedReader) -> pl.DataFrame:
 
 
 def refresh(watch: Network) -> list[str]:
-    """Put files that have changed in force; the names of the tables that were replaced. Raises `Refused`."""
+    """Put files that have changed in force; the names of the tables that were replaced.
+
+    A file with mistakes is told of in the log, once, and what was in force stays so.
+    """
     loads = {
         INVENTORY: (network.INVENTORY, load_inventory),
         FORMULAS: (network.FORMULAS, load_formulas),
@@ -271,15 +279,20 @@ def refresh(watch: Network) -> list[str]:
     }
     replaced = []
     for name, (table, load) in loads.items():
-        prints = _prints(watch.folder, name)
+        prints = prints_of(watch.folder, name)
         if prints != watch.seen.get(name):
             watch.seen[name] = prints
-            watch.engine.replace_table(table.name, load(watch.folder)).result()
+            try:
+                value = load(watch.folder)
+            except Refused as error:
+                log.warning("%s stays as it was: %s", table.name, error)
+                continue
+            watch.engine.replace_table(table.name, value).result()
             replaced.append(table.name)
     return replaced
 
 
-def _prints(folder: Path, name: str) -> tuple[tuple[str, int, int], ...]:
+def prints_of(folder: Path, name: str) -> tuple[tuple[str, int, int], ...]:
     """What tells whether a file, or one of a folder, has changed."""
     path = folder / name
     paths = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
@@ -327,6 +340,14 @@ class NetworkHands:
     def telemetry(self, mapping: str, octets: bytes, source: str | None = None) -> Receipt:
         """Take telemetry for the named mapping; raises `Busy` or `Refused`."""
         return self.spooling.usage(mapping, octets, source)
+
+    def settle_reject(self, number: int, octets: bytes | None, actor: str) -> None:
+        """Offer rejected telemetry again with corrected octets, or close it for good when there are none."""
+        self.spooling.settle_reject(number, octets, actor)
+
+    def discard(self, number: int, actor: str) -> None:
+        """Take a held record off the list: what came first stands."""
+        self.watch.store.settle(Settled("held", number, "discard", actor))
 
     def signal(self, signals: pl.DataFrame) -> list[str]:
         """Carry an operator's hand on alarms; the names of the alarms it changed."""
@@ -417,7 +438,7 @@ class NetworkHands:
             rules: AlarmRules = change(self.watch.rules)
             path = self.watch.folder / RULES
             _replace(self.watch.store.disk, path, json.dumps(rules_document(rules), indent=1).encode())
-            self.watch.seen[RULES] = _prints(self.watch.folder, RULES)
+            self.watch.seen[RULES] = prints_of(self.watch.folder, RULES)
             self.watch.engine.replace_table(network.ALARM_RULES.name, rules).result()
 
     # -- the map -------------------------------------------------------------------------------------------
@@ -500,6 +521,7 @@ class NetworkLife:
     sources: LiveSources
     money: EmbeddedReader
     stop: threading.Event
+    after_look: Callable[[], object] = lambda: None  # what else is to be done for what the network tells
 
     def drive(self) -> None:
         """Carry what comes until asked to stop."""
@@ -510,6 +532,7 @@ class NetworkLife:
         newest_us, heard_s, worth_s = -1, time.monotonic(), -WORTH_EVERY_S
         while not self.stop.wait(LOOK_EVERY_S):
             refresh(self.watch)
+            self.after_look()
             now_s = time.monotonic()
             if now_s - worth_s >= WORTH_EVERY_S:
                 worth_s = now_s

@@ -31,6 +31,7 @@ from trunkline.bootstrap.listening import listeners_of
 from trunkline.bootstrap.network import Network, NetworkHands, NetworkLife
 from trunkline.bootstrap.platform import Platform, chosen_mapping, let_go
 from trunkline.bootstrap.reconcile import reconcile
+from trunkline.bootstrap.service import Service
 from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow, Spooling
 from trunkline.engines.embedded.sources import LiveSources
@@ -106,8 +107,9 @@ def watch_network(
     board = HeatBoard(network.reader)
     board.load()
     network.engine.listeners.append(board.commit)
-    serving.watching = Watching(network.reader, NetworkHands(network, spooling), board)
-    serving.network = NetworkLife(network, sources, serving.reader, serving.stop)
+    service = Service(serving.platform, network, serving.intake, serving.reader, serving.audit)
+    serving.watching = Watching(network.reader, NetworkHands(network, spooling), board, service)
+    serving.network = NetworkLife(network, sources, serving.reader, serving.stop, service.look)
     serving.listeners = listeners_of(network, spooling, listening or Listening())
 
 

@@ -117,7 +117,16 @@ def alert_rows(alerts: pl.DataFrame, catalogue: Catalogue, *, full: bool) -> lis
     ]
 
 
+_SERVICE = {
+    "service_issue": "service trouble where they were lately (incident {incident})",
+    "service_restored": "service is back (incident {incident}) after {minutes} min",
+    "service_goes_on": "incident {incident} is over after {minutes} min; another one is not",
+}
+
+
 def _alert_text(row: dict[str, Any], catalogue: Catalogue) -> str:
+    if row["kind"] in _SERVICE:
+        return _SERVICE[row["kind"]].format(incident=row["balance"], minutes=row["value"])
     if row["kind"] == "low_balance":
         return f"{money.to_text(row['value'])} {catalogue.currency} left, below {money.to_text(row['threshold'])}"
     return f"{row['threshold']} % of {row['balance']} used"

@@ -52,7 +52,7 @@ class Hand(Protocol):
 def hand(data: Path, url: str | None) -> Iterator[Hand]:
     """The way in: over HTTP when an address is given, else the data folder."""
     if url:
-        yield _Remote(url.rstrip("/"))
+        yield _Remote(url)
         return
     try:
         with opened(read(Folders, data=data)) as platform:
@@ -98,41 +98,50 @@ class _Local:
 
 class _Remote:
     def __init__(self, url: str) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise Refused(f"{url} is no address. It begins with http:// or https://.")
         self._url = url
 
     def move(self, movement: Movement) -> dict[str, Any]:
-        found = self._post("/api/v1/subscribers/find", {"number": to_text(movement.subscriber)})
+        found = ask(self._url, "/api/v1/subscribers/find", {"number": to_text(movement.subscriber)})
         body = {"balance": movement.balance, "amount": movement.amount}
-        return self._post(
-            f"/api/v1/subscribers/{found['ref']}/topups", body, {"Idempotency-Key": movement.movement_id}
+        return ask(
+            self._url,
+            f"/api/v1/subscribers/{found['ref']}/topups",
+            body,
+            {"Idempotency-Key": movement.movement_id},
         )
 
     def correct(self, number: int, lines: bytes) -> None:
-        self._post(f"/api/v1/rejects/{number}/correct", {"text": lines.decode()})
+        ask(self._url, f"/api/v1/rejects/{number}/correct", {"text": lines.decode()})
 
     def close(self, number: int) -> None:
-        self._post(f"/api/v1/rejects/{number}/close", {})
+        ask(self._url, f"/api/v1/rejects/{number}/close", {})
 
     def decide(self, number: int, decision: str) -> None:
-        self._post(f"/api/v1/held/{number}/decide", {"decision": decision})
+        ask(self._url, f"/api/v1/held/{number}/decide", {"decision": decision})
 
-    def _post(self, path: str, body: dict[str, Any], more: dict[str, str] | None = None) -> dict[str, Any]:
-        headers = {
-            **(more or {}),
-            "Content-Type": "application/json",
-            "Authorization": f"Bearer {os.environ.get(TOKEN, '')}",
-        }
-        request = urllib.request.Request(self._url + path, orjson.dumps(body), headers, method="POST")  # noqa: S310 -- checked above
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:  # noqa: S310 -- checked above
-                answer: dict[str, Any] = orjson.loads(response.read() or b"{}")
-                return answer
-        except urllib.error.HTTPError as error:
-            raise Refused(f"{self._url} refused it ({error.code}): {_told(error.read())}") from error
-        except (urllib.error.URLError, TimeoutError) as error:
-            raise Refused(f"{self._url} does not answer: {error}. Is it the right address?") from error
+
+def ask(
+    url: str, path: str, body: dict[str, Any] | None = None, more: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """What the running platform answers to a body, or to a question when there is none; raises `Refused`."""
+    if not url.startswith(("http://", "https://")):
+        raise Refused(f"{url} is no address. It begins with http:// or https://.")
+    url = url.rstrip("/")
+    headers = {
+        **(more or {}),
+        "Content-Type": "application/json",
+        "Authorization": f"Bearer {os.environ.get(TOKEN, '')}",
+    }
+    octets = None if body is None else orjson.dumps(body)
+    request = urllib.request.Request(url + path, octets, headers)  # noqa: S310 -- checked above
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:  # noqa: S310 -- checked above
+            answer: dict[str, Any] = orjson.loads(response.read() or b"{}")
+            return answer
+    except urllib.error.HTTPError as error:
+        raise Refused(f"{url} refused it ({error.code}): {_told(error.read())}") from error
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise Refused(f"{url} does not answer: {error}. Is it the right address?") from error
 
 
 def _told(body: bytes) -> str:

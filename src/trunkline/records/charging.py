@@ -270,27 +270,69 @@ ALERTS = Stream(
     "CustomerAlerts",
     Record(
         "Customer alert",
-        "A threshold was crossed.",
+        "A threshold was crossed, or an incident of the network hits the customer or is over.",
         (
-            Column("alert_id", pl.String, "Made from subscriber, balance, period, threshold and crossing."),
+            Column(
+                "alert_id",
+                pl.String,
+                "Made from subscriber, balance, period, threshold and crossing, or from subscriber and incident.",
+            ),
             Column("seq", pl.Int64, "Arrival number of what caused it."),
             Column("subscriber", pl.UInt64, "Whom it concerns.", personal=True),
-            Column("time_us", pl.Int64, "When the usage that crossed began.", "us UTC"),
-            Column("kind", pl.String, "allowance, low_balance or spend_cap."),
-            Column("balance", pl.String, "Name of the balance or counter."),
+            Column(
+                "time_us",
+                pl.Int64,
+                "When the usage that crossed began; when the incident opened or closed.",
+                "us UTC",
+            ),
+            Column(
+                "kind",
+                pl.String,
+                "allowance, low_balance or spend_cap; of an incident service_issue, service_restored, or"
+                " service_goes_on when it is over and another one is not.",
+            ),
+            Column("balance", pl.String, "Name of the balance or counter, or of the incident."),
             Column(
                 "threshold",
                 pl.Int64,
-                "The threshold: percent for allowances and caps, micro-units for low balance.",
+                "The threshold: percent for allowances and caps, micro-units for low balance; an incident's severity.",
             ),
-            Column("value", pl.Int64, "What is left or spent now."),
+            Column("value", pl.Int64, "What is left or spent now; minutes since the incident began."),
             Column("period", pl.Int32, "Period of the balance; 0 for none."),
         ),
         ("alert_id",),
         400,
     ),
     key="subscriber",
-    text="What customers are told, each crossing once.",
+    text="What customers are told, each crossing once, each incident once when it hits and once when it is over.",
+)
+
+HITS = Stream(
+    "charging.hits",
+    Record(
+        "Hit",
+        "An incident of the network hits a customer, or does so no longer.",
+        (
+            Column("seq", pl.Int64, "Arrival number."),
+            Column("incident_id", pl.String, "Name of the incident: 16 hexadecimal digits."),
+            Column("subscriber", pl.UInt64, "Whom it hits.", personal=True),
+            Column("action", pl.String, "begin or end."),
+            Column("time_us", pl.Int64, "When the incident opened, or closed.", "us UTC"),
+            Column("severity", pl.UInt8, "Worst severity of its alarms (X.733): 1 critical to 5."),
+            Column("minutes", pl.Int64, "Since it began, until then; rounded down.", "minutes"),
+        ),
+        ("incident_id", "subscriber", "action"),
+        400,
+    ),
+    key="subscriber",
+    text="Who is hit by an incident of the network, on the way to being told.",
+)
+
+HIT = State(
+    "charging.hit",
+    "subscriber",
+    np.dtype([("incident", "u8"), ("told_us", "i8"), ("over", "u1")]),
+    "Which incidents each customer was told of, and which of them are over.",
 )
 
 ALARMED = State(

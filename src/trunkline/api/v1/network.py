@@ -18,14 +18,13 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from trunkline import ports
-from trunkline.api.access import HAND_IN, OPERATE_NETWORK, PLAN_MAINTENANCE, SETTLE, WATCH_NETWORK
+from trunkline.api.access import HAND_IN, OPERATE_NETWORK, PLAN_MAINTENANCE, WATCH_NETWORK
 from trunkline.api.desk import AtDesk, By, Desk, JsonBody, Needs, Watching, read_body
 from trunkline.api.problems import Problem
 from trunkline.api.shapes import Order, ReceiptAnswer, RowsAnswer, SaidAnswer
-from trunkline.api.shown import raw_text
 from trunkline.api.v1.overview import Limit, Offset
 from trunkline.kernel.identity import name_words
-from trunkline.records.network import REASONS, Scope
+from trunkline.records.network import Scope
 
 routes = APIRouter(tags=["network"])
 
@@ -37,10 +36,8 @@ Name = Annotated[str, Path(min_length=1, max_length=200)]
 At = Annotated[int, Query(ge=0, le=FOREVER_US)]
 Metric = Annotated[str, Query(max_length=100, description="A KPI's name, or severity.")]
 Layer = Annotated[str, Query(max_length=20, description="h3:<resolution>, or area.")]
-WithRaw = Annotated[bool, Query(description="Also show the records as they came; this is written down.")]
 OfName = Annotated[str | None, Query(alias="object", max_length=200, description="Only of this name.")]
 SCOPES = {scope.name.lower(): int(scope) for scope in Scope}
-TEXT_OF = {reason.name: reason.text for reason in REASONS}
 
 
 def watching_of(desk: Desk) -> Watching:
@@ -273,34 +270,6 @@ def alarm(desk: AtDesk, alarm_id: Name) -> dict[str, Any]:
     return {"said": {**shown(found)[0], "changes_seen": changes}}
 
 
-@routes.get(
-    "/api/v1/network/rejects",
-    dependencies=[Depends(Needs(WATCH_NETWORK))],
-    response_model=RowsAnswer,
-    summary="Rejected telemetry",
-)
-def rejects(
-    desk: AtDesk,
-    caller: By,
-    limit: Limit = 50,
-    offset: Offset = 0,
-    raw: WithRaw = False,  # noqa: FBT002 - a query parameter
-) -> dict[str, Any]:
-    """Telemetry that was set aside, with the reason and what to do about it, newest first."""
-    if raw and not caller.may(SETTLE):
-        raise Problem(
-            403, "not_allowed", f"Records as they came need the role {SETTLE.role.name.lower()} or higher."
-        )
-    if raw:
-        desk.saw(caller, "read_telemetry_raw")
-    frame = watching_of(desk).reader.telemetry_rejects(limit + 1, offset)
-    items = [
-        row | {"raw": raw_text(row["raw"]) if raw else None, "text": TEXT_OF.get(row["reason"], "")}
-        for row in frame.head(limit).iter_rows(named=True)
-    ]
-    return {"items": items, "more": len(frame) > limit}
-
-
 # -- incidents -------------------------------------------------------------------------------------------------
 
 
@@ -356,6 +325,7 @@ def incident(desk: AtDesk, incident_id: Name) -> dict[str, Any]:
     return {
         "said": {
             **_incident(found),
+            "customers_told": len(watching.reader.customers(incident_id)),
             "affected": sorted(watching.intake.names(found["objects"]) or set(names.values())),
             "changes_seen": changes,
             "notes": watching.reader.incident_notes(incident_id),

@@ -28,7 +28,8 @@ EXPORTED_A_TURN = 1000
 TEXT_OF = {reason.name: reason.text for reason in (*REASONS, *MOVEMENT_REASONS)}
 
 
-def _may_show(desk: Desk, caller: By, what: str, *, raw: bool) -> None:
+def may_show(desk: Desk, caller: By, what: str, *, raw: bool) -> None:
+    """Let nobody see records as they came who may not, and write down who did."""
     if not raw:
         return
     if not caller.may(SETTLE):
@@ -53,7 +54,7 @@ def rejects(
     raw: WithRaw = False,  # noqa: FBT002 - a query parameter
 ) -> dict[str, Any]:
     """Rejected and not yet settled records."""
-    _may_show(desk, caller, "rejects", raw=raw)
+    may_show(desk, caller, "rejects", raw=raw)
     frame = desk.reader.rejects(reason, limit + 1, offset)
     rows = [_reject(row, raw=raw) for row in frame.head(limit).iter_rows(named=True)]
     return {"items": rows, "more": len(frame) > limit}
@@ -164,7 +165,7 @@ def held(
     raw: WithRaw = False,  # noqa: FBT002 - a query parameter
 ) -> dict[str, Any]:
     """Records whose identity was used before by a record that says something else."""
-    _may_show(desk, caller, "held", raw=raw)
+    may_show(desk, caller, "held", raw=raw)
     frame = desk.reader.held(limit + 1, offset)
     items = [
         {

@@ -55,6 +55,15 @@ class Spooling:
         # The same source as a file of that mapping has, so that a record is known whichever way it comes.
         return self._append(mapping, source or self._engine.framing(mapping).source, lines, b"")
 
+    def settle_reject(self, number: int, lines: bytes | None, actor: str) -> None:
+        """Offer a rejected record again with corrected octets, or close it for good when `lines` is None."""
+        aside = self._engine.store.set_aside("rejected", number)
+        if lines is not None:
+            heading = self._heading(aside)
+            self._append(aside.mapping, aside.source, self._whole(aside.mapping, lines, headed=True), heading)
+        decision = "closed" if lines is None else "offered again"
+        self._engine.store.settle(Settled("rejected", number, decision, actor))
+
     def _append(self, mapping: str, source: str, lines: bytes, heading: bytes) -> Receipt:
         file, end = self._engine.store.append(mapping, source, lines, heading)
         if self._live is not None:
@@ -68,6 +77,11 @@ class Spooling:
         except KeyError:
             raise Refused(f"There is no mapping {mapping!r}.") from None
         return whole_records(mapping, framing, lines, headed=headed)
+
+    def _heading(self, aside: SetAside) -> bytes:
+        if not self._engine.framing(aside.mapping).header_lines or aside.path is None:
+            return b""
+        return heading_of(aside.path)
 
 
 def whole_records(mapping: str, framing: Framing, lines: bytes, *, headed: bool = False) -> bytes:
@@ -107,15 +121,6 @@ class EngineIntake(Spooling):
         for movement in asked:
             self._in_flight.pop(movement.movement_id, None)
         return answer
-
-    def settle_reject(self, number: int, lines: bytes | None, actor: str) -> None:
-        """Offer a rejected record again with corrected octets, or close it for good when `lines` is None."""
-        aside = self._engine.store.set_aside("rejected", number)
-        if lines is not None:
-            heading = self._heading(aside)
-            self._append(aside.mapping, aside.source, self._whole(aside.mapping, lines, headed=True), heading)
-        decision = "closed" if lines is None else "offered again"
-        self._engine.store.settle(Settled("rejected", number, decision, actor))
 
     def settle_held(self, number: int, decision: str, actor: str) -> None:
         """Decide a conflict: "discard" the second record, or "charge" it as usage of its own."""
@@ -185,13 +190,6 @@ class EngineIntake(Spooling):
 
         carried, counts = engine.carry_usage([block], number, rename)
         return engine.commit_of(number, carried, counts=counts, settled=[settled]), None
-
-    # -- octets -----------------------------------------------------------------------------------------------
-
-    def _heading(self, aside: SetAside) -> bytes:
-        if not self._engine.framing(aside.mapping).header_lines or aside.path is None:
-            return b""
-        return heading_of(aside.path)
 
 
 def _types(stream: Stream, movement: Movement) -> dict[str, Any]:

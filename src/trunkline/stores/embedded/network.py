@@ -16,6 +16,7 @@ import polars as pl
 from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouped import State
 from trunkline.ports import Accounting, Commit, IncidentNote
+from trunkline.records import usage
 from trunkline.records.network import (
     ALARM_COUNTS,
     ALARMS,
@@ -45,12 +46,12 @@ LISTED: dict[str, Stream] = {
     "incident_changes": INCIDENTS,
     "budgets": BUDGETS,
     "late_parts": LATE_PARTS,
-    "telemetry_rejected": REJECTED,
-    "telemetry_held": HELD,
 }
 _ORDER = dict.fromkeys(("anomalies", "risks", "alarm_changes", "incident_changes", "budgets"), "time_us") | {
     "late_parts": "end_us"
 }
+# Telemetry that was set aside lies where usage does in its own folder, so that it is settled in the same way.
+_SET_ASIDE = {REJECTED.name: usage.REJECTED.name, HELD.name: usage.HELD.name}
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS telemetry_accounting (
@@ -81,6 +82,10 @@ CREATE TABLE IF NOT EXISTS alarm_counts (
     component INTEGER PRIMARY KEY, raised INTEGER NOT NULL, active INTEGER NOT NULL, cleared INTEGER NOT NULL,
     deduplicated INTEGER NOT NULL, suppressed INTEGER NOT NULL, correlated INTEGER NOT NULL,
     unmatched INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS incident_customers (
+    incident_id TEXT NOT NULL, subscriber INTEGER NOT NULL, told_us INTEGER NOT NULL,
+    PRIMARY KEY (incident_id, subscriber)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS served_incidents (incident_id TEXT PRIMARY KEY, time_us INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alarm_attributes (alarm_id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alarm_tasks (
     number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, time_us INTEGER NOT NULL, body TEXT NOT NULL);
@@ -106,6 +111,9 @@ class NetworkStore(Store):
                 frames[stream.name] = frames[stream.name].with_columns(
                     seq=pl.lit(commit.number, dtype=pl.Int64)
                 )
+        for ours, kept in _SET_ASIDE.items():
+            if ours in frames:
+                frames[kept] = _as_of_usage(frames.pop(ours))
         super().commit(Commit(**{**vars(commit), "frames": frames}))
 
     def note(self, note: IncidentNote) -> None:
@@ -142,11 +150,36 @@ class NetworkStore(Store):
         assert row.lastrowid is not None, "SQLite numbers every row"
         return row.lastrowid
 
+    def serve(self, incident_id: str, subscribers: Sequence[int], now_us: int) -> None:
+        """Write down which customers were told of an incident."""
+        with self.writing, transaction(self.connection, self.disk, self.folder):
+            self.connection.executemany(
+                "INSERT OR IGNORE INTO incident_customers VALUES (?, ?, ?)",
+                [(incident_id, stored_word(each), now_us) for each in subscribers],
+            )
+
+    def served(self, incident_id: str, now_us: int) -> None:
+        """Write down that an incident is over and all that it hit were told so."""
+        with self.writing, transaction(self.connection, self.disk, self.folder):
+            self.connection.execute(
+                "INSERT OR IGNORE INTO served_incidents VALUES (?, ?)", (incident_id, now_us)
+            )
+
     def let_go(self, now_us: int) -> int:
         """Remove rows of tables and segments that were kept long enough; how many."""
         gone: list[tuple[str | None]] = []
         rows = 0
         with self.writing, transaction(self.connection, self.disk, self.folder):
+            for table, column, days in (
+                ("rejected", "time_us", REJECTED.record.days_kept),
+                ("held", "time_us", HELD.record.days_kept),
+                ("incident_customers", "told_us", INCIDENTS.record.days_kept),
+                ("served_incidents", "time_us", INCIDENTS.record.days_kept),
+            ):
+                rows += self.connection.execute(
+                    f"DELETE FROM {table} WHERE {column} < ?",  # noqa: S608 -- our own names
+                    (now_us - days * DAY_US,),
+                ).rowcount
             for table, stream in LISTED.items():
                 if table in _ORDER:
                     before = now_us - stream.record.days_kept * DAY_US
@@ -334,10 +367,6 @@ class NetworkReader(EmbeddedReader):
         newest = "number IN (SELECT max(number) FROM budgets GROUP BY object)"
         return self.listed("budgets", 0, 10_000, where=newest)
 
-    def telemetry_rejects(self, limit: int, offset: int = 0) -> pl.DataFrame:
-        """Telemetry that was set aside, newest first."""
-        return self.listed("telemetry_rejected", 0, limit + offset, newest=True)[offset:]
-
     def alarms(
         self,
         limit: int,
@@ -433,6 +462,26 @@ class NetworkReader(EmbeddedReader):
             (),
         )
 
+    def unserved(self, closed_after_us: int) -> list[dict[str, Any]]:
+        """Incidents that are open, or ended lately, of which customers may have to be told; oldest first."""
+        rows = self._dicts(
+            "SELECT * FROM open_incidents o WHERE (closed_us IS NULL OR closed_us > ?) AND NOT EXISTS"
+            " (SELECT 1 FROM served_incidents s WHERE s.incident_id = o.incident_id) ORDER BY opened_us, incident_id",
+            (closed_after_us,),
+            ("root_object",),
+        )
+        return [row | {"objects": json.loads(row["objects"])} for row in rows]
+
+    def customers(self, incident_id: str) -> list[int]:
+        """Dial words of the customers who were told of an incident, ascending."""
+        return [
+            word_of(word)
+            for (word,) in self._rows(
+                "SELECT subscriber FROM incident_customers WHERE incident_id = ? ORDER BY subscriber",
+                incident_id,
+            )
+        ]
+
     def alarm_counts(self) -> dict[str, int]:
         """What became of all that was raised: raised = active + cleared + deduplicated + suppressed + correlated."""
         names = ("raised", "active", "cleared", "deduplicated", "suppressed", "correlated", "unmatched")
@@ -464,7 +513,8 @@ class NetworkReader(EmbeddedReader):
             "anomalies": one("SELECT count(*) FROM anomalies"),
             "risks": one("SELECT count(*) FROM risks"),
             "alarm_changes": one("SELECT max(number) FROM alarm_changes"),
-            "rejected": one("SELECT count(*) FROM telemetry_rejected"),
+            "rejected": one("SELECT count(*) FROM rejected WHERE settled IS NULL"),
+            "held": one("SELECT count(*) FROM held WHERE settled IS NULL"),
             "newest_kpi_us": one(f"SELECT max(until_us) FROM segments WHERE stream = '{KPIS.name}'"),  # noqa: S608
             "newest_heat_us": self.newest_heat_us(),
             "commits": one("SELECT value FROM meta WHERE name = 'number'"),
@@ -498,6 +548,14 @@ class NetworkReader(EmbeddedReader):
             for word in words:
                 row[word] = word_of(row[word])
         return rows
+
+
+def _as_of_usage(rows: pl.DataFrame) -> pl.DataFrame:
+    """Telemetry that was set aside, in the columns in which usage is."""
+    if "identity" not in rows.columns:
+        return rows
+    names = [f"{word or 0:016x}" for word in rows["identity"].to_list()]
+    return rows.with_columns(record_id=pl.Series(names, dtype=pl.String))
 
 
 def _table_of(table: str, stream: Stream) -> str:

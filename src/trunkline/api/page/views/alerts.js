@@ -12,12 +12,12 @@ export function alerts(main, session) {
   const list = h("div", {}, h("p", { class: "loading" }, "Loading…"));
   const rows = new Map();
   let behind = false;
-  show(main, heading("Alerts", h("p", { class: "muted" }, "Newest first; new ones appear by themselves. Each crossing is told once.")),
+  show(main, heading("Alerts", h("p", { class: "muted" }, "Newest first; new ones appear by themselves. Each crossing is told once, and so is each incident that hits a customer.")),
     h("section", { class: "card", "aria-label": "Alerts" }, legend(), list));
 
   function draw() {
     const newest = [...rows.values()].sort((a, b) => b.number - a.number).slice(0, KEPT);
-    return showCalmly(list, table("Alerts, newest first", alertRow(session, false), newest, "No alerts yet. They appear here when an allowance, a low balance or a spend cap is crossed."));
+    return showCalmly(list, table("Alerts, newest first", alertRow(session, false), newest, "No alerts yet. They appear here when an allowance, a low balance or a spend cap is crossed, or an incident hits customers."));
   }
   async function load() {
     try {
@@ -50,13 +50,23 @@ export function severity(name) {
 export function alertRow(session, short) {
   return [
     { name: "Severity", unseen: short, cell: (row) => severity(row.severity) },
-    { name: short ? "Time (UTC)" : "Usage began (UTC)", cell: (row) => (short ? time(row.time_us) : moment(row.time_us)) },
+    { name: short ? "Time (UTC)" : "Usage or incident began (UTC)", cell: (row) => (short ? time(row.time_us) : moment(row.time_us)) },
     { name: "Subscriber", cell: (row) => person(session, row.subscriber) },
     { name: "What", wrap: true, cell: what },
   ];
 }
 
+const SERVICE = {
+  service_issue: () => ["Service trouble where they were lately: ", "incident"],
+  service_restored: (row) => [`Service is back after ${row.value} min: `, "incident"],
+  service_goes_on: (row) => [`Over after ${row.value} min, while another goes on: `, "incident"],
+};
+
 function what(row) {
+  if (SERVICE[row.kind]) {
+    const [said, name] = SERVICE[row.kind](row);
+    return [said, h("a", { href: `#/network/incident/${encodeURIComponent(row.balance)}` }, name)];
+  }
   const name = words(row.balance);
   if (row.kind === "low_balance") return `${sentence(row.balance)} below ${money(row.threshold, row.currency)}, now ${money(row.value, row.currency)}`;
   if (row.kind === "spend_cap") return `${row.threshold} % of the cap ${name}, now ${money(row.value, row.currency)}`;
