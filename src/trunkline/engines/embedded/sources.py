@@ -110,9 +110,13 @@ class LiveSources:
         clock_s: Callable[[], float] = time.monotonic,
         *,
         forever: bool = True,
+        not_read: frozenset[str] = frozenset(),
     ) -> None:
-        """`watched` are (folder, mapping, source); without `forever` it ends when nothing is left to read."""
-        self._forever, self._idle = forever, False
+        """`watched` are (folder, mapping, source); without `forever` it ends when nothing is left to read.
+
+        Spools of the sources `not_read` are carried by whoever writes them.
+        """
+        self._forever, self._idle, self._not_read = forever, False, not_read
         self._store, self._mover, self._watched, self._framing, self._clock_s = (
             store,
             mover,
@@ -195,6 +199,8 @@ class LiveSources:
         for file in self._store.open_files("spool"):
             if octets <= 0:
                 break
+            if file.source in self._not_read:
+                continue
             if file.file not in self._spools and file.path.exists():
                 self._spools[file.file] = FileBlocks(file, self._framing(file.mapping))
             spool = self._spools.get(file.file)
