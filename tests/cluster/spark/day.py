@@ -78,8 +78,11 @@ def topics_of(servers: str, prefix: str) -> Plan:
 
 
 def produce(servers: str, plan: Plan, lines: Iterable[bytes]) -> None:
-    """Put events on the raw topic, each subscriber's in one partition, in their order."""
-    producer = Producer({"bootstrap.servers": servers, "linger.ms": 20})
+    """Put events on the raw topic, each subscriber's in one partition, in their order.
+
+    Without idempotence a batch that a new topic's leader refuses at first is sent again behind the next one.
+    """
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 20, "enable.idempotence": True})
     for line in lines:
         found = re.search(rb'"subscriber":"([^"]*)"', line)
         partition = zlib.crc32(found[1] if found else line) % PARTITIONS
@@ -188,7 +191,7 @@ def environment(servers: str, plan: Plan, checkpoint: Path, jars: str, **more: s
     chosen = {
         "kafka_brokers": servers, "kafka_prefix": plan.prefix, "kafka_buckets": str(plan.buckets),
         "kafka_edge_partitions": str(PARTITIONS), "kafka_copies": "1",
-        "spark_master": "local[2]", "spark_jars": jars, "spark_checkpoint": str(checkpoint), **more,
+        "spark_master": "local[2,40]", "spark_jars": jars, "spark_checkpoint": str(checkpoint), **more,
     }  # fmt: skip
     return (
         os.environ
@@ -254,8 +257,20 @@ class Life:
         return found
 
     def kill(self) -> None:
-        """`kill -9` of the driver, its JVM and its workers; nothing of them may write after this."""
-        kill_all(self.process)
+        """`kill -9` of the driver, its JVM and its workers, unless it has ended; they write no more."""
+        if self.process.poll() is None:
+            kill_all(self.process)
+
+    def workers(self) -> list[int]:
+        """Processes of its Python workers, the executors' half that charges."""
+        return self._started("pyspark.daemon")
+
+    def executors(self) -> list[int]:
+        """JVMs of its executors, where they are processes of their own."""
+        return self._started("CoarseGrainedExecutorBackend")
+
+    def _started(self, what: str) -> list[int]:
+        return [pid for pid, command in descendants(self.process.pid).items() if what in command]
 
 
 def kill_all(process: subprocess.Popen[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,6 +121,38 @@ def test_cuts_change_nothing(work: Work, day: Day) -> None:
     assert compared(rows_of(work.plan, found), USAGE).equals(
         compared(day.embedded.usage(None, *EVER, 10**7), USAGE)
     )
+
+
+def test_order_of_arrival_changes_nothing(work: Work, day: Day) -> None:
+    """A heavy partition is decoded by many tasks; in whatever order a shuffle brings their rows, all is the same.
+
+    So one partition's share of a batch is spread over all cores, and stages may be done again when rows were lost.
+    """
+    raw = work.plan.topic(usage.RAW)
+    once = carried(work, 1, messages(raw, day.lines[:3000]))
+    parts = [
+        list(decode_messages(Given(work), None)(iter([messages(raw, day.lines[at : at + 100], at)])))
+        for at in range(0, 3000, 100)
+    ]
+    random.Random(4).shuffle(parts)
+    written = carry_bucket(Given(work), 1)(iter([batch for part in parts for batch in part]))
+    again = [message for batch in written for message in batch.to_pylist()]
+    found, wanted = (rows_of(work.plan, each).sort("seq") for each in (again, once))
+    assert found.equals(wanted)
+    assert len(wanted) > 2900
+
+
+def test_little_of_the_work_is_bound_to_a_key(work: Work) -> None:
+    """Of a heavy subscriber's usage, carrying costs less than decoding, and only carrying is one task's."""
+    raw = work.plan.topic(usage.RAW)
+    carried(work, 1, messages(raw, [(LINE % (-1, "4915100000001", 1)).encode()]))  # compiles
+    lines = [(LINE % (at, "4915100000001", at % 60)).encode() for at in range(30_000)]
+    began = time.process_time()
+    cells = list(decode_messages(Given(work), None)(iter([messages(raw, lines)])))
+    decoded = time.process_time()
+    list(carry_bucket(Given(work), 2)(iter(cells)))
+    took = decoded - began, time.process_time() - decoded
+    assert took[1] < took[0] + 0.2, f"{took[0]:.2f} s to decode, {took[1]:.2f} s to carry"
 
 
 def test_a_heavy_subscriber_costs_no_more(work: Work) -> None:

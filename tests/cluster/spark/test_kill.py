@@ -1,11 +1,14 @@
-"""`kill -9` of Spark's driver, with its workers, at random moments: gone on, it is the day that nobody disturbed."""
+"""`kill -9` of Spark's driver and workers at random moments: the day is as if nobody had died."""
 
 from __future__ import annotations
 
 import os
 import random
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from signal import SIGKILL
 
 import pytest
 
@@ -21,10 +24,13 @@ from tests.cluster.spark.day import (
 )
 from trunkline.engines.plan import Plan
 
-DRIVERS = int(os.environ.get("TRUNKLINE_TEST_SPARK_KILLS", "3"))  # a life begins in a quarter of a minute
+TIMES = int(os.environ.get("TRUNKLINE_TEST_KILLS", "0"))
+DRIVERS = TIMES or 2  # a life begins in a quarter of a minute
+WORKERS = TIMES or 4
 SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(10**9)
 SMALL_BATCH = 200
-BEGINNING_S = 240
+SMALLEST_BATCH = 100  # where many are to die within one day
+BEGINNING_S = 400
 LONGEST_WAIT_S = 4.0
 
 
@@ -46,6 +52,40 @@ def test_drivers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> 
     last = Life(day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_messages="5000").result(900)
     assert last["received"] == len(day.lines), f"seed {SEED}"
     assert_undisturbed(day, kafka.bootstrap_servers, plan, tmp_path, connector)
+
+
+@pytest.mark.timeout(3600)
+def test_workers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> None:
+    """Workers die in the middle of their buckets; Spark does their tasks again, and nothing differs."""
+    plan = topics_of(kafka.bootstrap_servers, "workers")
+    produce(kafka.bootstrap_servers, plan, day.lines)
+    life = Life(
+        day, kafka.bootstrap_servers, plan, tmp_path, connector,
+        spark_messages=str(SMALLEST_BATCH if TIMES else SMALL_BATCH),
+    )  # fmt: skip
+    try:
+        disturb(life, life.workers, WORKERS)
+        done = life.result(1800)
+    finally:
+        life.kill()
+    assert done["received"] == len(day.lines), f"seed {SEED}"
+    assert_undisturbed(day, kafka.bootstrap_servers, plan, tmp_path, connector)
+
+
+def disturb(life: Life, there: Callable[[], list[int]], times: int) -> None:
+    """`kill -9` some of a life's processes, one after the other, each after a batch has ended in spite of the last."""
+    print(f"seed {SEED}: TRUNKLINE_TEST_SEED={SEED} shows it again")
+    chance, pause = random.Random(SEED), threading.Event()
+    kills = 0
+    while kills < times:
+        assert life.batches.acquire(timeout=BEGINNING_S), f"after {kills} kills: " + "".join(life.said[-40:])
+        pause.wait(chance.uniform(0, 1.5))
+        found = there()
+        assert life.process.poll() is None, f"only {kills} could be killed before the day was over"
+        if found:
+            with suppress(ProcessLookupError):  # it ended by itself in this very moment
+                os.kill(chance.choice(found), SIGKILL)
+                kills += 1
 
 
 def assert_undisturbed(day: Day, servers: str, plan: Plan, checkpoint: Path, jars: str) -> None:

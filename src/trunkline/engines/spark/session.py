@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 from pyspark.sql import SparkSession
@@ -12,8 +13,8 @@ PARTS_KEY = "spark.sql.shuffle.partitions"
 PARTS = 4  # of the sums a minute; fixed by the checkpoint once it is begun, so name more where many cores are
 ARROW_RECORDS = 50_000
 ARROW_OCTETS = 32 << 20
+TRIES = 4  # of a task within its batch, as everywhere but on one machine, where Spark alone would try once
 NEEDED = {
-    "spark.task.maxFailures": "1",  # a task that failed is not tried again within its batch (docs/decisions/0031)
     "spark.sql.execution.arrow.maxRecordsPerBatch": str(ARROW_RECORDS),
     "spark.sql.execution.arrow.maxBytesPerBatch": str(ARROW_OCTETS),
     "spark.sql.adaptive.enabled": "false",  # the plan is one shuffle by bucket; nothing is left to choose
@@ -32,12 +33,18 @@ LAPTOP = {
 }
 
 
+def trying_again(master: str) -> str:
+    """The master, where it is this machine with the number of tries that clusters have: a dead worker is no end."""
+    alone = re.fullmatch(r"local(?:\[(\*|\d+)\])?", master)
+    return f"local[{alone[1] or 1},{TRIES}]" if alone else master
+
+
 def session(name: str, master: str = "", jars: str = "") -> SparkSession:
     """The session that `spark-submit` began, or one of this process; `jars` are files in the connector's place."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(name)
     if master:
-        builder = builder.master(master)
+        builder = builder.master(trying_again(master))
         if master.startswith("local"):
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
             for key, value in LAPTOP.items():
