@@ -62,6 +62,13 @@ class EngineName(StrEnum):
     SPARK = "spark"
 
 
+class FlowName(StrEnum):
+    """Which side of the map a worker of a cluster carries."""
+
+    USAGE = "usage"
+    NETWORK = "network"
+
+
 def _version(*, asked: bool) -> None:
     if asked:
         out.print(f"trunkline {__version__}")

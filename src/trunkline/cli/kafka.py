@@ -11,24 +11,17 @@ from types import FrameType
 from trunkline import settings
 from trunkline.api.logs import configure
 from trunkline.bootstrap import kafka as bootstrap
+from trunkline.bootstrap import network_cluster
 from trunkline.cli.app import answer_json, err, out
 from trunkline.engines.kafka.worker import Worker
-from trunkline.settings import Folders, Kafka
+from trunkline.settings import Folders, Kafka, Watched
 
 TOLD_EVERY_S = 5.0
 
 
 def run_kafka(folders: Folders, *, as_json: bool) -> None:
     """Carry what comes, with a line of figures every few seconds; at the end what was done."""
-    stop = threading.Event()
-
-    def asked(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, asked)
-    configure(logging.WARNING)
-    kafka = settings.read(Kafka)
+    stop, kafka = _stopping(), settings.read(Kafka)
     workers: list[Worker] = []
 
     def started(worker: Worker, enrolled: int) -> None:
@@ -43,6 +36,37 @@ def run_kafka(folders: Folders, *, as_json: bool) -> None:
     bootstrap.run(folders, kafka, stop, started)
     if as_json:
         answer_json(workers[0].status())
+
+
+def run_network(folders: Folders, *, as_json: bool) -> None:
+    """Watch the network: carry the telemetry that comes, with a line of figures every few seconds."""
+    stop, kafka = _stopping(), settings.read(Kafka)
+    workers: list[Worker] = []
+
+    def started(worker: Worker) -> None:
+        workers.append(worker)
+        out.print(
+            f"trunkline is watching the network on Kafka as {worker.work.name}, from {kafka.kafka_brokers}.",
+            highlight=False,
+        )
+        threading.Thread(target=_tell, args=(worker, stop), name="progress", daemon=True).start()
+
+    network_cluster.run(folders, kafka, settings.read(Watched), stop, started)
+    if as_json:
+        answer_json(workers[0].status())
+
+
+def _stopping() -> threading.Event:
+    """What is set when we are asked to stop."""
+    stop = threading.Event()
+
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, asked)
+    configure(logging.WARNING)
+    return stop
 
 
 def _tell(worker: Worker, stop: threading.Event) -> None:

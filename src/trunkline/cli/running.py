@@ -21,7 +21,7 @@ from trunkline.bootstrap.network import opened_network
 from trunkline.bootstrap.platform import ingest as ingest_files
 from trunkline.bootstrap.platform import opened
 from trunkline.bootstrap.warming import warm, warm_network
-from trunkline.cli.app import DATA, AsJson, Data, EngineName, answer_json, app, err, failed, out
+from trunkline.cli.app import DATA, AsJson, Data, EngineName, FlowName, answer_json, app, err, failed, out
 from trunkline.kernel import money
 from trunkline.ports import Refused
 from trunkline.settings import Folders, Http, Keeping, Listening, Watched
@@ -135,6 +135,12 @@ def run(
             " spark: Spark, on the same topics.",
         ),
     ] = EngineName.EMBEDDED,
+    flow: Annotated[
+        FlowName,
+        typer.Option(
+            help="With kafka: usage charges, network watches. Each is carried by workers of its own."
+        ),
+    ] = FlowName.USAGE,
     once: Annotated[
         bool, typer.Option("--once", help="With spark: take what the topics hold, and end.")
     ] = False,
@@ -147,10 +153,12 @@ def run(
         watch_mapping=watch_mapping,
     )  # fmt: skip
     if engine is EngineName.KAFKA:
-        from trunkline.cli.kafka import run_kafka
+        from trunkline.cli.kafka import run_kafka, run_network
 
-        run_kafka(folders, as_json=as_json)
+        (run_network if flow is FlowName.NETWORK else run_kafka)(folders, as_json=as_json)
         return
+    if flow is not FlowName.USAGE:
+        raise Refused(f"--flow {flow} needs --engine kafka; the embedded engine carries both flows at once.")
     if engine is EngineName.SPARK:
         from trunkline.cli.spark import run_spark
 

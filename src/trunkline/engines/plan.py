@@ -122,6 +122,11 @@ class Plan:
         return f"{self.prefix}.work"
 
     @property
+    def between(self) -> dict[str, str]:
+        """Topics between the workers, and what travels there."""
+        return {self.work: "What is to be carried, by bucket: usage and orders."}
+
+    @property
     def progress(self) -> str:
         """Topic of how far everybody is; the last message of a key counts."""
         return f"{self.prefix}.progress"

@@ -326,11 +326,15 @@ def _gain(
     cells: npt.NDArray[np.int32], end_us: Longs, period_us: Longs, numerators: Longs, denominators: Longs,
     count: npt.NDArray[np.int32], usual: npt.NDArray[np.int32],
 ) -> None:  # fmt: skip
+    newest_us = end_us.copy()  # of a batch only the newest window of a tile is shown, whoever told it first
+    for row in range(len(of)):
+        if not alarms[row]:
+            newest_us[of[row]] = max(newest_us[of[row]], time_us[row])
     for row in range(len(of)):
         tile = of[row]
         if alarms[row]:
             end_us[tile] = max(end_us[tile], time_us[row])
-        elif time_us[row] < end_us[tile]:
+        elif time_us[row] < newest_us[tile]:
             continue
         elif time_us[row] > end_us[tile]:
             if count[tile] > 0:

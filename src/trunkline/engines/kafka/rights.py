@@ -75,7 +75,7 @@ def rights(plan: Plan, principals: Mapping[str, str], doors: Doors | None = None
 def _engine(plan: Plan, who: str) -> Iterator[Right]:
     for stream in plan.edges:
         yield Right(who, "TOPIC", plan.topic(stream), "READ")
-    for topic in (plan.work, plan.progress, plan.catalogue, plan.schemas):
+    for topic in (*plan.between, plan.progress, plan.catalogue, plan.schemas):
         yield Right(who, "TOPIC", topic, "READ")
         yield Right(who, "TOPIC", topic, "WRITE")
     for topic in (*(plan.topic(s) for s in plan.results), plan.answers, plan.undigested, plan.workers):

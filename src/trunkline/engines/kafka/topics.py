@@ -61,9 +61,7 @@ def topics(plan: Plan, edge_partitions: int, copies: int) -> tuple[Topic, ...]:
         Topic(plan.topic(s), edge_partitions, s.text, kept(s.record.days_kept), fixed=False)
         for s in plan.edges
     ]
-    found.append(
-        Topic(plan.work, plan.buckets, "What is to be carried, by bucket: usage and orders.", kept(WORK_DAYS))
-    )
+    found += [Topic(name, plan.buckets, text, kept(WORK_DAYS)) for name, text in plan.between.items()]
     found += [Topic(plan.topic(s), plan.buckets, s.text, kept(s.record.days_kept)) for s in plan.results]
     found.append(
         Topic(plan.answers, plan.buckets, "What became of each order that has a name.", kept(WORK_DAYS))

@@ -3,6 +3,9 @@
 An element's own event, a finding of the detector and a forecast differ in how they are noticed; what follows is the
 same life. A finding's alarm has the object, the kind of finding and the KPI for its key, so that it is raised once
 however long it lasts; only silence is one alarm for all that an object no longer tells.
+
+Signals of one batch are told in the order of their times, those of one moment by their keys and then as they came: the
+order in which a batch's rows were worked out says nothing, and differs where places share the work.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ def report(events: pl.DataFrame) -> Outcome:
         since_us=pl.col("time_us"),
         component=pl.lit(WHOLE_NETWORK, dtype=pl.UInt64),
     )
-    return Outcome((SIGNALS.record.conform(rows),))
+    return Outcome((_in_order(rows),))
 
 
 def suspect(anomalies: pl.DataFrame, rules: AlarmRules) -> Outcome:
@@ -97,7 +100,12 @@ def _found(rows: pl.DataFrame, origin: str) -> pl.DataFrame:
         subscriber=pl.lit(0, dtype=pl.UInt64),
         component=pl.lit(WHOLE_NETWORK, dtype=pl.UInt64),
     )
-    return SIGNALS.record.conform(rows.with_columns(alarm_key=alarm_keys(rows)))
+    return _in_order(rows.with_columns(alarm_key=alarm_keys(rows)))
+
+
+def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Signals in the order of their times, of one moment by key; stable, so that one alarm's are as they came."""
+    return SIGNALS.record.conform(rows.sort("time_us", "alarm_key", maintain_order=True))
 
 
 def alarm_keys(rows: pl.DataFrame) -> pl.Series:

@@ -175,7 +175,21 @@ def test_events_become_signals() -> None:
         }
     )  # fmt: skip
     (rows,) = report(HEARD.record.conform(events)).rows
-    assert rows["action"].to_list() == ["raise", "clear", "raise"]
-    keys = rows["alarm_key"].to_list()
-    assert keys[0] == keys[1] != 0
-    assert keys[2] == 99
+    kept, made = rows.filter(pl.col("alarm_key") == 99), rows.filter(pl.col("alarm_key") != 99)
+    assert kept["action"].to_list() == ["raise"]
+    assert made["action"].to_list() == ["raise", "clear"]
+    assert made["alarm_key"].n_unique() == 1
+    assert made["alarm_key"][0] != 0
+
+
+def test_signals_of_a_batch_are_told_in_the_order_of_their_times() -> None:
+    """By time, then by key, and what one key says at one moment stays as it came: places may share the work."""
+    events = pl.DataFrame(
+        {
+            "object": [9, 7, 7, 7, 8], "name": ["S"] * 5, "time_us": [3 * S, 2 * S, S, S, S],
+            "severity": [2, 2, 2, 6, 2], "event_type": ["equipmentAlarm"] * 5, "alarm_key": [5, 4, 3, 3, 1],
+        }
+    )  # fmt: skip
+    (rows,) = report(HEARD.record.conform(events)).rows
+    assert rows["alarm_key"].to_list() == [1, 3, 3, 4, 5]
+    assert rows["action"].to_list() == ["raise", "raise", "clear", "raise", "raise"]
