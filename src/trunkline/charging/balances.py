@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trunkline.charging.drawing import COUNTED_CAUSE, Use, add_row, expire, survey, take, unit_of
+from trunkline.charging.drawing import Use, add_row, expire, survey, take, unit_of
 from trunkline.charging.ledger import ENTRY, changes_of, entries_of
 from trunkline.charging.rate import Priced, subscription_at
 from trunkline.charging.tariffs.catalogue import Catalogue
@@ -45,91 +45,133 @@ def _grown(array: Array, size: int, fresh: Array) -> Array:
     return fresh
 
 
+class Uses(NamedTuple):
+    """The uses of a batch, account by account, each account's in the order of arrival."""
+
+    row: Array  # i8: where the use stands in the batch
+    kind: Array
+    direction: Array
+    start_us: Array
+    unit: Array
+    units: Array
+    version: Array
+    line: Array
+    node: Array
+    zone: Array
+    list_micros: Array
+
+
+class Found(NamedTuple):
+    """What charging finds for each use; the arrays run beside `Uses`."""
+
+    verdict: Array  # u1: 0 = charged, else the number of a reason
+    charged: Array  # i8 micro-units
+    covered: Array  # i8 units that allowances paid
+    late: Array  # bool
+
+
+class Reached(NamedTuple):
+    """How far a batch is charged; the account at work has `size` rows, or -1 while none is at work."""
+
+    group: int
+    at: int
+    size: int
+    written: int  # rows of accounts that are done
+    booked: int  # entries
+
+
+@nb.njit(inline="always")
+def _charge_use(
+    t: Vector, uses: Uses, at: int, found: Found, work: Array, saved: Array, used: Array, size: int, entries: Array,
+    count: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Charge one use to the account at work: the account's size, entries."""
+    start_us = uses.start_us[at]
+    start_s = start_us // 1_000_000
+    if size == 0:
+        packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
+        size = add_row(work, size, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, packed, 0, NEVER_S)
+    over, found.late[at] = survey(work, size, start_s)
+    part = nb.int64(0)
+    if over:
+        size, count, part = expire(t, work, size, start_s, entries, count, uses.row[at])
+    units, list_micros, line = uses.units[at], uses.list_micros[at], nb.int64(uses.line[at])
+    if line >= 0 and (units != 0 or list_micros != 0):
+        subscription = subscription_at(work, 0, size, start_s)
+        packed = nb.int64(work[subscription].granted)
+        use = Use(
+            uses.row[at], nb.int64(uses.kind[at]), nb.int64(uses.direction[at]), nb.int64(uses.zone[at]),
+            nb.int64(uses.node[at]), start_us, start_s, packed & 0xFFFF, packed >> 16, nb.int64(uses.unit[at]), units,
+            nb.int64(uses.version[at]), line, list_micros,
+        )  # fmt: skip
+        kept_size, kept_count = size, count
+        _copy(work, 0, saved, 0, size)
+        limit = nb.int64(work[subscription].value)
+        failed, total, covered, size, count = take(t, use, limit, work, size, used, entries, count, part)
+        if failed:
+            found.verdict[at] = failed
+            size, count = kept_size, kept_count
+            _copy(saved, 0, work, 0, size)
+        else:
+            found.charged[at] = total
+            found.covered[at] = covered
+    return size, count
+
+
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
-def _charge_account(
-    t: Vector, order: Array, at: int, last: int, kind: Array, direction: Array, start_us: Array, unit: Array,
-    units: Array, version: Array, line: Array, node: Array, zone: Array, list_micros: Array, verdict: Array,
-    charged: Array, covered_units: Array, late: Array, work: Array, saved: Array, used: Array, size: int,
-    entries: Array, count: int,
-) -> tuple[int, int, int]:  # fmt: skip
-    """Charge uses of one account, in order, while there is room: the next use, the account's size, entries."""
+def _charge_accounts(
+    t: Vector, offsets: Array, rows: Array, first: Array, uses: Uses, found: Found, work: Array, saved: Array,
+    used: Array, out_offsets: Array, out_rows: Array, entries: Array, reached: Reached,
+) -> Reached:  # fmt: skip
+    """Charge account after account while there is room in `work`, `out_rows` and `entries`."""
     most_new = t[MOST_NEW]
-    row = nb.int64(at)
-    size, count = nb.int64(size), nb.int64(count)
-    while row < last and size + most_new < len(work) and count + 2 * (size + most_new) + 8 <= len(entries):
-        start_s = start_us[row] // 1_000_000
-        if size == 0:
-            packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
-            size = add_row(work, size, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, packed, 0, NEVER_S)
-        over, late[row] = survey(work, size, start_s)
-        part = nb.int64(0)
-        if over:
-            size, count, part = expire(t, work, size, start_s, entries, count, order[row])
-        if line[row] >= 0 and (units[row] != 0 or list_micros[row] != 0):
-            subscription = subscription_at(work, 0, size, start_s)
-            packed = nb.int64(work[subscription].granted)
-            use = Use(
-                order[row], nb.int64(kind[row]), nb.int64(direction[row]), nb.int64(zone[row]), nb.int64(node[row]),
-                start_us[row], start_s, packed & 0xFFFF, packed >> 16, nb.int64(unit[row]), units[row],
-                nb.int64(version[row]), nb.int64(line[row]), list_micros[row],
-            )  # fmt: skip
-            kept_size, kept_count = size, count
-            _copy(work, 0, saved, 0, size)
-            limit = nb.int64(work[subscription].value)
-            failed, total, covered, size, count = take(t, use, limit, work, size, used, entries, count, part)
-            if failed:
-                verdict[row] = failed
-                size, count = kept_size, kept_count
-                _copy(saved, 0, work, 0, size)
-            else:
-                charged[row] = total
-                covered_units[row] = covered
-        row += 1
-    return row, size, count
+    group, at, size = nb.int64(reached.group), nb.int64(reached.at), nb.int64(reached.size)
+    written, count = nb.int64(reached.written), nb.int64(reached.booked)
+    while group < len(offsets) - 1:
+        if size < 0:
+            size = offsets[group + 1] - offsets[group]
+            if size + most_new >= len(work):
+                return Reached(group, at, nb.int64(-1), written, count)
+            _copy(rows, offsets[group], work, 0, size)
+            at = first[group]
+        last = first[group + 1]
+        while at < last and size + most_new < len(work) and count + 2 * (size + most_new) + 8 <= len(entries):
+            size, count = _charge_use(t, uses, at, found, work, saved, used, size, entries, count)
+            at += 1
+        if at < last or written + size > len(out_rows):
+            return Reached(group, at, size, written, count)
+        _copy(work, 0, out_rows, written, size)
+        written += size
+        group += 1
+        out_offsets[group] = written
+        size = nb.int64(-1)
+    return Reached(group, at, size, written, count)
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy")
 def _charge(
-    t: Vector, offsets: Array, rows: Array, order: Array, first: Array, kind: Array, direction: Array, start_us: Array,
-    unit: Array, units: Array, version: Array, line: Array, node: Array, zone: Array, list_micros: Array,
-    verdict: Array, charged: Array, covered_units: Array, late: Array,
-) -> tuple[Array, Array, Array]:  # fmt: skip
+    t: Vector, offsets: Array, rows: Array, first: Array, uses: Uses, found: Found
+) -> tuple[Array, Array, Array]:
     groups = len(offsets) - 1
     out_offsets = np.zeros(groups + 1, np.int64)
     out_rows = np.empty(len(rows) + groups * 2 + 64, ACCOUNT_ROW)
-    written = nb.int64(0)
-    entries = np.empty(len(order) * 2 + 256, ENTRY)
-    count = nb.int64(0)
-    room = nb.int64(64)
-    work, saved, used = np.empty(room, ACCOUNT_ROW), np.empty(room, ACCOUNT_ROW), np.zeros(room, np.uint8)
-    for group in range(groups):
-        size = offsets[group + 1] - offsets[group]
-        if size > room:
-            room = 2 * size
-            work, saved = np.empty(room, ACCOUNT_ROW), np.empty(room, ACCOUNT_ROW)
-            used = np.zeros(room, np.uint8)
-        _copy(rows, offsets[group], work, 0, size)
-        at = first[group]
-        while True:
-            at, size, count = _charge_account(
-                t, order, at, first[group + 1], kind, direction, start_us, unit, units, version, line, node, zone,
-                list_micros, verdict, charged, covered_units, late, work, saved, used, size, entries, count,
-            )  # fmt: skip
-            if at == first[group + 1]:
-                break
-            if size + t[MOST_NEW] >= room:
-                room = 2 * room + t[MOST_NEW]
-                work = _grown(work, size, np.empty(room, ACCOUNT_ROW))
-                saved, used = np.empty(room, ACCOUNT_ROW), np.zeros(room, np.uint8)
-            more = 2 * len(entries) + 4 * (size + t[MOST_NEW]) + 8
-            if count + 2 * (size + t[MOST_NEW]) + 8 > len(entries):
-                entries = _grown(entries, count, np.empty(more, ENTRY))
-        if written + size > len(out_rows):
-            out_rows = _grown(out_rows, written, np.empty(2 * (written + size), ACCOUNT_ROW))
-        _copy(work, 0, out_rows, written, size)
-        written += size
-        out_offsets[group + 1] = written
-    return out_offsets, out_rows[:written], entries[:count]
+    entries = np.empty(len(uses.row) * 2 + 256, ENTRY)
+    work, saved, used = np.empty(64, ACCOUNT_ROW), np.empty(64, ACCOUNT_ROW), np.zeros(64, np.uint8)
+    reached = Reached(nb.int64(0), nb.int64(0), nb.int64(-1), nb.int64(0), nb.int64(0))
+    while True:
+        reached = _charge_accounts(
+            t, offsets, rows, first, uses, found, work, saved, used, out_offsets, out_rows, entries, reached
+        )
+        if reached.group == groups:
+            return out_offsets, out_rows[: reached.written], entries[: reached.booked]
+        size = max(reached.size, offsets[reached.group + 1] - offsets[reached.group]) + t[MOST_NEW]
+        if size >= len(work):
+            work = _grown(work, max(reached.size, nb.int64(0)), np.empty(2 * size, ACCOUNT_ROW))
+            saved, used = np.empty(2 * size, ACCOUNT_ROW), np.zeros(2 * size, np.uint8)
+        if reached.booked + 2 * size + 8 > len(entries):
+            entries = _grown(entries, reached.booked, np.empty(2 * len(entries) + 4 * size + 8, ENTRY))
+        if reached.written + size > len(out_rows):
+            out_rows = _grown(out_rows, reached.written, np.empty(2 * (reached.written + size), ACCOUNT_ROW))
 
 
 class Drawn(NamedTuple):
@@ -149,19 +191,16 @@ def draw_batch(
     """Take each row's use from its account, in the order of the rows."""
     size = len(batch)
     order, first = order_by_group(groups, len(accounts))
-    verdict, late = np.zeros(size, np.uint8), np.zeros(size, np.bool_)
-    charged, covered = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    found = Found(
+        np.zeros(size, np.uint8), np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(size, np.bool_)
+    )
 
     def column(name: str) -> Array:
         return batch[name].to_numpy()[order]
 
     kind = column("kind")
-    offsets, rows, entries = _charge(
-        vectors(catalogue).t,
-        accounts.offsets,
-        accounts.rows,
+    uses = Uses(
         order,
-        first,
         kind,
         column("direction"),
         column("start_us"),
@@ -172,19 +211,12 @@ def draw_batch(
         priced.node[order],
         priced.zone[order],
         priced.list_micros[order],
-        verdict,
-        charged,
-        covered,
-        late,
     )
-    return Drawn(
-        Grouped(accounts.keys, offsets, rows),
-        entries,
-        put_back(verdict, order),
-        put_back(charged, order),
-        put_back(covered, order),
-        put_back(late, order),
+    offsets, rows, entries = _charge(
+        vectors(catalogue).t, accounts.offsets, accounts.rows, first, uses, found
     )
+    in_place = Found(*(put_back(values, order) for values in found))
+    return Drawn(Grouped(accounts.keys, offsets, rows), entries, *in_place)
 
 
 def charge(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
@@ -205,11 +237,10 @@ def charge(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outc
         reasons = pl.Series("reason", [_REASONS[code] for code in drawn.verdict[refused]], dtype=pl.String)
         rejected = REJECTED.record.conform(batch.filter(pl.Series(refused)).with_columns(reason=reasons))
         done = done.filter(pl.Series(~refused))
-    booked = drawn.entries["cause"] != COUNTED_CAUSE
     return Outcome(
         (
             _named(done, catalogue),
-            entries_of(drawn.entries if booked.all() else drawn.entries[booked], batch, catalogue),
+            entries_of(drawn.entries, batch, catalogue),
             changes_of(drawn.entries, batch, catalogue),
             rejected,
         ),

@@ -20,55 +20,53 @@ from trunkline.charging.ledger import (
     ACCOUNT_GRANTS,
     ACCOUNT_REVENUE,
     ACCOUNT_USAGE,
+    COUNTED_CAUSE,
 )
 from trunkline.charging.periods import period_at
 from trunkline.charging.price import LARGEST, NO_PRICE, band_at, limited, price_use
 from trunkline.charging.rate import line_at, version_at
 from trunkline.charging.vector import (
     ALLOWANCE,
-    ALLOWED,
     B_BANDS,
     B_BLOCKER,
     B_DEN,
-    B_DIRECTIONS,
     B_GRANT,
     B_INCREMENT,
-    B_KINDS,
-    B_KNOWN,
     B_MAIN,
-    B_NODES,
     B_NUM,
     B_PERIOD,
     B_PRIORITY,
     B_RATED_BY,
     B_SCHEDULE,
     B_UNIT,
-    B_ZONES,
     BALANCE,
     BALANCE_W,
-    C_KINDS,
-    C_KNOWN,
-    C_NODES,
+    BALANCE_WORDS,
     C_PERIOD,
     C_UNIT,
     C_WATCHED,
-    C_ZONES,
     COUNTED,
+    COUNTED_NODE,
+    COUNTED_SERVICE,
     COUNTER,
     COUNTER_W,
+    COUNTER_WORDS,
     L_COUNTER,
     L_FREE,
     L_RECORD,
     LINE,
     LINE_W,
     MAIN,
-    NODES,
+    SERVED_NODE,
+    SERVED_SERVICE,
     V_ALLOWANCE,
     V_ALLOWANCES,
     V_COUNTED,
     V_COUNTEDS,
     VERSION,
     VERSION_W,
+    WORD_BITS,
+    ZONES,
 )
 from trunkline.records.charging import NEVER_S, Cause, RowKind, Unit
 from trunkline.records.usage import Kind
@@ -79,7 +77,6 @@ Row: TypeAlias = Any  # one row of an account inside a kernel
 
 KEPT_AFTER_END_S = 62 * 86_400  # a period's balances wait this long for late records
 BLOCKED, NO_TARIFF, LARGE = range(1, 4)  # verdicts; 0 is "charged"
-COUNTED_CAUSE = 0  # marks what a counter tells; it is no ledger entry
 
 _SUBSCRIPTION, _BALANCE, _COUNTER = int(RowKind.SUBSCRIPTION), int(RowKind.BALANCE), int(RowKind.COUNTER)
 _USAGE, _GRANT, _EXPIRY = int(Cause.USAGE), int(Cause.GRANT), int(Cause.EXPIRY)
@@ -202,16 +199,19 @@ def expire(
 
 
 @nb.njit(inline="always")
+def _fits(t: Vector, by_service: int, by_node: int, words: int, definition: int, use: Use) -> bool:
+    """Whether a balance or counter fits a use, as the catalogue's tables of bits say."""
+    service = (use.kind * 2 + use.direction) * t[ZONES] + use.zone
+    word = definition // WORD_BITS
+    fitting = t[t[by_service] + service * t[words] + word] & t[t[by_node] + use.node * t[words] + word]
+    return fitting >> (definition % WORD_BITS) & 1 == 1
+
+
+@nb.njit(inline="always")
 def _serves(t: Vector, balance: int, use: Use) -> bool:
     """Whether a balance may pay for a use, by kind, direction, roaming zone, destination and time band."""
+    fits = _fits(t, SERVED_SERVICE, SERVED_NODE, BALANCE_WORDS, balance, use)
     rule = t[BALANCE] + balance * BALANCE_W
-    fits = (
-        t[rule + B_KNOWN] == 1
-        and t[rule + B_KINDS] >> use.kind & 1 == 1
-        and t[rule + B_DIRECTIONS] >> use.direction & 1 == 1
-        and t[rule + B_ZONES] >> use.zone & 1 == 1
-        and (t[rule + B_NODES] < 0 or t[t[ALLOWED] + t[rule + B_NODES] * t[NODES] + use.node] == 1)
-    )
     if fits and t[rule + B_SCHEDULE] >= 0:
         band, _ = band_at(t, t[rule + B_SCHEDULE], use.time_zone, use.start_us)
         fits = t[rule + B_BANDS] >> band & 1 == 1
@@ -221,13 +221,7 @@ def _serves(t: Vector, balance: int, use: Use) -> bool:
 @nb.njit(inline="always")
 def _counts(t: Vector, counter: int, use: Use) -> bool:
     """Whether a counter counts a use."""
-    rule = t[COUNTER] + counter * COUNTER_W
-    return (
-        t[rule + C_KNOWN] == 1
-        and t[rule + C_KINDS] >> use.kind & 1 == 1
-        and t[rule + C_ZONES] >> use.zone & 1 == 1
-        and (t[rule + C_NODES] < 0 or t[t[ALLOWED] + t[rule + C_NODES] * t[NODES] + use.node] == 1)
-    )
+    return _fits(t, COUNTED_SERVICE, COUNTED_NODE, COUNTER_WORDS, counter, use)
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)

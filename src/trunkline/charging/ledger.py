@@ -20,7 +20,9 @@ from trunkline.records.charging import CHANGES, ENTRIES, Cause
 Array = npt.NDArray[Any]
 
 # The operator's side of every movement; the numbers are the kernel's own and are never stored.
-LEDGER_ACCOUNTS = ("balance", "grants", "usage", "revenue", "topups", "adjustments", "expired", "refunds")
+LEDGER_ACCOUNTS = (
+    "balance", "grants", "usage", "revenue", "topups", "adjustments", "expired", "refunds", "bills", "credit_notes",
+)  # fmt: skip
 (
     ACCOUNT_BALANCE,
     ACCOUNT_GRANTS,
@@ -30,7 +32,9 @@ LEDGER_ACCOUNTS = ("balance", "grants", "usage", "revenue", "topups", "adjustmen
     ACCOUNT_ADJUSTMENTS,
     ACCOUNT_EXPIRED,
     ACCOUNT_REFUNDS,
-) = range(8)
+    ACCOUNT_BILLS,
+    ACCOUNT_CREDIT_NOTES,
+) = range(10)
 
 ENTRY = np.dtype(
     [
@@ -50,34 +54,75 @@ ENTRY = np.dtype(
 )
 
 EXACT_UP_TO = 2**46
+COUNTED_CAUSE = 0  # marks what a counter tells; it is no ledger entry
 _GRANT = int(Cause.GRANT)
+_TOLD = (
+    "part",
+    "cause",
+    "unit",
+    "amount",
+    "period",
+    "before",
+    "after",
+    "granted",
+)  # as `_laid_out` takes them
 PERCENT = 1000  # changes of allowances and caps are told in thousandths of a percent
 
 
 def entries_of(entries: Array, batch: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
-    """Ledger entries as rows, with the seq, subscriber and time of what caused them."""
-    row = pl.Series(np.ascontiguousarray(entries["row"]))
+    """Ledger entries as rows, with the seq, subscriber and time of what caused them; what counters tell is left out."""
+    count = len(entries)
+    seq, time_us = np.empty(count, np.int64), np.empty(count, np.int64)
+    subscriber = np.empty(count, np.uint64)
+    columns = {name: np.empty(count, ENTRY[name]) for name in _TOLD}
+    codes = tuple(np.empty(count, np.uint32) for _ in range(3))
+    booked = _laid_out(
+        entries, batch["seq"].to_numpy(), batch["subscriber"].to_numpy(), batch["start_us"].to_numpy(),
+        seq, subscriber, time_us, *columns.values(), *codes,
+    )  # fmt: skip
     accounts = pl.Series(LEDGER_ACCOUNTS, dtype=pl.Categorical)
     balances = pl.Series(catalogue.balances, dtype=pl.Categorical)
+    debit, credit, definition = (pl.Series(values[:booked]) for values in codes)
     return pl.DataFrame(
         {
-            "seq": batch["seq"].gather(row),
-            "part": np.ascontiguousarray(entries["part"]),
-            "subscriber": batch["subscriber"].gather(row),
-            "time_us": batch["start_us"].gather(row),
-            "cause": np.ascontiguousarray(entries["cause"]),
-            "unit": np.ascontiguousarray(entries["unit"]),
-            "debit": accounts.gather(np.ascontiguousarray(entries["debit"])),
-            "credit": accounts.gather(np.ascontiguousarray(entries["credit"])),
-            "amount": np.ascontiguousarray(entries["amount"]),
-            "balance": balances.gather(np.ascontiguousarray(entries["definition"])),
-            "period": np.ascontiguousarray(entries["period"]),
-            "before": np.ascontiguousarray(entries["before"]),
-            "after": np.ascontiguousarray(entries["after"]),
-            "granted": np.ascontiguousarray(entries["granted"]),
+            "seq": seq[:booked],
+            "part": columns["part"][:booked],
+            "subscriber": subscriber[:booked],
+            "time_us": time_us[:booked],
+            "cause": columns["cause"][:booked],
+            "unit": columns["unit"][:booked],
+            "debit": accounts.gather(debit),
+            "credit": accounts.gather(credit),
+            "amount": columns["amount"][:booked],
+            "balance": balances.gather(definition),
+            "period": columns["period"][:booked],
+            "before": columns["before"][:booked],
+            "after": columns["after"][:booked],
+            "granted": columns["granted"][:booked],
         },
         schema=ENTRIES.record.schema,
     )
+
+
+@nb.njit(nogil=True, cache=True)
+def _laid_out(
+    entries: Array, seqs: Array, subscribers: Array, times_us: Array, seq: Array, subscriber: Array, time_us: Array,
+    part: Array, cause: Array, unit: Array, amount: Array, period: Array, before: Array, after: Array, granted: Array,
+    debit: Array, credit: Array, definition: Array,
+) -> int:  # fmt: skip
+    """Entries, one behind the other, as columns in one pass; how many of them were booked."""
+    to = nb.int64(0)
+    for at in range(len(entries)):
+        entry = entries[at]
+        if entry.cause == COUNTED_CAUSE:
+            continue
+        seq[to], subscriber[to], time_us[to] = seqs[entry.row], subscribers[entry.row], times_us[entry.row]
+        part[to], cause[to], unit[to] = entry.part, entry.cause, entry.unit
+        amount[to], period[to], granted[to] = entry.amount, entry.period, entry.granted
+        before[to], after[to] = entry.before, entry.after
+        debit[to], credit[to], definition[to] = entry.debit, entry.credit, entry.definition
+        to += 1
+    return to
 
 
 class Watched(NamedTuple):
@@ -164,7 +209,7 @@ def _near(w: Watched, entries: Array) -> Array:
         if entries[at].cause == _GRANT:
             continue  # a new period begins with every mark armed
         definition = entries[at].definition
-        counted = entries[at].cause == 0
+        counted = entries[at].cause == COUNTED_CAUSE
         first = w.of_counter[definition, 0] if counted else w.of_balance[definition, 0]
         for step in range(w.of_counter[definition, 1] if counted else w.of_balance[definition, 1]):
             number = w.number[first + step]

@@ -27,14 +27,15 @@ HEADS = 1 << 16  # the leading four digits of a dial word
 # Where the head says that each table begins ...
 (
     LINE, BAND, RATE, TIER, SLOT, SCHEDULE, SPECIAL, DAY, SEGMENT, ZONE, OFFSET, PLAN, VERSION, SERVICE, LINE_OF,
-    ALLOWANCE, COUNTED, BALANCE, COUNTER, ALLOWED, PLMN, MCC, RANGE_HEAD, RANGE_NODE,
-) = range(24)  # fmt: skip
+    ALLOWANCE, COUNTED, BALANCE, COUNTER, SERVED_SERVICE, SERVED_NODE, COUNTED_SERVICE, COUNTED_NODE, PLMN, MCC,
+    RANGE_HEAD, RANGE_NODE,
+) = range(27)  # fmt: skip
 # ... and the single numbers behind them.
 (
     ZONES, NODES, SERVICES, PLMNS, MCCS, PLMN_DEFAULT, PLANS, RANGES, DEFAULT_PLAN, DEFAULT_ZONE, DEFAULT_CYCLE_DAY,
-    MAIN, MOST_NEW,
-) = range(24, 37)  # fmt: skip
-HEAD = 37
+    MAIN, MOST_NEW, BALANCE_WORDS, COUNTER_WORDS,
+) = range(27, 42)  # fmt: skip
+HEAD = 42
 
 # Columns, and how many there are.
 L_SCHEDULE, L_BAND, L_COUNTER, L_FREE, L_RECORD, L_MAX, L_MIN, LINE_W = range(8)
@@ -44,10 +45,11 @@ S_FROM, S_INCREMENT, S_PRICE, SLOT_W = range(4)
 SCH_SPECIAL, SCH_SPECIALS, SCHEDULE_W = 7, 8, 9  # columns 0 to 6 are the day types of Monday to Sunday
 V_FROM, V_ALLOWANCE, V_ALLOWANCES, V_COUNTED, V_COUNTEDS, VERSION_W = range(6)
 (
-    B_INCREMENT, B_NUM, B_DEN, B_GRANT, B_PRIORITY, B_NODES, B_SCHEDULE, B_RATED_BY, B_ZONES, B_BANDS, B_KNOWN, B_UNIT,
-    B_KINDS, B_DIRECTIONS, B_BLOCKER, B_MAIN, B_PERIOD, BALANCE_W,
-) = range(18)  # fmt: skip
-C_ZONES, C_NODES, C_KNOWN, C_UNIT, C_KINDS, C_PERIOD, C_WATCHED, COUNTER_W = range(8)
+    B_INCREMENT, B_NUM, B_DEN, B_GRANT, B_PRIORITY, B_SCHEDULE, B_RATED_BY, B_BANDS, B_UNIT, B_BLOCKER, B_MAIN,
+    B_PERIOD, BALANCE_W,
+) = range(13)  # fmt: skip
+C_UNIT, C_PERIOD, C_WATCHED, COUNTER_W = range(4)
+WORD_BITS = 32  # balances or counters in a word of the tables that say which of them fit a service or a node
 
 
 class Vectors(NamedTuple):
@@ -96,7 +98,7 @@ def vectors(catalogue: Catalogue) -> Vectors:
         COUNTED: t.counted,
         BALANCE: _balances(catalogue),
         COUNTER: _counters(catalogue),
-        ALLOWED: t.allowed,
+        **_fitting(catalogue),
         PLMN: _interleaved(t.plmn, t.plmn_zone),
         MCC: _interleaved(t.mcc, t.mcc_zone),
         RANGE_HEAD: _range_heads(catalogue),
@@ -110,7 +112,7 @@ def vectors(catalogue: Catalogue) -> Vectors:
         parts.append(np.asarray(table).astype(np.int64).reshape(-1))
         begin += len(parts[-1])
     most = int(t.version_allowance_count.max(initial=0)) + int(t.version_counter_count.max(initial=0)) + 2
-    head[ZONES : MOST_NEW + 1] = (
+    head[ZONES : COUNTER_WORDS + 1] = (
         t.zones,
         len(catalogue.nodes),
         t.version_row.shape[1],
@@ -124,6 +126,8 @@ def vectors(catalogue: Catalogue) -> Vectors:
         catalogue.default_cycle_day,
         catalogue.main_balance,
         most,
+        _words(len(t.balance_known)),
+        _words(len(t.counter_known)),
     )
     ranges = np.stack([t.range_first, t.range_last], axis=1).astype(np.uint64).reshape(-1)
     return Vectors(np.concatenate(parts), ranges)
@@ -171,15 +175,10 @@ def _balances(catalogue: Catalogue) -> Array:
         t.balance_factor_den,
         t.balance_grant,
         t.balance_priority,
-        t.balance_nodes,
         t.balance_schedule,
         t.balance_rated_by,
-        t.balance_zones,
         t.balance_bands,
-        t.balance_known,
         t.balance_unit,
-        t.balance_kinds,
-        t.balance_directions,
         t.balance_blocker,
         t.balance_main,
         t.balance_period,
@@ -193,14 +192,52 @@ def _counters(catalogue: Catalogue) -> Array:
         if threshold.counter:
             watched[threshold.number] = 1
     return _interleaved(
-        t.counter_zones,
-        t.counter_nodes,
-        t.counter_known,
         t.counter_unit,
-        t.counter_kinds,
         t.counter_period,
         watched,
     )
+
+
+def _fitting(catalogue: Catalogue) -> dict[int, Array]:
+    """Which balances may pay for a use and which counters count it, by its service and by its node: one bit each.
+
+    A balance or counter fits a use when it fits both; only its time bands are looked at with the use itself.
+    """
+    t = catalogue.tables
+    services = np.arange(t.version_row.shape[1])
+    zone, direction, kind = services % t.zones, services // t.zones % 2, services // t.zones // 2
+
+    def bits(column: Array, of: Array) -> Array:
+        return column.astype(np.int64)[None, :] >> of[:, None] & 1
+
+    def at_nodes(rows: Array) -> Array:
+        of_all = np.ones((len(catalogue.nodes), 1), np.uint8)
+        return np.where(rows < 0, of_all, t.allowed.T[:, np.maximum(rows, 0)] if len(t.allowed) else of_all)
+
+    balances = (
+        bits(t.balance_kinds, kind) & bits(t.balance_directions, direction) & bits(t.balance_zones, zone)
+    )
+    counters = bits(t.counter_kinds, kind) & bits(t.counter_zones, zone)
+    return {
+        SERVED_SERVICE: _packed(balances & t.balance_known),
+        SERVED_NODE: _packed(at_nodes(t.balance_nodes)),
+        COUNTED_SERVICE: _packed(counters & t.counter_known),
+        COUNTED_NODE: _packed(at_nodes(t.counter_nodes)),
+    }
+
+
+def _words(definitions: int) -> int:
+    return -(-definitions // WORD_BITS)
+
+
+def _packed(fits: Array) -> npt.NDArray[np.int64]:
+    """Rows of yes and no as rows of words, the first in the lowest bit."""
+    words = np.zeros((len(fits), _words(fits.shape[1])), np.int64)
+    for definition in range(fits.shape[1]):
+        words[:, definition // WORD_BITS] |= (fits[:, definition] == 1).astype(
+            np.int64
+        ) << definition % WORD_BITS
+    return words.reshape(-1)
 
 
 def _range_heads(catalogue: Catalogue) -> Array:
