@@ -104,6 +104,27 @@ class Listening:
 
 
 @dataclass(frozen=True)
+class Online:
+    """Online charging for network functions (Nchf_ConvergedCharging, 3GPP TS 32.291). Off while its port is 0."""
+
+    online_port: int = _setting(0, "Port for charging requests over HTTP/2.")
+    online_host: str = _setting("127.0.0.1", "Address that charging requests are listened for on.")
+    online_certificate: str = _setting(
+        "", "PEM file with the certificate for TLS. Empty: cleartext, which only loopback may have."
+    )
+    online_key: str = _setting("", "PEM file with that certificate's key.")
+    online_octets: int = _setting(50_000_000, "Octets granted where a request does not say how many.")
+    online_seconds: int = _setting(300, "Seconds of a call granted where a request does not say how many.")
+    online_events: int = _setting(1, "Messages or events granted where a request does not say how many.")
+    online_validity_s: int = _setting(
+        3600, "Seconds after which a network function has to ask again, whether its quota is used up or not."
+    )
+    online_grace_s: int = _setting(
+        120, "Seconds after that until a session that was not heard of again is closed."
+    )
+
+
+@dataclass(frozen=True)
 class Servers:
     """The servers that `trunkline cluster` starts on this machine, for tests and demonstrations."""
 
@@ -137,6 +158,11 @@ class Kafka:
     kafka_worker: str = _setting(
         "",
         "Name of this worker, the same after a restart; no two may share one. Empty: a new one at each start.",
+    )
+    kafka_standby: int = _setting(
+        0,
+        "Copies of each bucket that other workers keep in memory beside its owner, so that one of them takes over"
+        " quickly.",
     )
     kafka_rack: str = _setting("", "Rack of this worker, to read from replicas nearby. Empty: from leaders.")
     kafka_properties: str = _setting(
@@ -215,4 +241,4 @@ def read(part: type[Part], environment: Mapping[str, str] | None = None, **chose
     return part(**values)
 
 
-PARTS = (Folders, Http, Keeping, Watched, Listening, Servers, Kafka, Spark, Cassandra)
+PARTS = (Folders, Http, Keeping, Watched, Listening, Online, Servers, Kafka, Spark, Cassandra)

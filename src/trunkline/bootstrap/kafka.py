@@ -25,8 +25,10 @@ from trunkline.bootstrap.warming import warm
 from trunkline.charging.subscribers import read_subscribers, time_zones_of
 from trunkline.charging.tariffs import compile_catalogue, empty_register, with_time_zones
 from trunkline.charging.tariffs.catalogue import Catalogue, Register
-from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server
+from trunkline.engines.kafka.bucket import Bucket
+from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server, Unfit
 from trunkline.engines.kafka.shared import Body, agree
+from trunkline.engines.kafka.standby import Standbys
 from trunkline.engines.kafka.topics import make, topics
 from trunkline.engines.kafka.worker import Work, Worker
 from trunkline.engines.plan import Plan
@@ -93,29 +95,47 @@ def new_held(state: State) -> Table:
     return Table(state.dtype)
 
 
-def work_of(server: Server, plan: Plan, folders: Folders, name: str, *, named: bool = False) -> Work:
-    """What a worker is made of; the tariff of the folder that was named, or the one that the others have."""
+def work_of(
+    server: Server, plan: Plan, folders: Folders, name: str, *, named: bool = False, standby: int = 0
+) -> Work:
+    """What a worker is made of; the tariff of the folder that was named, or the one that the others have.
+
+    `standby` copies of each bucket are kept by all workers together, beside its owner.
+    """
     mappings = load_mappings(Path(folders.mappings) if folders.mappings else None)
     people = subscribers_file(folders)
     catalogue = agreed_catalogue(server, plan, folders, name, people.read_bytes() if people else b"")
     tables = {usage.MAPPINGS.name: mappings, charging.TARIFFS.name: catalogue}
-    return Work(server, plan, tables, mappings.__getitem__, new_held, name, MAPPING, named=named)
+    copies = Standbys(server, plan, lambda number: Bucket(number, plan, tables, new_held), name, standby)
+    return Work(
+        server, plan, tables, mappings.__getitem__, new_held, name, MAPPING,
+        named=named, standbys=copies if standby else None,
+    )  # fmt: skip
 
 
 def agreed_catalogue(server: Server, plan: Plan, folders: Folders, name: str, people: bytes) -> Catalogue:
-    """The tariff that all workers charge by; a folder that was named becomes its next version."""
+    """The tariff that all workers charge by; a folder that was named becomes its next version.
+
+    A version also says how many buckets there are, so that nobody begins with another number.
+    """
     files = tariff_files(Path(folders.tariffs)) if folders.tariffs else None
     zones = time_zones_of(people)
 
     def propose(now: Body | None) -> Body | None:
+        begun = now.get("buckets", plan.buckets) if now else plan.buckets
+        if begun != plan.buckets:
+            raise Unfit(
+                f"The cluster was begun with {begun} buckets, not {plan.buckets}. Every subscriber's state lies in the"
+                f" bucket of its number: set kafka_buckets to {begun}, or move to a new prefix"
+                " (docs/operating/cluster-kafka.md, Growing)."
+            )
         wanted = files if files is not None else now["files"] if now else None
         if wanted is None:
             raise Refused("The cluster knows no tariff yet. Name its folder once with --tariffs.")
         register = Register(**now["register"]) if now else empty_register()
         _, grown = compile_catalogue(wanted, with_time_zones(register, zones))
-        if now and (now["files"], now["register"]) == (wanted, _plain(grown)):
-            return None
-        return {"files": wanted, "register": _plain(grown)}
+        next_ = {"files": wanted, "register": _plain(grown), "buckets": plan.buckets}
+        return None if now and all(now.get(name) == value for name, value in next_.items()) else next_
 
     body = agree(server, f"{plan.prefix}.follower", plan.catalogue, name, propose)
     catalogue, _ = compile_catalogue(body["files"], Register(**body["register"]))
@@ -154,7 +174,7 @@ def run(
     make(server, topics(plan, kafka.kafka_edge_partitions, kafka.kafka_copies), kafka.kafka_copies)
     declare(server, plan)
     name = kafka.kafka_worker or f"{socket.gethostname()}-{os.getpid()}"
-    work = work_of(server, plan, folders, name, named=bool(kafka.kafka_worker))
+    work = work_of(server, plan, folders, name, named=bool(kafka.kafka_worker), standby=kafka.kafka_standby)
     warm(work.tables)
     catalogue = work.tables[charging.TARIFFS.name]
     assert isinstance(catalogue, Catalogue), "the tariffs are a catalogue"

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 from confluent_kafka import OFFSET_BEGINNING, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tests.waiting import until
 from trunkline.bootstrap.kafka import new_held, plan_of, work_of
@@ -30,6 +31,7 @@ from trunkline.simulator import LIVELY_FAULTS, Settings, simulate
 
 EDGE_PARTITIONS = 3
 NEVER_A_BATCH = 10_000
+HANDED_IN_S = 120.0
 
 
 def small_day(out: Path, subscribers: int = 250, hours: int = 24) -> Path:
@@ -70,17 +72,22 @@ class Day:
         make(server, topics(plan, EDGE_PARTITIONS, copies), copies)
         return cls(operator, server, plan)
 
-    def work(self, name: str, *, named: bool = False) -> Work:
+    def work(self, name: str, *, named: bool = False, standby: int = 0) -> Work:
         """What a worker of it is made of."""
-        return work_of(
-            self.server, self.plan, Folders(tariffs=str(self.operator / "tariffs")), name, named=named
-        )
+        folders = Folders(tariffs=str(self.operator / "tariffs"))
+        return work_of(self.server, self.plan, folders, name, named=named, standby=standby)
+
+    def owners(self) -> dict[str, int]:
+        """How many buckets each member of the chargers' group has, as the brokers say."""
+        admin, group = AdminClient(self.server.common()), f"{self.plan.prefix}.charger"
+        members = admin.describe_consumer_groups([group])[group].result(30).members
+        return {member.client_id: len(member.assignment.topic_partitions) for member in members}
 
     # -- in -----------------------------------------------------------------------------------------------
 
     def producer(self) -> Producer:
-        """Somebody who hands in."""
-        return Producer({**self.server.common(), "message.max.bytes": 8 << 20, "acks": "all"})
+        """Somebody who hands in; what a broker took before it died is not handed in again."""
+        return Producer({**self.server.common(), "message.max.bytes": 8 << 20, "enable.idempotence": True})
 
     def enrol(self) -> None:
         """Hand in the subscribers."""
@@ -90,7 +97,7 @@ class Day:
         sender = self.producer()
         for value in rows_out(rows):
             sender.produce(self.plan.topic(charging.SUBSCRIBERS), value)
-        assert sender.flush(30) == 0
+        assert sender.flush(HANDED_IN_S) == 0
 
     def enrolled(self, timeout_s: float = 60.0) -> None:
         """Wait until the subscribers have reached every bucket: each is more than one in a small operator."""
@@ -102,24 +109,24 @@ class Day:
             every_s=0.2,
         )
 
-    def hand_in(self, lines: bytes, a_message: int = NEVER_A_BATCH) -> None:
+    def hand_in(self, lines: bytes, a_message: int = NEVER_A_BATCH, partition: int = 0) -> None:
         """Hand in lines of usage, so many a message, all in one partition and so in their order."""
         every = lines.splitlines(keepends=True)
         sender = self.producer()
         for first in range(0, len(every), a_message):
             sender.produce(
-                self.plan.topic(usage.RAW), b"".join(every[first : first + a_message]), partition=0
+                self.plan.topic(usage.RAW), b"".join(every[first : first + a_message]), partition=partition
             )
             sender.poll(0)
-        assert sender.flush(30) == 0
+        assert sender.flush(HANDED_IN_S) == 0
 
     # -- running ------------------------------------------------------------------------------------------
 
     @contextmanager
-    def running(self, *names: str) -> Iterator[list[Worker]]:
+    def running(self, *names: str, standby: int = 0) -> Iterator[list[Worker]]:
         """Workers in this process; what broke one breaks the test."""
         stop = threading.Event()
-        workers = [Worker(self.work(name)) for name in names or ("worker",)]
+        workers = [Worker(self.work(name, standby=standby)) for name in names or ("worker",)]
         troubles: list[BaseException] = []
 
         def live(worker: Worker) -> None:
@@ -147,6 +154,15 @@ class Day:
     def edges(self) -> dict[str, list[int]]:
         """Counts of all edges by source, as committed: received, passed on, rejected, held."""
         return _summed(self.progress(b"edge|"), 4)
+
+    def carried(self) -> int:
+        """How many rows of usage have come out of buckets, as committed."""
+        return sum(sums[0] for sums in self.accounts().values())
+
+    def goes_on(self, what: str, timeout_s: float = 300.0) -> None:
+        """Wait until more is carried than was when this was asked."""
+        before = self.carried()
+        until(lambda: self.carried() > before, what, timeout_s, every_s=0.3)
 
     def drained(self, records: int, timeout_s: float = 600.0) -> None:
         """Wait until so many records in all have come out somewhere, by what is committed."""

@@ -1,7 +1,7 @@
 """A worker's process, made to be killed. It imports before it is needed, because that takes longer than living.
 
 The one line on standard input is a JSON object: the settings of the brokers, a prefix, buckets, the operator's folder
-and the worker's name. Without a line it ends.
+and the worker's name, and what else `Work` is made of. Without a line it ends.
 """
 
 from __future__ import annotations
@@ -65,7 +65,11 @@ def live(told: dict[str, object]) -> None:
         Server(str(settings["bootstrap.servers"]), lambda: known),
         plan_of(str(told["prefix"]), int(str(told["buckets"]))),
     )
-    Worker(day.work(str(told["name"]), named=True)).run(stop)
+    work = replace(
+        day.work(str(told["name"]), named=bool(told.get("named", True))),
+        transaction_s=float(str(told.get("transaction_s", Work.transaction_s))),
+    )
+    Worker(work).run(stop)
 
 
 def main() -> None:

@@ -245,6 +245,11 @@ class Bucket:
         groups: Grouped = memory.held.gather(keys)
         return groups
 
+    def forget(self) -> None:
+        """Let go of what is older than the windows of the states, as its owner does."""
+        for memory in self.memories.values():
+            self._forget(memory)
+
     def _forget(self, memory: Memory) -> None:
         """Once a day of event time, build the state again without what is older than its window."""
         if memory.state.days is None or memory.newest_day <= memory.swept_day:

@@ -46,6 +46,9 @@ class Server:
             "socket.timeout.ms": int(PATIENCE_S * 1000),
             "reconnect.backoff.max.ms": 1000,
             "log.connection.close": False,
+            # Forgetting all brokers when none is there (librdkafka's way since 2.11) leaves requests of a transaction
+            # with those that were forgotten: a connection that was cut for a moment stood still for minutes.
+            "metadata.recovery.strategy": "none",
             "log_level": 2,  # what goes wrong is told by what we raise; the client's own lines would drown it
             **self.properties(),
         }
@@ -60,6 +63,7 @@ def consumer(server: Server, group: str, settings: Mapping[str, Any] | None = No
             "group.id": group,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
+            "topic.metadata.refresh.interval.ms": 10_000,  # a partition that was added is read soon
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
             "partition.assignment.strategy": "cooperative-sticky",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
@@ -22,14 +21,17 @@ from trunkline.kernel.grouped import State
 
 CAUGHT_UP_S = 60.0  # after the last sign of life
 _MESSAGES = 200
+_BUILDING = {"queued.max.messages.kbytes": 128 << 10}
+# A copy that fell behind what was cut off of the log has missed something, and says so.
+_STANDING = {"queued.max.messages.kbytes": 8 << 10, "auto.offset.reset": "error"}
 
 
 class Follower:
     """Fills a bucket from its changelogs; may go on following while another owns it (a standby)."""
 
-    def __init__(self, server: Server, plan: Plan, bucket: Bucket) -> None:
-        """Begin at the newest round of each changelog."""
-        self.bucket, self._plan = bucket, plan
+    def __init__(self, server: Server, plan: Plan, bucket: Bucket, *, standing: bool = False) -> None:
+        """Begin at the newest round of each changelog; `standing`, it goes on following for days."""
+        self.bucket, self._plan, self._standing = bucket, plan, standing
         self._states = {plan.changelog(state): state for state in plan.states}
         self._told: dict[str, Any] | None = None
         self._seen: dict[str, tuple[int, int]] = dict.fromkeys(
@@ -41,7 +43,7 @@ class Follower:
         self._consumer = consumer(
             server,
             f"{plan.prefix}.follower",  # a name for quotas and rights; nothing is ever committed under it
-            {"enable.partition.eof": True, "queued.max.messages.kbytes": 128 << 10},
+            {"enable.partition.eof": True, **(_STANDING if standing else _BUILDING)},
         )
         self._told = last_progress(self._consumer, plan, bucket.number, progress_key(bucket.number))
         images = self._told["images"] if self._told else {}
@@ -66,7 +68,14 @@ class Follower:
                 self._ended.add(message.topic() or "")
             elif not trouble.retriable():
                 raise KafkaException(trouble)
+        if self._standing and self.level:
+            self.bucket.forget()
         return applied
+
+    @property
+    def level(self) -> bool:
+        """Whether it was at the end of everything once."""
+        return len(self._ended) > len(self._states)
 
     def finish(self, committed: int, stop: threading.Event) -> Bucket:
         """Follow to the end; `committed` is how far the group is by its offsets (negative: nowhere yet)."""
@@ -113,7 +122,7 @@ class Follower:
         topic, value = message.topic() or "", message.value() or b""
         if topic == self._plan.progress:
             if message.key() == progress_key(self.bucket.number):
-                self._told = progress_in(value)
+                self._tell(progress_in(value))
             return
         state = self._states[topic]
         change = change_in(value, state)
@@ -128,6 +137,14 @@ class Follower:
         self.octets += len(value)
         if state.days is not None and len(change.groups.rows):
             memory.newest_day = max(memory.newest_day, int(change.groups.rows["day"].max()))
+
+    def _tell(self, progress: dict[str, Any]) -> None:
+        """Hear how far the bucket is; where a round has ended, what was written before counts no more."""
+        before = self._told["images"] if self._told else {}
+        for name, image in progress["images"].items():
+            if image != before.get(name, 0):
+                self.bucket.memories[name].written = 0
+        self._told = progress
 
 
 def last_progress(reader: Consumer, plan: Plan, partition: int, key: bytes) -> dict[str, Any] | None:
@@ -147,6 +164,3 @@ def last_progress(reader: Consumer, plan: Plan, partition: int, key: bytes) -> d
             elif not trouble.retriable():
                 raise KafkaException(trouble)
     raise Lost(f"{plan.progress} gave no answer within {CAUGHT_UP_S:g} s")
-
-
-NewFollower = Callable[[int], Follower]

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -35,6 +36,7 @@ from trunkline.engines.kafka.client import (
 from trunkline.engines.kafka.committer import Committer, Turn
 from trunkline.engines.kafka.follower import Follower, last_progress
 from trunkline.engines.kafka.router import STREAM, Edge, Router, aside, edge_key
+from trunkline.engines.kafka.standby import Standbys
 from trunkline.engines.loop import POISON
 from trunkline.engines.plan import Framing, Plan
 from trunkline.engines.wire import Unreadable, rows_in, rows_out
@@ -64,6 +66,7 @@ class Work:
     clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
     named: bool = False  # it has this name after a restart, too
     transaction_s: float = 10.0
+    standbys: Standbys | None = None  # copies of buckets that others own
 
 
 class _Group(ABC):
@@ -77,7 +80,8 @@ class _Group(ABC):
         plan = work.plan
         # A worker that keeps its name keeps its partitions over a restart, and nobody else is disturbed.
         static = {"group.instance.id": f"{work.name}.{role}"} if work.named else {}
-        self.consumer: Consumer = consumer(work.server, f"{plan.prefix}.{role}", static)
+        known = {**static, "client.id": work.name}  # which is how the others see who is there
+        self.consumer: Consumer = consumer(work.server, f"{plan.prefix}.{role}", known)
         try:
             self.producer = producer(work.server, f"{plan.prefix}.{role}.{work.name}", work.transaction_s)
         except BaseException:
@@ -202,6 +206,7 @@ class RouterLife(_Group):
         """Route until stopped."""
         while not stop.is_set():
             self.committer.check()
+            self.wait_for_room(stop)
             taken: dict[tuple[str, int], list[Message]] = {}
             for message in self.take(ROUTED_MESSAGES, PAUSE_S):
                 taken.setdefault((message.topic() or "", message.partition() or 0), []).append(message)
@@ -215,6 +220,9 @@ class RouterLife(_Group):
             offsets = [TopicPartition(edge.topic, edge.partition, edge.position) for edge, _ in edges]
             self.committer.put(Turn(messages, offsets, self._router.rows - before))
         self.committer.drain()
+
+    def wait_for_room(self, stop: threading.Event) -> None:
+        """Return when more may be routed; the work topic of usage takes whatever there is."""
 
     def close(self) -> None:
         """Leave."""
@@ -235,6 +243,8 @@ class ChargerLife(_Group):
         self._building: dict[int, tuple[Future[Bucket], threading.Event]] = {}
         self._builders = ThreadPoolExecutor(2, "build")
         self.last_build_s = 0.0
+        self.built = {"warm": 0, "cold": 0}  # buckets, from a copy that was kept, and from the beginning
+        self.passed_over: set[int] = set()
         plan = work.plan
         self._streams = {s.name: s for s in (plan.decoded, *(flow.steps[0].reads for flow in plan.orders))}
         self._changelogs = {plan.changelog(state): state.name for state in plan.states}
@@ -243,7 +253,15 @@ class ChargerLife(_Group):
         super().__init__(work, "charger", [work.plan.work])
 
     def begin(self, part: TopicPartition) -> None:
-        """Build the bucket beside the work on others."""
+        """Build the bucket beside the work on others; a partition that is no bucket is passed over."""
+        plan = self.work.plan
+        if part.partition >= plan.buckets:
+            self.passed_over.add(part.partition)
+            log.warning(
+                "partition %d of %s is passed over: there are %d buckets, and nothing of ours is ever written behind"
+                " them (docs/operating/cluster-kafka.md, Growing)", part.partition, plan.work, plan.buckets,
+            )  # fmt: skip
+            return
         stop = threading.Event()
         self._building[part.partition] = self._builders.submit(self._build, part, stop), stop
 
@@ -255,13 +273,16 @@ class ChargerLife(_Group):
             committed = committed_at(asking, part)
         finally:
             asking.close()
-        follower = Follower(work.server, work.plan, self.new_bucket(part.partition))
+        follower = work.standbys.take(part.partition) if work.standbys else None
+        warm = follower is not None
+        follower = follower or Follower(work.server, work.plan, self.new_bucket(part.partition))
         try:
             bucket = follower.finish(committed, stop)
         except BaseException:
             follower.close()
             raise
         self.last_build_s = time.monotonic() - began
+        self.built["warm" if warm else "cold"] += 1
         return bucket
 
     def new_bucket(self, number: int) -> Bucket:
@@ -286,6 +307,7 @@ class ChargerLife(_Group):
 
     def end(self, part: TopicPartition) -> None:
         """Let go of a bucket."""
+        self.passed_over.discard(part.partition)
         building = self._building.pop(part.partition, None)
         if building is not None:
             building[1].set()
@@ -306,7 +328,7 @@ class ChargerLife(_Group):
         ends: dict[int, int] = {}
         rows = 0
         waiting: dict[tuple[int, str], list[pl.DataFrame]] = {}
-        messages: list[wire.Message] = []
+        unread: dict[int, list[wire.Message]] = {}
         timeout_s = PAUSE_S
         while rows < TURN_ROWS:
             taken = self.take(TAKEN_MESSAGES, timeout_s)
@@ -321,7 +343,9 @@ class ChargerLife(_Group):
                 except Unreadable as error:
                     plan = self.work.plan
                     value = message.value() or b""
-                    messages.append(aside(plan, plan.work, number, offset, value, str(error)))
+                    unread.setdefault(number, []).append(
+                        aside(plan, plan.work, number, offset, value, str(error))
+                    )
                     continue
                 for other in [key for key in waiting if key[0] == number and key[1] != stream]:
                     self._carry(*other, waiting.pop(other))
@@ -335,7 +359,9 @@ class ChargerLife(_Group):
         ends = {number: end for number, end in ends.items() if number in self._buckets}
         if not ends:
             return None
+        messages: list[wire.Message] = []
         for number, end in ends.items():
+            messages += unread.get(number, [])
             messages += self._buckets[number].turn(end)
         offsets = [TopicPartition(self.work.plan.work, number, end) for number, end in ends.items()]
         images = self._superseded(ends)
@@ -430,6 +456,8 @@ class ChargerLife(_Group):
             "buckets": [bucket.status() for bucket in list(self._buckets.values())],
             "building": sorted(self._building),
             "last_build_s": round(self.last_build_s, 3),
+            "built": dict(self.built),
+            "passed_over": sorted(self.passed_over),
         }
 
 
@@ -451,8 +479,14 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until stopped; raises what no further life would change."""
+        lives: dict[str, Callable[[threading.Event], None]] = {
+            role: partial(self._live, role) for role in self.roles
+        }
+        if self.work.standbys is not None:
+            lives["standby"] = self.work.standbys.run
         threads = [
-            threading.Thread(target=self._guarded, args=(role, stop), name=role) for role in self.roles
+            threading.Thread(target=self._guarded, args=(live, stop), name=name)
+            for name, live in lives.items()
         ]
         for thread in threads:
             thread.start()
@@ -461,9 +495,9 @@ class Worker:
         if self._failed is not None:
             raise self._failed
 
-    def _guarded(self, role: str, stop: threading.Event) -> None:
+    def _guarded(self, live: Callable[[threading.Event], None], stop: threading.Event) -> None:
         try:
-            self._live(role, stop)
+            live(stop)
         except BaseException as error:  # noqa: BLE001 -- raised again by `run`
             self._failed = self._failed or error
             stop.set()
@@ -506,4 +540,6 @@ class Worker:
                     "rebalances": life.rebalances, "lag": life.lag, "written": vars(life.written), **life.status()
                 }  # fmt: skip
             found[role] = known
+        if self.work.standbys is not None:
+            found["standby"] = self.work.standbys.status()
         return found
