@@ -22,12 +22,14 @@ def placed(
     """The state with a row for each of `words`, in rows that may be changed, and where each word's row is.
 
     A row is known by the word in its `field` and lies under the key `buckets` says; `make` is given places in `words`
-    of things that are new, each once, and returns their rows.
+    of things that are new, each once, and returns their rows. These are the state's own rows where they may be written:
+    what a step is given is a copy already, and to copy a million series again costs more than to watch them.
     """
     known = locate(state.rows[field].copy(), words)
     new = np.flatnonzero(known < 0)
     if len(new) == 0:
-        return Grouped(state.keys, state.offsets, state.rows.copy()), known
+        rows = state.rows if state.rows.flags.writeable else state.rows.copy()
+        return Grouped(state.keys, state.offsets, rows), known
     first = new[np.unique(words[new], return_index=True)[1]]
     keys = np.concatenate([np.repeat(state.keys, np.diff(state.offsets)), buckets[first]])
     all_keys = np.union1d(state.keys, keys)

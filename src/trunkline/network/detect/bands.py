@@ -27,13 +27,16 @@ Rows = npt.NDArray[Any]
 Row = Any  # one of `Rows` in a compiled loop, where it has the fields of `ROW`
 Longs = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Profile = npt.NDArray[np.int16]
+Profile = npt.NDArray[np.int8]
 
 HOUR_US = 3_600_000_000
 HOURS_OF_WEEK = 168
 MONDAY = 72  # 1970-01-01 was a Thursday
-UNSEEN = -32768  # an hour of the week that has not been lived through
-LARGEST = 16_384  # of the whole numbers in which hours are kept
+UNSEEN = -128  # an hour of the week that has not been lived through
+LARGEST = 120  # of the whole numbers in which hours are kept
+SMALLEST_UNIT = 2.0**-20
+MOST_POINTS = 65_535
+SECOND_US = 1_000_000
 
 NONE, SPIKE, DIP, LEVEL_SHIFT, COLLAPSE, DRIFT = 0, 1, 2, 3, 4, 5
 KINDS = ("", "spike", "dip", "level_shift", "collapse", "drift")
@@ -57,39 +60,45 @@ FEATURES = (
 )
 SHOWN = len(FEATURES) + 2  # and, for the sentence, what was expected and half the band's width
 
+# Narrow, because each period of each cell reads and writes all of it: single precision, seconds, an octet an hour.
 ROW = np.dtype(
     [
         ("series", "u8"),  # digest of object, KPI and slice
-        ("object", "u8"),
         ("last_us", "i8"),  # end of the newest period seen
-        ("since_us", "i8"),  # when what is going on began
-        ("told_us", "i8"),  # when that was told
-        ("judged_us", "i8"),  # since when
-        ("rise_us", "i8"),  # when the sums below last left zero
-        ("fall_us", "i8"),
-        ("recent", "f8"),  # what it was lately
-        ("offset", "f8"),  # how far it lately ran above its hours
-        ("scale", "f8"),  # mean deviation from what was expected
-        ("reach", "f8"),  # largest deviation that was lived with, slowly forgotten,
-        ("reach_unsure", "f8"),  # and the same of days whose own week was not known
-        ("rise", "f8"),  # cumulative sums of deviations, in scales
-        ("fall", "f8"),
-        ("climb", "f8"),  # how far one of them has come since both were last nothing
-        ("most", "f8"),  # how far they came and went back without being told, slowly forgotten
-        ("peak", "f8"),  # largest deviation of what is going on, or of periods outside that are not told yet
-        ("times", "f8"),  # by what the KPI multiplies its quotient, as far as can be seen
-        ("hour_sum", "f8"),
-        ("unit", "f8"),  # of `profile`, a power of two
+        ("since_s", "u4"),  # when what is going on began
+        ("told_s", "u4"),  # when that was told
+        ("judged_s", "u4"),  # since when
+        ("rise_s", "u4"),  # when the sums below last left zero
+        ("fall_s", "u4"),
+        ("recent", "f4"),  # what it was lately
+        ("offset", "f4"),  # how far it lately ran above its hours
+        ("scale", "f4"),  # mean deviation from what was expected
+        ("reach", "f4"),  # largest deviation that was lived with, slowly forgotten,
+        ("reach_unsure", "f4"),  # and the same of days whose own week was not known
+        ("rise", "f4"),  # cumulative sums of deviations, in scales
+        ("fall", "f4"),
+        ("climb", "f4"),  # how far one of them has come since both were last nothing
+        ("most", "f4"),  # how far they came and went back without being told, slowly forgotten
+        ("peak", "f4"),  # largest deviation of what is going on, or of periods outside that are not told yet
+        ("times", "f4"),  # by what the KPI multiplies its quotient, as far as can be seen
+        ("hour_sum", "f4"),
+        ("middle", "f4"),  # of `profile`
+        ("unit", "f4"),  # of `profile`; 0 before anything was kept
         ("hour", "i4"),  # hours since 1970 of what `hour_sum` adds up
-        ("hour_points", "i4"),
-        ("points", "i4"),
-        ("kind", "i2"),  # what is going on
-        ("outside", "i2"),  # periods in a row outside the band
-        ("calm", "i2"),  # periods in a row well inside it, while something is going on
-        ("judged", "i2"),  # SPIKE or DIP while a judge from outside holds it for unusual
-        ("profile", "i2", (HOURS_OF_WEEK,)),  # mean of each hour of the week from Monday 0 h UTC, in `unit`
+        ("hour_points", "u2"),
+        ("points", "u2"),  # and then as many as there is room for
+        ("kind", "i1"),  # what is going on
+        ("outside", "i1"),  # periods in a row outside the band
+        ("calm", "i1"),  # periods in a row well inside it, while something is going on
+        ("judged", "i1"),  # SPIKE or DIP while a judge from outside holds it for unusual
+        (
+            "profile",
+            "i1",
+            (HOURS_OF_WEEK,),
+        ),  # mean of each hour of the week from Monday 0 h UTC, in `unit` from `middle`
     ]
 )
+assert ROW.itemsize % 8 == 0, "rows are copied in whole words"
 
 FINDING = np.dtype(
     [
@@ -133,58 +142,68 @@ def fresh(count: int) -> Rows:
     """Rows of series that nothing is known of."""
     rows = np.zeros(count, ROW)
     rows["profile"] = UNSEEN
-    rows["unit"] = 2.0**-20
     rows["hour"] = -1
     return rows
 
 
 @nb.njit(inline="always")
-def _hour_mean(profile: Profile, unit: float, hour: int) -> tuple[float, bool, bool]:
+def _hour_mean(profile: Profile, middle: float, unit: float, hour: int) -> tuple[float, bool, bool]:
     """Mean at an hour of the week, whether any day knows it, and whether this very day of the week does."""
     for days in range(7):
         slot = hour - 24 * days
         if slot < 0:
             slot += HOURS_OF_WEEK
         if profile[slot] != UNSEEN:
-            return profile[slot] * unit, True, days == 0
+            return middle + profile[slot] * unit, True, days == 0
     return 0.0, False, False
 
 
 @nb.njit(inline="always")
-def _baseline(profile: Profile, unit: float, time_us: int) -> tuple[float, bool, bool]:
+def _baseline(profile: Profile, middle: float, unit: float, time_us: int) -> tuple[float, bool, bool]:
     """The week's mean at a time, drawn straight from the middle of one hour to that of the next."""
     hours = (time_us - 1) // HOUR_US
     hour = (hours + MONDAY) % HOURS_OF_WEEK
-    mean, known, sure = _hour_mean(profile, unit, hour)
+    mean, known, sure = _hour_mean(profile, middle, unit, hour)
     if not known:
         return 0.0, False, False
     share = (time_us - hours * HOUR_US) / HOUR_US - 0.5
     beside = hour + 1 if share > 0.0 else hour - 1
-    other, other_known, _ = _hour_mean(profile, unit, beside % HOURS_OF_WEEK)
+    other, other_known, _ = _hour_mean(profile, middle, unit, beside % HOURS_OF_WEEK)
     if other_known:
         mean += abs(share) * (other - mean)
     return mean, True, sure
 
 
 @nb.njit(nogil=True, cache=True)
-def _make_room(row: Row, profile: Profile, largest: float) -> None:
-    """Choose the unit so large that `largest` can be kept."""
-    while largest / row.unit >= LARGEST:
-        row.unit *= 2.0
-        for at in range(HOURS_OF_WEEK):
-            if profile[at] != UNSEEN:
-                profile[at] = np.int16(np.rint(profile[at] * 0.5))
+def _make_room(row: Row, profile: Profile, mean: float) -> None:
+    """Choose middle and unit anew, so that all hours and one more can be kept, with a quarter to spare."""
+    middle: float = np.float64(row.middle)
+    unit: float = np.float64(row.unit)
+    low, high = mean, mean
+    for at in range(HOURS_OF_WEEK):
+        if profile[at] != UNSEEN:
+            low, high = min(low, middle + profile[at] * unit), max(high, middle + profile[at] * unit)
+    row.middle = 0.5 * (low + high)
+    row.unit = 0.625 * (high - low) / LARGEST
+    for at in range(HOURS_OF_WEEK):
+        if profile[at] != UNSEEN:
+            profile[at] = np.int8(np.rint((middle + profile[at] * unit - row.middle) / row.unit))
 
 
 @nb.njit(nogil=True, cache=True)
 def _keep_hour(row: Row, profile: Profile, share: float) -> None:
     """Put the mean of an hour that is over into the week; what is kept is free of the offset."""
     mean = row.hour_sum / row.hour_points - row.offset
-    _make_room(row, profile, abs(mean))
+    if row.unit == 0.0:
+        row.middle = mean
+        row.unit = SMALLEST_UNIT
     slot = (row.hour + MONDAY) % HOURS_OF_WEEK
     if profile[slot] != UNSEEN:
-        mean = profile[slot] * row.unit + share * (mean - profile[slot] * row.unit)
-    profile[slot] = np.int16(np.rint(mean / row.unit))
+        before = row.middle + profile[slot] * row.unit
+        mean = before + share * (mean - before)
+    if abs(mean - row.middle) > LARGEST * row.unit:
+        _make_room(row, profile, mean)
+    profile[slot] = np.int8(np.rint((mean - row.middle) / row.unit))
 
 
 @nb.njit(inline="always")
@@ -234,8 +253,8 @@ def _learn(
             row.reach_unsure = max(row.reach_unsure, abs(deviation), row.peak)
             row.peak = 0.0
     row.hour_sum += expected + _clipped(deviation, 4.0 * scale) if known else value
-    row.hour_points += 1
-    row.points += 1
+    row.hour_points = min(row.hour_points + 1, MOST_POINTS)
+    row.points = min(row.points + 1, MOST_POINTS)
 
 
 @nb.njit(inline="always")
@@ -243,9 +262,9 @@ def _sum_up(p: Bands, row: Row, deviation: float, scale: float, begin_us: int) -
     """Page's two cumulative sums of the deviations, in scales."""
     step = _clipped(deviation / scale, 4.0)
     if row.rise <= 0.0:
-        row.rise_us = begin_us
+        row.rise_s = begin_us // SECOND_US
     if row.fall <= 0.0:
-        row.fall_us = begin_us
+        row.fall_s = begin_us // SECOND_US
     row.rise = max(0.0, row.rise + step - p.slack)
     row.fall = max(0.0, row.fall - step - p.slack)
 
@@ -266,7 +285,7 @@ def _begun(
     if abs(deviation) > half and (known or collapsed):  # the first dawn of a series is no anomaly
         row.outside += 1
         if row.outside == 1:
-            row.since_us = begin_us
+            row.since_s = begin_us // SECOND_US
         if row.outside >= 2 or abs(deviation) >= p.at_once * half:
             row.kind = SPIKE if deviation > 0.0 else (COLLAPSE if collapsed else DIP)
             return True
@@ -274,8 +293,7 @@ def _begun(
     row.outside = 0
     sum_now = max(row.rise, row.fall)
     if sure and sum_now > max(p.shift, p.reach * row.most):
-        since_us = row.rise_us if row.rise >= row.fall else row.fall_us
-        row.since_us = since_us
+        row.since_s = row.rise_s if row.rise >= row.fall else row.fall_s
         if deviation < 0.0 and collapsed:
             row.kind = COLLAPSE
         else:
@@ -283,7 +301,7 @@ def _begun(
         return True
     if sure and abs(row.offset) > half:
         row.kind = DRIFT
-        row.since_us = end_us - nb.int64(p.offset_s * 1e6)
+        row.since_s = end_us // SECOND_US - nb.int64(p.offset_s)
         return True
     return False
 
@@ -296,33 +314,26 @@ def _over(p: Bands, row: Row, deviation: float, half: float, end_us: int) -> int
     row.calm = row.calm + 1 if away <= inside * half else 0
     if row.calm >= (2 * p.calm_points if row.kind == LEVEL_SHIFT else p.calm_points):
         return BACK
-    if end_us - row.told_us > p.accept_s * 1e6:
+    if end_us // SECOND_US - row.told_s > p.accept_s:
         return ACCEPTED
     return BEGUN
 
 
-@nb.njit(nogil=True, cache=True)
-def _accept(row: Row, profile: Profile, deviation: float) -> None:
+@nb.njit(inline="always")
+def _accept(row: Row, deviation: float) -> None:
     """Lift or lower the whole week to what it is now."""
     moved = row.offset if row.kind == DRIFT else row.offset + deviation
-    largest = 0.0
-    for at in range(HOURS_OF_WEEK):
-        if profile[at] != UNSEEN:
-            largest = max(largest, abs(profile[at] * row.unit + moved))
-    _make_room(row, profile, largest)
-    for at in range(HOURS_OF_WEEK):
-        if profile[at] != UNSEEN:
-            profile[at] = np.int16(np.rint((profile[at] * row.unit + moved) / row.unit))
+    row.middle += moved
     row.recent += deviation
     row.hour_sum += row.hour_points * moved
     row.offset = 0.0
 
 
 @nb.njit(nogil=True, cache=True)
-def _settle(row: Row, profile: Profile, deviation: float, over: int) -> None:
+def _settle(row: Row, deviation: float, over: int) -> None:
     """What is over is over; what was accepted is the new level."""
     if over == ACCEPTED:
-        _accept(row, profile, deviation)
+        _accept(row, deviation)
     elif row.kind != COLLAPSE:
         # Lived with, in part: a series that often does this is told when it does worse, an outage each time.
         row.reach = max(row.reach, 0.7 * min(row.peak, 4.0 * max(row.reach, row.scale)))
@@ -400,7 +411,7 @@ def watch(
             row.hour = hour
             row.hour_sum = 0.0
             row.hour_points = 0
-        mean, known, sure = _baseline(profile, row.unit, end_us[i])
+        mean, known, sure = _baseline(profile, row.middle, row.unit, end_us[i])
         expected = mean + row.offset if known else row.recent
         if row.points == 0:
             expected = value
@@ -442,14 +453,14 @@ def watch(
             p, row, deviation, half, collapsed, known, sure, begin_us[i], end_us[i]
         ):
             row.peak = abs(deviation)
-            row.told_us = end_us[i]
+            row.told_s = end_us[i] // SECOND_US
             change = BEGUN
         if change >= 0:
             deeper = before == DIP and collapsed and change == BACK
             for part in range(2 if deeper else 1):
                 told = findings[count]
                 told.row = i
-                told.since_us = row.since_us
+                told.since_us = nb.int64(row.since_s) * SECOND_US
                 told.change = BEGUN if part == 1 else change
                 told.kind = COLLAPSE if part == 1 else row.kind
                 told.low = expected - half
@@ -462,7 +473,7 @@ def watch(
             if deeper:
                 row.kind = COLLAPSE
             elif change != BEGUN:
-                _settle(row, profile, deviation, change)
+                _settle(row, deviation, change)
                 if change == ACCEPTED:
                     expected = value
         _learn(p, row, value, expected, known, sure, scale, half, passed_s)

@@ -26,6 +26,7 @@ from trunkline.network.detect.bands import (
     KINDS,
     NONE,
     ROW,
+    SECOND_US,
     SHOWN,
     SPIKE,
     fresh,
@@ -62,7 +63,7 @@ def detect(kpis: pl.DataFrame, series: Grouped, models: Models) -> Outcome:
 
     def make(first: Longs) -> Rows:
         rows = fresh(len(first))
-        rows["series"], rows["object"] = words[first], valued["object"].to_numpy()[first]
+        rows["series"] = words[first]
         return rows
 
     state, at = placed(series, "series", words, valued["bucket"].to_numpy(), make)
@@ -171,9 +172,9 @@ def _edges(rows: Rows, at: Longs, unusual: Longs, begin_us: Longs) -> Rows:
         begins = row.judged == NONE
         if begins:
             row.judged = unusual[i]
-            row.judged_us = begin_us[i]
+            row.judged_s = begin_us[i] // SECOND_US
         changes[count].row = i
-        changes[count].since_us = row.judged_us
+        changes[count].since_us = nb.int64(row.judged_s) * SECOND_US
         changes[count].kind = row.judged
         changes[count].ended = 0 if begins else 1
         count += 1

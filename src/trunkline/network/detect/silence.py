@@ -3,9 +3,9 @@
 A dead cell sends nothing that could look unusual, so somebody has to wait for it. Each object's own rhythm is
 learnt from the ends of its periods; who has no rhythm (an element that reports when it likes) is not waited
 for. The clock is the data's own (`PULSES`): when it has passed the moment at which the next period should have
-been there, lateness that is waited for included, the object is silent. That is one finding an object, not one
-for each of its KPIs. A day that is read at once has pulses only where its batches end; so who comes back after
-a silence that no pulse has told is told as silent first, from the same moment.
+been there, the object is silent from that moment on, however much later a pulse comes to tell it. That is one
+finding an object, not one for each of its KPIs. A day that is read at once has pulses only where its batches end; so
+who comes back after a silence that no pulse has told is told as silent first, from the same moment.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _note(rows: Rows, at: Longs, end_us: Longs, lateness_us: int) -> tuple[Rows,
             row.silent_us = row.last_us
             missed[unheard].at = at[i]
             missed[unheard].since_us = row.last_us
-            missed[unheard].time_us = due_us + lateness_us
+            missed[unheard].time_us = due_us
             unheard += 1
         if row.silent_us > 0:
             back[count].at = at[i]
@@ -148,7 +148,7 @@ def _wait(rows: Rows, offsets: Longs, times_us: Longs) -> Rows:
                 row.silent_us = row.last_us
                 silent[count].at = at
                 silent[count].since_us = row.last_us
-                silent[count].time_us = times_us[group]
+                silent[count].time_us = due_us
                 count += 1
     return silent[:count]
 

@@ -11,7 +11,9 @@ HOUR_US = 3_600_000_000
 class PlainSeries:
     """Follows one series; `see` returns what is told of a value as (change, kind, since)."""
 
-    week: dict[int, float] = field(default_factory=dict)
+    week: dict[int, int] = field(default_factory=dict)  # whole units from the middle
+    middle: float = 0.0
+    unit: float = 0.0
     last_us: int = 0
     since_us: int = 0
     told_us: int = 0
@@ -35,9 +37,9 @@ class PlainSeries:
     def hour_mean(self, hour: int) -> tuple[float, bool] | None:
         """The mean of the latest day that knows this hour, and whether it is this day of the week."""
         for days in range(7):
-            mean = self.week.get((hour - 24 * days) % 168)
-            if mean is not None:
-                return mean, days == 0
+            kept = self.week.get((hour - 24 * days) % 168)
+            if kept is not None:
+                return self.middle + kept * self.unit, days == 0
         return None
 
     def baseline(self, time_us: int) -> tuple[float, bool] | None:
@@ -91,8 +93,22 @@ class PlainSeries:
         if self.of_hour:
             slot = (self.hour + 72) % 168
             mean = sum(self.of_hour) / len(self.of_hour) - self.offset
-            self.week[slot] = mean if slot not in self.week else 0.7 * self.week[slot] + 0.3 * mean
+            self.keep(slot, mean)
         self.hour, self.of_hour = hour, []
+
+    def keep(self, slot: int, mean: float) -> None:
+        """An hour of the week, in at most 120 units to each side of a middle; both are chosen anew when it is out."""
+        if self.unit == 0.0:
+            self.middle, self.unit = mean, 2.0**-20
+        if slot in self.week:
+            before = self.middle + self.week[slot] * self.unit
+            mean = before + 0.3 * (mean - before)
+        if abs(mean - self.middle) > 120 * self.unit:
+            means = {at: self.middle + kept * self.unit for at, kept in self.week.items()}
+            low, high = min([mean, *means.values()]), max([mean, *means.values()])
+            self.middle, self.unit = 0.5 * (low + high), 0.625 * (high - low) / 120
+            self.week = {at: round((each - self.middle) / self.unit) for at, each in means.items()}
+        self.week[slot] = round((mean - self.middle) / self.unit)
 
     def add_up(self, away: float, scale: float, begin_us: int) -> None:
         """Page's sums."""
@@ -153,7 +169,7 @@ class PlainSeries:
         """End what is going on."""
         if accepted:
             moved = self.offset if self.kind == "drift" else self.offset + away
-            self.week = {slot: mean + moved for slot, mean in self.week.items()}
+            self.middle += moved
             self.recent += away
             self.of_hour = [mean + moved for mean in self.of_hour]
             self.offset = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.rooms.network.detect.watching import FORMULAS, MONDAY_US, Watched, bin_frame, told
+from tests.rooms.network.detect.watching import MONDAY_US, Watched, bin_frame, told
 
 PERIOD_US = 30_000_000
 
@@ -64,7 +64,7 @@ def test_a_silence_between_two_batches_of_a_day_is_told_all_the_same() -> None:
     last = MONDAY_US + 10 * PERIOD_US
     assert anomalies["since_us"].to_list() == [last, last]
     assert anomalies["time_us"].to_list() == [
-        last + PERIOD_US + FORMULAS.lateness_us,
+        last + PERIOD_US,
         MONDAY_US + 40 * PERIOD_US,
     ]
     assert told(watched.miss(MONDAY_US + 45 * PERIOD_US)) == []
