@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from trunkline.kernel.flow import Flow, Step, Stream
-from trunkline.records import charging, network, network_sums, usage
+from trunkline.records import bills, charging, network, network_sums, usage
 from trunkline.topology import FLOWS as MONEY_FLOWS
 from trunkline.topology import NETWORK_FLOWS, SUBSCRIBERS, USAGE
 
@@ -12,6 +12,7 @@ COMES_IN = {
     usage.RAW.name,
     charging.MOVEMENTS.name,
     charging.SUBSCRIBERS.name,
+    bills.BILLS.name,
     charging.HITS.name,
     network.TELEMETRY.name,
 }
@@ -66,7 +67,7 @@ def test_every_stream_is_on_the_map() -> None:
     """A stream that no flow carries would be a promise that nobody keeps."""
     promised = {
         thing.name
-        for family in (usage, charging, network, network_sums)
+        for family in (bills, usage, charging, network, network_sums)
         for thing in vars(family).values()
         if isinstance(thing, Stream)
     }

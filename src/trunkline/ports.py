@@ -196,6 +196,63 @@ class Maintenance:
     actor: str
 
 
+@dataclass(frozen=True)
+class BillNote:
+    """What a person said of a bill: `dispute`, `settle` (the dispute is over) or `credit` (a credit note)."""
+
+    bill_id: str
+    time_us: int
+    actor: str
+    action: str
+    amount_micros: int  # of a credit note; else 0
+    movement_id: str | None  # of a credit note
+    text: str
+
+
+@dataclass(frozen=True)
+class BillRun:
+    """What one bill run did: a row an account and why, all accounts accounted for."""
+
+    period: int
+    bills: int  # made by this run
+    billed: int  # had a bill of this period or a later one before
+    running: int  # their period is not over yet
+    behind: int  # must first get the bill of an earlier period
+    ahead: int  # begin after this period
+    total_micros: int
+    seconds: float
+
+
+class Bills(Protocol):
+    """What came of periods: previews, bills, disputes and credit notes. A bill is a row of `records.bills.BILLS`."""
+
+    def preview(self, subscriber: int) -> dict[str, Any] | None:
+        """The bill of the running period as it would be if it ended with what is known now; None for a stranger."""
+
+    def run(self, period: int) -> BillRun:
+        """Make the bills of a period that is over; each is made once. Raises `Refused`."""
+
+    def bills(
+        self, subscriber: int | None, period: int | None, limit: int, offset: int = 0, *, lines: bool = True
+    ) -> list[dict[str, Any]]:
+        """Bills, the newest period first; each with `state` and `credited_micros`."""
+
+    def bill(self, bill_id: str) -> dict[str, Any] | None:
+        """One bill, with `state`, `credited_micros` and `notes`."""
+
+    def periods(self) -> list[dict[str, Any]]:
+        """What was billed by period, the newest first: `period, bills, total_micros, tax_micros, paid_micros`."""
+
+    def items(self, bill: dict[str, Any], limit: int) -> pl.DataFrame:
+        """Charged usage that stands on a bill, in order of time."""
+
+    def dispute(self, bill_id: str, actor: str, text: str, *, settled: bool = False) -> None:
+        """Write down that a bill is disputed, or that the dispute is settled; raises `Refused`."""
+
+    def credit(self, bill_id: str, amount_micros: int, actor: str, text: str, name: str | None = None) -> str:
+        """Give some of a bill back; the credit note's name. The same order again books nothing; raises `Refused`."""
+
+
 class NetworkReader(Protocol):
     """Answers about the network from what is committed; usable from any process while another one writes."""
 

@@ -7,6 +7,7 @@ lies. Read it first: it is the way the data takes.
 from __future__ import annotations
 
 from trunkline.charging import alerts, balances, movements, rate, service
+from trunkline.charging.bills import issue
 from trunkline.kernel.flow import Flow, Step
 from trunkline.mediation import decode, deduplicate, meter
 from trunkline.network import align, forecast, heat, kpi, pulse, rollup, sla
@@ -15,7 +16,7 @@ from trunkline.network.alarms import life, signals
 from trunkline.network.detect import detect, silence
 from trunkline.network.incidents import correlate
 from trunkline.network.telemetry import decode as decode_telemetry
-from trunkline.records import charging, network, network_sums, usage
+from trunkline.records import bills, charging, network, network_sums, usage
 
 USAGE = Flow(
     "usage",
@@ -92,6 +93,27 @@ SERVICE = Flow(
     "service",
     "Customers whom an incident of the network hits are told of it once, and once when it is over.",
     (Step(service.tell, charging.HITS, (charging.ALERTS,), state=charging.HIT),),
+)
+
+BILLING = Flow(
+    "bills",
+    "What a bill adds to usage is booked in the ledger, at the same moment as the bill itself becomes true.",
+    (
+        Step(
+            issue.issue,
+            bills.BILLS,
+            (charging.ENTRIES, charging.CHANGES),
+            state=charging.ACCOUNTS,
+            looks_up=(charging.TARIFFS,),
+        ),
+        Step(
+            alerts.watch,
+            charging.CHANGES,
+            (charging.ALERTS,),
+            state=charging.ALARMED,
+            looks_up=(charging.TARIFFS,),
+        ),
+    ),
 )
 
 # The data's clock moves: what waited for it is told, and what follows from that.
@@ -272,5 +294,5 @@ HANDS = Flow(
     (*_ALARMS, *_COLLECTED, *_ALARMS_DRAWN, *_DRAWN),
 )
 
-FLOWS = (USAGE, MONEY, SUBSCRIBERS, SERVICE)
+FLOWS = (USAGE, MONEY, SUBSCRIBERS, SERVICE, BILLING)
 NETWORK_FLOWS = (NETWORK, TIME, HANDS)

@@ -49,7 +49,7 @@ class Opened:
         )
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
         page.route("**/*", self._at_home)
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
 
     def _at_home(self, route: Route) -> None:
         """The page works without the internet: any request to elsewhere is noted and stopped."""

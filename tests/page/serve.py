@@ -22,6 +22,7 @@ from trunkline.api.app import create_app
 from trunkline.api.desk import Watching
 from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
+from trunkline.api.workers import Workers
 
 NUMBERS = [f"4477009{at:05d}" for at in range(1, 41)]
 TOKEN = "billing-token-of-the-page"
@@ -91,9 +92,14 @@ def record(chance: random.Random, at: int, us: int) -> dict[str, object]:
 
 @contextmanager
 def served(
-    records: int = 400, *, period_s: float = 0.3, port: int = 0, network: Watching | None = None
+    records: int = 400,
+    *,
+    period_s: float = 0.3,
+    port: int = 0,
+    network: Watching | None = None,
+    workers: Workers = tuple,
 ) -> Iterator[Served]:
-    """A server on loopback for as long as it is needed; with a network, when one is given."""
+    """A server on loopback for as long as it is needed; with a network, or a cluster's workers, when given."""
     store = MemoryStore(now_us)
     fill(store, records)
     tokens = {role: f"{role.name.lower()}-{TOKEN}" for role in Role}
@@ -107,6 +113,7 @@ def served(
         reconcile=store.reconcile,
         tariff_files=lambda: FILES,
         network=network,
+        workers=workers,
     )
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", port))

@@ -22,6 +22,7 @@ VIEWS = [
     "rejects",
     "conflicts",
     "reconciliation",
+    "status",
     "tariffs/payg",
     "audit",
 ]

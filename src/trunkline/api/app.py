@@ -39,6 +39,7 @@ from trunkline.api.v1 import (
     subscribers,
     tariffs,
 )
+from trunkline.api.workers import Workers
 from trunkline.charging.tariffs.catalogue import Catalogue
 
 ROUTERS = (
@@ -84,13 +85,15 @@ def create_app(
     reconcile: Reconcile | None = None,
     tariff_files: TariffFiles | None = None,
     network: Watching | None = None,
+    workers: Workers = tuple,
     now_us: Callable[[], int] = _now_us,
 ) -> FastAPI:
-    """The application over a platform. `live` tells facts that only the running process knows, for the page.
+    """The application over a platform. `live` tells facts that only the running process knows, for the page;
+    `workers` the last words of a cluster's workers.
 
     `app.state.desk.access.issue_code(name, role)` makes a sign-in code; `sign_in.sign_in_link` a whole link.
     """
-    metrics = Metrics(reader, now_us)
+    metrics = Metrics(reader, now_us, workers)
     notices = Notices(settings, metrics, now_us)
     desk = Desk(
         reader=reader,
@@ -105,6 +108,7 @@ def create_app(
         reconcile=reconcile,
         tariff_files=tariff_files,
         network=network,
+        workers=workers,
     )
     app = FastAPI(
         title="trunkline",

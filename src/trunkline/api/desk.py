@@ -22,6 +22,7 @@ from trunkline.api.metrics import Metrics
 from trunkline.api.options import ApiOptions
 from trunkline.api.people import People
 from trunkline.api.problems import Problem, validation_sentence
+from trunkline.api.workers import Workers
 from trunkline.charging.tariffs.catalogue import Catalogue
 
 SESSION_COOKIE = "trunkline_session"
@@ -59,6 +60,7 @@ class Desk:
     reconcile: Reconcile | None
     tariff_files: TariffFiles | None
     network: Watching | None = None
+    workers: Workers = tuple
 
     def saw(self, caller: Caller, action: str, subscriber: int = 0, detail: str = "") -> None:
         """Write down a look or a change, before it is answered: what cannot be audited does not happen."""

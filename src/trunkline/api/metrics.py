@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from trunkline import ports
+from trunkline.api.workers import Workers, seen
 from trunkline.kernel.money import MICROS
 
 
@@ -88,6 +89,42 @@ NOTICES = MetricName(
     ("outcome",),
 )
 WAITING = MetricName("trunkline_notices_waiting", Type.GAUGE, "Notifications that are not delivered yet.")
+WORKER_LAG = MetricName(
+    "trunkline_worker_lag_messages",
+    Type.GAUGE,
+    "Messages of a partition that wait for the worker that has it; of a cluster, as all of trunkline_worker_.",
+    ("engine", "worker", "topic", "partition"),
+)
+WORKER_RECORDS = MetricName(
+    "trunkline_worker_records_total",
+    Type.COUNTER,
+    "Records that a worker has carried since it began.",
+    ("engine", "worker"),
+)
+WORKER_STATE = MetricName(
+    "trunkline_worker_state_octets",
+    Type.GAUGE,
+    "Size of what a worker's buckets remember: in memory on the kafka engine, in files on Spark.",
+    ("engine", "worker"),
+)
+WORKER_CHECKPOINT = MetricName(
+    "trunkline_worker_checkpoint_age_seconds",
+    Type.GAUGE,
+    "Seconds since a worker last made something durable; it grows while nothing comes, too.",
+    ("engine", "worker"),
+)
+WORKER_REBALANCES = MetricName(
+    "trunkline_worker_rebalances_total",
+    Type.COUNTER,
+    "How often a worker was given partitions or lost them since it began.",
+    ("engine", "worker"),
+)
+WORKER_SILENT = MetricName(
+    "trunkline_worker_silent_seconds",
+    Type.GAUGE,
+    "Seconds since a worker last said a word; it says one every two seconds, and takes its leave when it ends well.",
+    ("engine", "worker"),
+)
 
 METRICS = (
     RECEIVED,
@@ -101,6 +138,12 @@ METRICS = (
     SOCKETS,
     NOTICES,
     WAITING,
+    WORKER_LAG,
+    WORKER_RECORDS,
+    WORKER_STATE,
+    WORKER_CHECKPOINT,
+    WORKER_REBALANCES,
+    WORKER_SILENT,
 )
 
 
@@ -132,10 +175,48 @@ class _Platform(Collector):
         return [received, records, charged, age]
 
 
+class _Workers(Collector):
+    """Reads the workers' last words at the moment of asking."""
+
+    def __init__(self, workers: Workers, now_us: Callable[[], int]) -> None:
+        """Remember whom to ask."""
+        self.workers = workers
+        self.now_us = now_us
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known until somebody asks."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """One sample a worker, and one a partition; what an engine does not know is left out."""
+        gauges = {
+            each: GaugeMetricFamily(each.name, each.text, labels=each.labels)
+            for each in (WORKER_LAG, WORKER_STATE, WORKER_CHECKPOINT, WORKER_SILENT)
+        }
+        counters = {
+            each: CounterMetricFamily(each.name, each.text, labels=each.labels)
+            for each in (WORKER_RECORDS, WORKER_REBALANCES)
+        }
+        for worker in self.workers():
+            told, who = seen(worker, self.now_us()), [worker.engine, worker.name]
+            for place, messages in told["lag"].items():
+                topic, _, partition = place.rpartition("/")
+                gauges[WORKER_LAG].add_metric([*who, topic, partition], messages)
+            for name, key in (
+                (WORKER_STATE, "state_octets"), (WORKER_CHECKPOINT, "checkpoint_age_s"), (WORKER_SILENT, "silent_s"),
+            ):  # fmt: skip
+                if told[key] is not None:
+                    gauges[name].add_metric(who, told[key])
+            counters[WORKER_RECORDS].add_metric(who, told["records"])
+            if told["rebalances"] is not None:
+                counters[WORKER_REBALANCES].add_metric(who, told["rebalances"])
+        return [*gauges.values(), *counters.values()]
+
+
 class Metrics:
     """The registry of one application; several may live in one process without meeting."""
 
-    def __init__(self, reader: ports.Reader, now_us: Callable[[], int]) -> None:
+    def __init__(self, reader: ports.Reader, now_us: Callable[[], int], workers: Workers = tuple) -> None:
         """Make every metric of `METRICS` once."""
         self.registry = CollectorRegistry(auto_describe=False)
         self.requests = Counter(REQUESTS.name, REQUESTS.text, REQUESTS.labels, registry=self.registry)
@@ -146,6 +227,7 @@ class Metrics:
         self.notices = Counter(NOTICES.name, NOTICES.text, NOTICES.labels, registry=self.registry)
         self.waiting = Gauge(WAITING.name, WAITING.text, registry=self.registry)
         self.registry.register(_Platform(reader, now_us))
+        self.registry.register(_Workers(workers, now_us))
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

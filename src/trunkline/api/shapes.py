@@ -53,6 +53,28 @@ class StatusAnswer(BaseModel):
     status: dict[str, Any]
 
 
+class WorkerAnswer(BaseModel):
+    """The last word of one worker; null where its engine knows no such thing."""
+
+    name: str
+    engine: str = Field(description="kafka, spark, or delivery: the way of results into the serving store.")
+    silent_s: float = Field(description="Seconds since its last word; it says one every two seconds.")
+    silent: bool = Field(description="So many words did not come that it is stuck, gone or cut off.")
+    records: int = Field(description="Carried since it began.")
+    records_per_s: float
+    lag_messages: int = Field(description="Messages that wait in its partitions.")
+    lag: dict[str, int] = Field(description="The same by topic/partition.")
+    state_octets: int | None
+    checkpoint_age_s: float | None = Field(description="Since it last made something durable.")
+    rebalances: int | None = Field(description="How often it was given partitions or lost them.")
+
+
+class WorkersAnswer(BaseModel):
+    """The workers of a cluster; none where one process carries everything."""
+
+    items: list[WorkerAnswer]
+
+
 class RowsAnswer(BaseModel):
     """Rows with the columns that docs/reference/records.md describes, and whether there are more."""
 

@@ -22,6 +22,7 @@ from trunkline.bootstrap.catalogues import load_mappings, tariff_files
 from trunkline.bootstrap.platform import ACCOUNTS, subscribers_file
 from trunkline.bootstrap.schemas import declare
 from trunkline.bootstrap.warming import warm
+from trunkline.bootstrap.workers import KafkaWords, saying
 from trunkline.charging.subscribers import read_subscribers, time_zones_of
 from trunkline.charging.tariffs import compile_catalogue, empty_register, with_time_zones
 from trunkline.charging.tariffs.catalogue import Catalogue, Register
@@ -181,4 +182,5 @@ def run(
     enrolled = enrol(server, plan, folders, catalogue)
     worker = Worker(work)
     started(worker, enrolled)
-    worker.run(stop)
+    with saying(server, plan, KafkaWords(worker.status)):
+        worker.run(stop)

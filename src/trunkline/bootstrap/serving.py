@@ -7,6 +7,8 @@ the engine has booked it.
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,11 +26,13 @@ from trunkline.api.access import Role
 from trunkline.api.app import create_app
 from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
+from trunkline.api.workers import Worker
 from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.delivery import Delivery, deliver
 from trunkline.bootstrap.kafka import plan_of, server_of
 from trunkline.bootstrap.serve import assert_safe, listening
 from trunkline.bootstrap.tokens import KeptTokens
+from trunkline.bootstrap.workers import Listener, saying
 from trunkline.charging.tariffs import compile_catalogue
 from trunkline.charging.tariffs.catalogue import Register
 from trunkline.engines.embedded.intake import whole_records
@@ -260,6 +264,7 @@ def serve(
     reader = CassandraReader(connection)
     intake = ClusterIntake(server, plan, mappings, reader)
     roles, wait = deliver(server, plan, lambda: Connection(contact), stop)
+    heard = Listener(server, plan)
     listener, http = listening(http)
     url = http.public_url or f"http://{http.host}:{http.port}"
     folders.data.mkdir(parents=True, exist_ok=True)
@@ -271,17 +276,31 @@ def serve(
     )
     app = create_app(
         reader, intake, CassandraAudit(connection), lambda: catalogue, KeptTokens(folders.data), options,
-        lambda: {"unread_octets": 0}, tariff_files=lambda: dict(body["files"]),
+        lambda: {"unread_octets": 0}, tariff_files=lambda: dict(body["files"]), workers=heard.workers,
     )  # fmt: skip
     try:
         started(url, sign_in_link(app.state.desk.access, url, "operator", Role.ADMIN), roles)
-        _serve(app, listener, stop)
+        with saying(server, plan, lambda: [_word(role) for role in roles]):
+            _serve(app, listener, stop)
     finally:
         stop.set()
         listener.close()
+        heard.close()
         intake.close()
         wait()
         connection.close()
+
+
+def _word(role: Delivery) -> Worker:
+    """What a delivery knows of itself."""
+    return Worker(
+        name=f"{socket.gethostname()}-{os.getpid()}.{role.role}",
+        engine="delivery",
+        told_us=time.time_ns() // 1000,
+        records=role.delivered.rows,
+        records_per_s=0.0,
+        lag=dict(role.delivered.lag),
+    )
 
 
 def _serve(app: FastAPI, listener: Any, stop: threading.Event) -> None:  # noqa: ANN401 -- a socket

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,21 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from trunkline import topology
-from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
+from trunkline.api.workers import Worker
+from trunkline.bootstrap.catalogues import (
+    known_register,
+    load_catalogue,
+    load_mappings,
+    remembered_tariff,
+)
 from trunkline.bootstrap.kafka import plan_of, properties, server_of
 from trunkline.bootstrap.platform import subscribers_file
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US, Facts, judged
+from trunkline.bootstrap.workers import saying
 from trunkline.charging.reconcile import CAUSES
 from trunkline.charging.subscribers import read_subscribers, time_zones_of
 from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.engines.kafka.shared import Body, agree
 from trunkline.engines.kafka.topics import make, topics
 from trunkline.engines.plan import Plan
 from trunkline.engines.spark import history
@@ -93,6 +101,19 @@ def make_topics(kafka: Kafka, plan: Plan) -> list[str]:
     return make(server_of(kafka), (*wanted, sums), kafka.kafka_copies)
 
 
+def tell_tariff(kafka: Kafka, plan: Plan, data: Path) -> None:
+    """Write the tariff that is charged by, and its register, where `trunkline serve` finds them."""
+    told = {
+        "files": remembered_tariff(data),
+        "register": json.loads(json.dumps(asdict(known_register(data)))),
+    }
+
+    def propose(now: Body | None) -> Body | None:
+        return None if now is not None and told.items() <= now.items() else told
+
+    agree(server_of(kafka), f"{plan.prefix}.follower", plan.catalogue, "spark", propose)
+
+
 def settings_of(folders: Folders, kafka: Kafka, spark: Spark, *, once: bool = False) -> Settings:
     """How the query runs."""
     checkpoint = Path(spark.spark_checkpoint) if spark.spark_checkpoint else folders.data / "spark"
@@ -141,6 +162,8 @@ def opened(
         make_topics(kafka, plan)
     settings.checkpoint.mkdir(parents=True, exist_ok=True)
     work, catalogue, people = work_of(folders, plan, settings.state)
+    if not looking:
+        tell_tariff(kafka, plan, folders.data)
     running = session("trunkline", spark.spark_master, spark.spark_jars)
     watch = Watch()
     end = serve(watch, spark.spark_metrics_port) if spark.spark_metrics_port else None
@@ -152,13 +175,31 @@ def opened(
     try:
         engine = Engine(running, work, settings, heard)
         watch.progress = lambda name: last_progress(running, name)
-        if not looking:
+        watch.begin(engine.totals)
+        if looking:
+            yield Running(running, engine, catalogue)
+        else:
             engine.enrol(topology.SUBSCRIBERS, people)
-        yield Running(running, engine, catalogue)
+            with saying(server_of(kafka), plan, lambda: [word_of(watch)]):
+                yield Running(running, engine, catalogue)
     finally:
         if end is not None:
             end()
         running.stop()
+
+
+def word_of(watch: Watch) -> Worker:
+    """What the driver knows of the query; there is one under a prefix, whichever machine it runs on."""
+    return Worker(
+        name="spark",
+        engine="spark",
+        told_us=time.time_ns() // 1000,
+        records=watch.carried,
+        records_per_s=0.0,
+        lag=watch.lag,
+        state_octets=watch.totals.state_octets,
+        durable_us=watch.ended_us,
+    )
 
 
 def last_progress(spark: SparkSession, name: str) -> dict[str, Any] | None:

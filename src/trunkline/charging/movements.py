@@ -16,6 +16,8 @@ import polars as pl
 from trunkline.charging.ledger import (
     ACCOUNT_ADJUSTMENTS,
     ACCOUNT_BALANCE,
+    ACCOUNT_BILLS,
+    ACCOUNT_CREDIT_NOTES,
     ACCOUNT_REFUNDS,
     ACCOUNT_TOPUPS,
     ENTRY,
@@ -36,7 +38,10 @@ _OTHER_SIDE = {
     Cause.TOPUP: ACCOUNT_TOPUPS,
     Cause.ADJUSTMENT: ACCOUNT_ADJUSTMENTS,
     Cause.REFUND: ACCOUNT_REFUNDS,
+    Cause.BILL: ACCOUNT_BILLS,
+    Cause.CREDIT: ACCOUNT_CREDIT_NOTES,
 }
+_EITHER_WAY = frozenset({Cause.ADJUSTMENT, Cause.BILL})
 _HIGHEST = 2**62
 
 MOVEMENT_REASONS = (
@@ -44,7 +49,7 @@ MOVEMENT_REASONS = (
     Reason(
         "unknown_balance", "The catalogue has no balance of that name. `trunkline tariff show` lists them."
     ),
-    Reason("bad_cause", "Only top-ups, adjustments and refunds can be ordered."),
+    Reason("bad_cause", "Only top-ups, adjustments, refunds, bills and credit notes can be ordered."),
     Reason("bad_amount", "The amount is zero, too large, or negative where only adding makes sense."),
     Reason("not_enough", "An allowance cannot go below zero."),
 )
@@ -88,7 +93,7 @@ def _book(account: Rows, order: dict[str, Any], catalogue: Catalogue) -> tuple[R
     if order["cause"] not in _OTHER_SIDE:
         return account, nothing, "bad_cause"
     amount = int(order["amount"])
-    if amount == 0 or abs(amount) >= _HIGHEST or (amount < 0 and order["cause"] != Cause.ADJUSTMENT):
+    if amount == 0 or abs(amount) >= _HIGHEST or (amount < 0 and order["cause"] not in _EITHER_WAY):
         return account, nothing, "bad_amount"
     balance = catalogue.balances.index(order["balance"])
     account, at = _row_for(account, balance, order, catalogue)

@@ -28,8 +28,23 @@ app.add_typer(token, name="token")
 
 
 @app.command()
-def status(data: Data = DATA, as_json: AsJson = False) -> None:
-    """What was received and what became of it, files, sizes, and what waits for people."""
+def status(
+    data: Data = DATA,
+    engine: Annotated[
+        EngineName,
+        typer.Option(
+            envvar="TRUNKLINE_ENGINE",
+            help="embedded: the data folder. kafka, spark: the workers of a cluster, by their own words.",
+        ),
+    ] = EngineName.EMBEDDED,
+    as_json: AsJson = False,
+) -> None:
+    """What was received, what became of it, sizes, and what waits for people; or how a cluster's workers are."""
+    if engine is not EngineName.EMBEDDED:
+        from trunkline.cli.workers import show_workers
+
+        show_workers(as_json=as_json)
+        return
     reader = EmbeddedReader(data)
     told = reader.status()
     if as_json:

@@ -43,6 +43,8 @@ class Cause(IntEnum):
     ADJUSTMENT = 4
     EXPIRY = 5
     REFUND = 6
+    BILL = 7  # fees, taxes, discounts and rounding: what a bill adds to the usage that was taken already
+    CREDIT = 8  # a credit note: some of a bill given back
 
 
 ACCOUNT_ROW = np.dtype(

@@ -1,4 +1,4 @@
-"""`kill -9` of Spark's driver and workers at random moments: the day is as if nobody had died."""
+"""`kill -9` of Spark's driver, workers and executors at random moments: the day is as if nobody had died."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from trunkline.engines.plan import Plan
 TIMES = int(os.environ.get("TRUNKLINE_TEST_KILLS", "0"))
 DRIVERS = TIMES or 2  # a life begins in a quarter of a minute
 WORKERS = TIMES or 4
+EXECUTORS = TIMES or 1  # the next one has to start first
 SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(10**9)
 SMALL_BATCH = 200
 SMALLEST_BATCH = 100  # where many are to die within one day
@@ -65,6 +66,24 @@ def test_workers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> 
     )  # fmt: skip
     try:
         disturb(life, life.workers, WORKERS)
+        done = life.result(1800)
+    finally:
+        life.kill()
+    assert done["received"] == len(day.lines), f"seed {SEED}"
+    assert_undisturbed(day, kafka.bootstrap_servers, plan, tmp_path, connector)
+
+
+@pytest.mark.timeout(3600)
+def test_executors_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> None:
+    """Executors die with the shuffled rows that they hold; stages are done again elsewhere, and nothing differs."""
+    plan = topics_of(kafka.bootstrap_servers, "executors")
+    produce(kafka.bootstrap_servers, plan, day.lines)
+    life = Life(
+        day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_master="local-cluster[2,1,1024]",
+        spark_messages=str(SMALLEST_BATCH if TIMES else SMALL_BATCH),
+    )  # fmt: skip
+    try:
+        disturb(life, life.executors, EXECUTORS)
         done = life.result(1800)
     finally:
         life.kill()

@@ -12,6 +12,7 @@ import { overview } from "/page/views/overview.js";
 import { reconciliation } from "/page/views/reconciliation.js";
 import { rejects } from "/page/views/rejects.js";
 import { signIn } from "/page/views/signin.js";
+import { status } from "/page/views/status.js";
 import { subscriber } from "/page/views/subscriber.js";
 import { tariffs } from "/page/views/tariffs.js";
 
@@ -23,6 +24,7 @@ const VIEWS = [
   ["rejects", "Rejects", "watch", rejects],
   ["conflicts", "Conflicts", "watch", conflicts],
   ["reconciliation", "Reconciliation", "watch", reconciliation],
+  ["status", "Status", "watch", status],
   ["tariffs", "Tariffs", "read_tariffs", tariffs],
   ["audit", "Audit", "read_audit", audit],
 ];

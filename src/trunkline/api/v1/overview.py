@@ -19,8 +19,10 @@ from trunkline.api.shapes import (
     SourceAccounting,
     StartedAnswer,
     StatusAnswer,
+    WorkersAnswer,
 )
 from trunkline.api.shown import person
+from trunkline.api.workers import seen
 from trunkline.ports import Accounting
 
 log = logging.getLogger("trunkline.api")
@@ -105,6 +107,14 @@ def _source(row: Accounting) -> SourceAccounting:
 def status(desk: AtDesk) -> dict[str, Any]:
     """Files and their positions, counts, sizes, the newest event time, the last commit."""
     return {"status": desk.reader.status()}
+
+
+@routes.get(
+    "/api/v1/workers", dependencies=[Depends(Needs(WATCH))], response_model=WorkersAnswer, summary="Workers"
+)
+def workers(desk: AtDesk) -> dict[str, Any]:
+    """Lag by partition, throughput, size of state, age of the checkpoint and rebalances of each worker of a cluster."""
+    return {"items": [seen(worker, desk.now_us()) for worker in desk.workers()]}
 
 
 class Runs:

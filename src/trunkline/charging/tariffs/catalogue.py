@@ -12,12 +12,13 @@ over accumulated usage, and each tier has *slots* over the length of the use.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from trunkline.charging.tariffs.bill_rules import BillRules
 from trunkline.kernel import dial
 
 Array = npt.NDArray[Any]
@@ -164,6 +165,7 @@ class Catalogue:
     default_plan: int  # register number of the plan of walk-ins, or NONE
     default_zone: int  # register number of the operator's time zone
     default_cycle_day: int = 1  # day of the month on which periods of walk-ins begin
+    bills: BillRules = field(default_factory=BillRules)
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,8 @@ class _Check:
             self.balance(balance)
         for counter in self.tariff.counters.values():
             self.scope(counter.scope, counter)
+        for tax in self.tariff.taxes.values():
+            self.look_up(tax.zones or (), self.zones, "zone")
         self.main_balance()
         self.versions()
         for plan in self.tariff.plans:
@@ -254,6 +256,11 @@ class _Check:
         self.look_up(plan.includes, self.tariff.balances, "balance")
         self.look_up(plan.counters, self.tariff.counters, "counter")
         self.look_up(plan.fallback, self.plans, "plan")
+        self.look_up(plan.discounts, self.tariff.discounts, "discount")
+        if 0 <= plan.cap < plan.minimum:
+            self.mistakes.add(
+                plan.place, f'plan "{plan.name}": `cap` is below `minimum`; one of them cannot hold'
+            )
         for each in plan.includes:
             balance = self.tariff.balances.get(each.name)
             if balance and not balance.grant:

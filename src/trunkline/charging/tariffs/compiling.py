@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trunkline.charging.tariffs import calendars
+from trunkline.charging.tariffs.billing import bill_rules
 from trunkline.charging.tariffs.catalogue import (
     ALWAYS,
     NONE,
@@ -81,8 +82,15 @@ def grow(register: Register, tariff: Tariff) -> Register:
         _numbered(register.plans, (plan.name for plan in tariff.plans)),
         _numbered(register.balances, tariff.balances),
         _numbered(register.counters, tariff.counters),
-        _numbered(register.time_zones, (tariff.operator.time_zone, *tariff.operator.time_zones)),
+        _numbered(
+            register.time_zones, (tariff.operator.time_zone, *tariff.operator.time_zones, *_taxed(tariff))
+        ),
     )
+
+
+def _taxed(tariff: Tariff) -> list[str]:
+    """Time zones that only a tax names: they are places like any other."""
+    return [zone.name for tax in tariff.taxes.values() for zone in tax.time_zones or ()]
 
 
 def _numbered(known: dict[str, int], names: Iterable[str]) -> dict[str, int]:
@@ -194,6 +202,7 @@ class _Compilation:
             default_plan=self.register.plans[default.name] if default else NONE,
             default_zone=self.register.time_zones[operator.time_zone],
             default_cycle_day=operator.cycle_day,
+            bills=bill_rules(self.tariff, self.register, self.zones),
         )
 
     # -- nodes ---------------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import UTC, date, datetime
 from fractions import Fraction
 
+from trunkline.charging.tariffs.bill_rules import FOREVER_US, ProRata
 from trunkline.charging.tariffs.checking import checked
 from trunkline.charging.tariffs.literals import DAY_S, WEEKDAYS, Measure
 from trunkline.charging.tariffs.mistakes import TariffError, nearest
@@ -19,10 +20,14 @@ from trunkline.charging.tariffs.tariff import (
     NOT_PRICED,
     PERIODS,
     Balance,
+    BillDiscount,
+    Billing,
+    BillTax,
     Counter,
     Named,
     Operator,
     Plan,
+    PlanFee,
     Price,
     Rate,
     RateRounding,
@@ -34,6 +39,7 @@ from trunkline.charging.tariffs.tariff import (
     Tariff,
 )
 from trunkline.kernel import money
+from trunkline.records.bills import Charge
 from trunkline.records.charging import Unit
 
 Row = dict[str, str]
@@ -55,6 +61,8 @@ class Description:
     balances: tuple[Row, ...]
     counters: tuple[Row, ...]
     schedules: tuple[Row, ...]
+    discounts: tuple[Row, ...]
+    taxes: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,12 @@ def describe(files: Mapping[str, str], plan: str | None = None) -> Description:
             if plan is None or each.name in schedules
             for row in _schedule(each)
         ),
+        tuple(
+            _discount(tariff, each)
+            for each in tariff.discounts.values()
+            if plan is None or any(each.name == named.name for one in plans for named in one.discounts)
+        ),
+        tuple(_tax(each) for each in tariff.taxes.values()),
     )
 
 
@@ -132,6 +146,17 @@ def _operator(operator: Operator) -> Row:
     }
 
 
+def _billing(billing: Billing | None) -> Row:
+    """How bills round and when they are due; nothing when the tariff says nothing of it."""
+    if billing is None:
+        return {}
+    return {
+        "decimals": "" if billing.line_decimals is None else str(billing.line_decimals),
+        "rounding": billing.mode.name.lower(),
+        "due": f"{billing.due_days} days",
+    }
+
+
 def _plan(plan: Plan) -> Row:
     return {
         "plan": plan.name,
@@ -140,7 +165,60 @@ def _plan(plan: Plan) -> Row:
         "includes": _names(plan.includes),
         "counters": _names(plan.counters),
         "fallback": _names(plan.fallback),
+        "fees": _list(map(_fee, plan.fees)),
+        "discounts": _names(plan.discounts),
+        "minimum": money.to_text(plan.minimum) if plan.minimum else "",
+        "cap": money.to_text(plan.cap) if plan.cap >= 0 else "",
     }
+
+
+def _fee(fee: PlanFee) -> str:
+    how = "once" if fee.once else "a month" + (" in full" if fee.pro_rata is ProRata.NONE else " by the day")
+    return f"{fee.name} {money.to_text(fee.amount)} {how}"
+
+
+def _charges(charges: tuple[Charge, ...]) -> str:
+    return ANY if len(charges) == len(Charge) else _list(charge.name.lower() for charge in charges)
+
+
+def _percent(millionths: int) -> str:
+    return f"{_decimal(Fraction(millionths, 10_000))} %"
+
+
+def _discount(tariff: Tariff, discount: BillDiscount) -> Row:
+    at = list(tariff.discounts).index(discount.name)
+    return {
+        "discount": discount.name,
+        "order": str(at + 1),
+        "of": _charges(discount.charges),
+        "percent": _list(
+            _percent(tier.millionths) + (f" from {money.to_text(tier.start)} on" if tier.start else "")
+            for tier in discount.tiers
+        ),
+        "after": f"{discount.after_months} months" if discount.after_months else "",
+    }
+
+
+def _tax(tax: BillTax) -> Row:
+    return {
+        "tax": tax.name,
+        "label": tax.label,
+        "percent": _percent(tax.millionths) + (" included" if tax.included else ""),
+        "of": _charges(tax.charges),
+        "zones": _zones(tax.zones),
+        "time zones": ANY if tax.time_zones is None else _names(tax.time_zones),
+        "from": _moment(tax.from_us),
+        "until": _moment(tax.until_us),
+        "rounding": f"{tax.mode.name.lower()}"
+        + ("" if tax.decimals is None else f" to {tax.decimals} decimals"),
+    }
+
+
+def _moment(us: int) -> str:
+    """A moment in UTC; nothing at either end of time."""
+    if abs(us) >= FOREVER_US:
+        return ""
+    return f"{datetime.fromtimestamp(us // 1_000_000, UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def _prices(tariff: Tariff, plan: Plan) -> list[Row]:
@@ -394,6 +472,11 @@ def _meaning(tariff: Tariff) -> dict[str, str]:
         found |= _keyed(f"balance {balance.name}", _balance(balance), "balance")
     for counter in tariff.counters.values():
         found |= _keyed(f"counter {counter.name}", _counter(counter), "counter")
+    for discount in tariff.discounts.values():
+        found |= _keyed(f"discount {discount.name}", _discount(tariff, discount), "discount")
+    for tax in tariff.taxes.values():
+        found |= _keyed(f"tax {tax.name}", _tax(tax), "tax")
+    found |= _keyed("billing", _billing(tariff.billing))
     for plan in tariff.plans:
         found |= _keyed(f"plan {plan.version}", _plan(plan), "plan", "effective")
         found |= _plan_prices(tariff, plan)

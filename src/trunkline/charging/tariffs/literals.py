@@ -95,6 +95,14 @@ def amount(text: str) -> int:
         raise ValueError(f'"{text}" has more than six decimals; an amount is kept in millionths') from error
 
 
+def percent(text: str, highest: int) -> int:
+    """Millionths of a percentage such as "19" or "8.875%"."""
+    value = price(text.removesuffix("%")) * 10_000
+    if value.denominator != 1 or value > highest * 10_000:
+        raise ValueError(f'"{text}" is not a percentage from 0 to {highest} with at most four decimals')
+    return int(value)
+
+
 def whole(text: str, lowest: int, highest: int) -> int:
     """A whole number between two bounds."""
     if not text.isascii() or not text.isdigit() or not lowest <= int(text) <= highest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trunkline.charging.tariffs import literals
+from trunkline.charging.tariffs.billing import read_fees
 from trunkline.charging.tariffs.calendars import time_zone
 from trunkline.charging.tariffs.mistakes import nearest
 from trunkline.charging.tariffs.rates import RATE_KEYS, read_rate
@@ -28,7 +29,9 @@ from trunkline.charging.tariffs.tariff import (
 )
 from trunkline.records.usage import Direction
 
-PLAN_KEYS = ("plan", "effective", "payment", "includes", "counters", "fallback", "prices")
+PLAN_KEYS = (
+    "plan", "effective", "payment", "includes", "counters", "fallback", "prices", "fees", "discounts", "minimum", "cap",
+)  # fmt: skip
 PRICE_KEYS = (
     "usage", "directions", "zones", "to", "classes", "schedule", "rate", "sheet", "min_charge", "max_cost",
 )  # fmt: skip
@@ -73,6 +76,10 @@ def read_plan(reader: Reader, keys: Keys, found: Found) -> Plan:
         reader.names(keys, "counters"),
         reader.names(keys, "fallback"),
         tuple(prices),
+        read_fees(reader, keys["fees"]) if "fees" in keys else (),
+        reader.names(keys, "discounts") if not isinstance(keys.get("discounts"), Fields) else (),
+        reader.value(keys, "minimum", literals.amount, 0),
+        reader.value(keys, "cap", literals.amount, -1),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeVar
 
+from trunkline.charging.tariffs.billing import read_billing, read_discounts, read_taxes
 from trunkline.charging.tariffs.mistakes import Mistakes, Place
 from trunkline.charging.tariffs.plans import PLAN_KEYS, Found, read_plan
 from trunkline.charging.tariffs.rates import read_rate
@@ -40,6 +41,9 @@ SECTIONS = (
     "rates",
     "balances",
     "counters",
+    "billing",
+    "discounts",
+    "taxes",
 )
 
 
@@ -96,6 +100,13 @@ def _tariff(reader: Reader, source: Source) -> Tariff:
     tariff.counters = _together(
         reader, "counter", (read_counters(reader, node) for node in sections["counters"])
     )
+    tariff.discounts = _together(
+        reader, "discount", (read_discounts(reader, node) for node in sections["discounts"])
+    )
+    tariff.taxes = _together(
+        reader, "tax", (read_taxes(reader, node, operator) for node in sections["taxes"])
+    )
+    tariff.billing = read_billing(reader, sections["billing"])
     found = Found(source, operator)
     tariff.plans = [read_plan(reader, keys, found) for keys in documents if "plan" in keys]
     tariff.rates |= found.rates
@@ -115,8 +126,8 @@ def _document(reader: Reader, document: Fields) -> Keys:
 
 
 def _belongs_to_plan(keys: Keys, name: str) -> bool:
-    """`counters` is a list of names in a plan and a section of definitions elsewhere."""
-    return name == "counters" and "plan" in keys and not isinstance(keys[name], Fields)
+    """`counters` and `discounts` are lists of names in a plan and sections of definitions elsewhere."""
+    return name in ("counters", "discounts") and "plan" in keys and not isinstance(keys[name], Fields)
 
 
 def _operator(reader: Reader, source: Source, nodes: list[Node]) -> Operator:

@@ -10,9 +10,11 @@ from datetime import date
 from fractions import Fraction
 from typing import NamedTuple
 
+from trunkline.charging.tariffs.bill_rules import FOREVER_US, ProRata
 from trunkline.charging.tariffs.literals import DAY_S, Measure
 from trunkline.charging.tariffs.mistakes import Place
 from trunkline.kernel.money import Rounding
+from trunkline.records.bills import Charge
 from trunkline.records.charging import Unit
 from trunkline.records.usage import Direction, Kind
 
@@ -254,6 +256,65 @@ class Price:
 
 
 @dataclass(frozen=True)
+class PlanFee:
+    """What a plan costs each month, or once."""
+
+    place: Place
+    name: str
+    amount: int
+    once: bool = False
+    pro_rata: ProRata = ProRata.DAY
+
+
+@dataclass(frozen=True)
+class DiscountTier:
+    """So many millionths, from an amount on."""
+
+    place: Place
+    start: int
+    millionths: int
+
+
+@dataclass(frozen=True)
+class BillDiscount:
+    """What is taken off certain charges of a bill."""
+
+    place: Place
+    name: str
+    charges: tuple[Charge, ...]
+    tiers: tuple[DiscountTier, ...]
+    after_months: int = 0
+
+
+@dataclass(frozen=True)
+class BillTax:
+    """What a bill adds, or says that it includes, for a tax office."""
+
+    place: Place
+    name: str
+    label: str
+    millionths: int
+    charges: tuple[Charge, ...]
+    zones: tuple[Named, ...] | None = None
+    time_zones: tuple[Named, ...] | None = None
+    from_us: int = ALWAYS_US
+    until_us: int = FOREVER_US
+    included: bool = False
+    decimals: int | None = None
+    mode: Rounding = Rounding.HALF_UP
+
+
+@dataclass(frozen=True)
+class Billing:
+    """How bills round, and when they are due."""
+
+    place: Place
+    line_decimals: int | None = None
+    mode: Rounding = Rounding.HALF_UP
+    due_days: int = 14
+
+
+@dataclass(frozen=True)
 class Plan:
     """One version of a plan."""
 
@@ -266,6 +327,10 @@ class Plan:
     counters: tuple[Named, ...] = ()
     fallback: tuple[Named, ...] = ()
     prices: tuple[Price, ...] = ()
+    fees: tuple[PlanFee, ...] = ()
+    discounts: tuple[Named, ...] = ()
+    minimum: int = 0
+    cap: int = -1
 
     @property
     def version(self) -> str:
@@ -288,6 +353,9 @@ class Tariff:
     counters: dict[str, Counter] = field(default_factory=dict)
     plans: list[Plan] = field(default_factory=list)
     sheets: dict[str, tuple[SheetPrice, ...]] = field(default_factory=dict)
+    billing: Billing | None = None
+    discounts: dict[str, BillDiscount] = field(default_factory=dict)
+    taxes: dict[str, BillTax] = field(default_factory=dict)
     fingerprint: str = ""
 
     def rate(self, name: str) -> Rate | None:

@@ -33,6 +33,7 @@ KEPT_VERSIONS = 4  # Spark may do the last batch again; some more are kept for p
 SLACK_DAYS = 1  # rows are forgotten this much later than promised, so that no border of a batch decides
 OPENED_FILES = 4096
 LEFT_S = 86_400
+NEWEST = 2**60  # later than every batch: the newest version there is
 _SCHEMA = pa.schema([("key", pa.uint64()), ("rows", pa.large_binary())])
 _HEAD = b"trunkline"
 

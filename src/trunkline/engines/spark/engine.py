@@ -7,7 +7,7 @@ topics twice after a crash, with the same values under the same identities; who 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pyspark.sql import functions as F  # noqa: N812 -- as all of Spark's own pa
 from pyspark.sql.streaming.query import StreamingQuery
 
 from trunkline.engines.loop import Carried
-from trunkline.engines.spark.blobs import newest_versions
+from trunkline.engines.spark.blobs import NEWEST, Head, newest_versions
 from trunkline.engines.spark.carry import (
     PARTED,
     SUMS_FOLDER,
@@ -74,7 +74,7 @@ class Engine:
     ) -> None:
         """Build an engine; it does nothing before `start`. `told` is called after every batch."""
         self.spark, self.work, self.settings = spark, work, settings
-        self.totals = Totals()
+        self.totals = totals_of(newest_versions(Path(settings.state), NEWEST), 0)
         self._told = told
         self.sent = spark.sparkContext.broadcast(work)
 
@@ -164,25 +164,28 @@ class Engine:
 
     def _look(self, number: int) -> None:
         """Read from the buckets' new versions what became of everything; refuse to go on when something is missing."""
-        heads = newest_versions(Path(self.settings.state), number + 1)
-        sums = [
-            sum(each) for each in zip(*(s for head, _ in heads for s in head.accounts.values()), strict=True)
-        ]
-        figures = dict(zip(SUMS, sums or [0] * len(SUMS), strict=True))
-        out = sum(figures[name] for name in ("rated", "duplicate", "rejected", "held"))
-        if figures["received"] != out:
-            raise Unbalanced(f"of {figures['received']} records {out} came out: {figures}")
-        self.totals = Totals(
-            self.totals.batches + 1,
-            figures,
-            alerts=sum(head.told for head, _ in heads),
-            poisoned=sum(head.poisoned for head, _ in heads),
-            state_keys=sum(head.keys for head, _ in heads),
-            state_octets=sum(octets for _, octets in heads),
-            late=sum(head.late for head, _ in heads),
-            slowest_us=max((head.carried_us for head, _ in heads), default=0),
-        )
+        totals = totals_of(newest_versions(Path(self.settings.state), number + 1), self.totals.batches + 1)
+        out = sum(totals.sums[name] for name in ("rated", "duplicate", "rejected", "held"))
+        if totals.sums["received"] != out:
+            raise Unbalanced(f"of {totals.sums['received']} records {out} came out: {totals.sums}")
+        self.totals = totals
         self._told(self.totals)
+
+
+def totals_of(versions: Sequence[tuple[Head, int]], batches: int) -> Totals:
+    """What the heads of the buckets' versions say together."""
+    heads = [head for head, _ in versions]
+    sums = [sum(each) for each in zip(*(s for head in heads for s in head.accounts.values()), strict=True)]
+    return Totals(
+        batches,
+        dict(zip(SUMS, sums or [0] * len(SUMS), strict=True)),
+        alerts=sum(head.told for head in heads),
+        poisoned=sum(head.poisoned for head in heads),
+        state_keys=sum(head.keys for head in heads),
+        state_octets=sum(octets for _, octets in versions),
+        late=sum(head.late for head in heads),
+        slowest_us=max((head.carried_us for head in heads), default=0),
+    )
 
 
 def kafka_options(settings: Settings) -> dict[str, str]:

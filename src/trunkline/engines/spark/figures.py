@@ -110,13 +110,29 @@ class Watch(Collector):
 
     def __init__(self) -> None:
         """Begin with nothing done."""
-        self.totals = Totals()
+        self.totals = self._began = Totals()
         self.progress: Callable[[str], Progress | None] = lambda _name: None
+        self.ended_us = 0  # when the last micro-batch of this process ended; 0 before the first
         self._ended_s = time.monotonic()
+
+    def begin(self, totals: Totals) -> None:
+        """Take what is there before the first micro-batch of this process."""
+        self.totals = self._began = totals
 
     def told(self, totals: Totals) -> None:
         """A micro-batch has ended."""
-        self.totals, self._ended_s = totals, time.monotonic()
+        self.totals, self._ended_s, self.ended_us = totals, time.monotonic(), time.time_ns() // 1000
+
+    @property
+    def carried(self) -> int:
+        """Records that this process has carried."""
+        return self.totals.sums["received"] - self._began.sums["received"]
+
+    @property
+    def lag(self) -> dict[str, int]:
+        """Messages that wait, by topic/partition, as Spark last saw them."""
+        told = self.progress("charging")
+        return {f"{topic}/{partition}": behind for topic, partition, behind in lags(told)} if told else {}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """All figures, now."""

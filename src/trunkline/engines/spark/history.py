@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- as all of Spark's own pages call it
 
 from trunkline.engines.loop import PLACE
-from trunkline.engines.spark.blobs import Bucket
+from trunkline.engines.spark.blobs import NEWEST, Bucket
 from trunkline.engines.spark.carry import (
     PARTED,
     SUMS_FOLDER,
@@ -36,7 +36,6 @@ from trunkline.kernel.flow import Stream
 
 FOUND = "bucket int, found string, minutes binary"
 _FOUND = pa.schema([("bucket", pa.int32()), ("found", pa.string()), ("minutes", pa.binary())])
-NEWEST = 2**60  # later than every batch: the newest version there is
 
 Judge = Callable[[Mapping[str, pl.DataFrame], Bucket], dict[str, Any]]
 """What is to be found out of a bucket's rows by stream and its state; whole numbers, texts and lists of them."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from trunkline.kernel.flow import Stream
+from trunkline.records.bills import BILLS
 from trunkline.records.charging import CHARGED, ENTRIES
 from trunkline.records.network import HEAT, KPIS
 from trunkline.stores.embedded.disk import Disk
@@ -24,10 +25,22 @@ from trunkline.stores.embedded.manifest import stored_word
 INLINE_OCTETS = 128 << 10
 BACKLOG_ROWS = 32_000  # a commit of more rows is written as it is
 FOLDER = "segments"
-HISTORY: dict[str, Stream] = {stream.name: stream for stream in (CHARGED, ENTRIES, KPIS, HEAT)}
-TIME_OF = {CHARGED.name: "start_us", ENTRIES.name: "time_us", KPIS.name: "end_us", HEAT.name: "time_us"}
+HISTORY: dict[str, Stream] = {stream.name: stream for stream in (CHARGED, ENTRIES, BILLS, KPIS, HEAT)}
+TIME_OF = {
+    CHARGED.name: "start_us",
+    ENTRIES.name: "time_us",
+    BILLS.name: "until_us",
+    KPIS.name: "end_us",
+    HEAT.name: "time_us",
+}
 # Whose rows lie together: a subscriber's, a cell's.
-KEY_OF = {CHARGED.name: "subscriber", ENTRIES.name: "subscriber", KPIS.name: "object", HEAT.name: "tile"}
+KEY_OF = {
+    CHARGED.name: "subscriber",
+    ENTRIES.name: "subscriber",
+    BILLS.name: "subscriber",
+    KPIS.name: "object",
+    HEAT.name: "tile",
+}
 NOT_MERGED = frozenset(
     {HEAT.name}
 )  # kept two days and asked for by time: merging by key would only hold it longer

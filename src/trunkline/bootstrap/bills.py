@@ -1,0 +1,277 @@
+"""Bills over a data folder: previews for whoever asks, the bill run, disputes and credit notes.
+
+A run goes through the accounts in parts. What a part needs is read at one moment, worked out by the pure bill, and
+carried by the engine like every other order: bills, ledger entries and the movements' names become true in one commit.
+So a run that was killed is simply started again, and makes the bills that are missing.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from trunkline import topology
+from trunkline.charging.bills.bill import ENTRY_COLUMNS, USAGE_COLUMNS, bills
+from trunkline.charging.bills.check import Checked, check
+from trunkline.charging.bills.cycles import Cycles, cycles, period_of
+from trunkline.charging.bills.issue import movements_of
+from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.engines.embedded.engine import Engine
+from trunkline.engines.loop import Carrier
+from trunkline.ports import BillNote, BillRun, Commit, Movement, Refused
+from trunkline.records.bills import BILLS
+from trunkline.records.charging import NEVER_S, Cause
+from trunkline.stores.embedded.bills import EmbeddedBillNotes, EmbeddedBills, Part, words_of
+from trunkline.stores.embedded.disk import Disk
+
+KEY_FILE = "catalogue/bills.key"
+PREVIEW = "preview"
+ACCOUNTS_AT_ONCE = 100_000
+LONGEST_TEXT = 1000
+FOREVER_US = 2**62
+
+Move = Callable[[Sequence[Movement]], list[dict[str, Any]]]
+
+
+class FolderBills:
+    """Bills of a data folder (`ports.Bills`). Without an engine nothing can be ordered, only read."""
+
+    def __init__(
+        self,
+        data: Path,
+        catalogue: Callable[[], Catalogue],
+        engine: Engine | None = None,
+        move: Move | None = None,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        *,
+        at_once: int = ACCOUNTS_AT_ONCE,
+    ) -> None:
+        """`engine` and `move` carry orders; both come from the one process that writes."""
+        self._data, self._catalogue, self._engine, self._move = data, catalogue, engine, move
+        self._now_us, self._at_once = now_us, at_once
+        self._reader = EmbeddedBills(data)
+        self._running = threading.Lock()
+
+    # -- asked ----------------------------------------------------------------------------------------------
+
+    def preview(self, subscriber: int) -> dict[str, Any] | None:
+        """The bill of the running period as it would be if it ended with what is known now."""
+        rows = self._reader.account(subscriber)
+        if not len(rows):
+            return None
+        now_us, catalogue = self._now_us(), self._catalogue()
+        period = period_of(rows, catalogue, now_us)
+        part = self._part([subscriber], FOREVER_US)
+        due = cycles(part.accounts, part.last, catalogue, period)
+        if not len(due.terms):
+            return None
+        made = self._made(part, due, catalogue, period, now_us, b"")
+        return {
+            **made.row(0, named=True),
+            "bill_id": PREVIEW,
+            "state": PREVIEW,
+            "credited_micros": 0,
+            "notes": [],
+        }
+
+    def bills(
+        self, subscriber: int | None, period: int | None, limit: int, offset: int = 0, *, lines: bool = True
+    ) -> list[dict[str, Any]]:
+        """Bills, the newest period first; each with its state and what was credited."""
+        found = self._reader.bills(subscriber, period, limit, offset, lines=lines)
+        return [self._with_notes(row) for row in found.iter_rows(named=True)]
+
+    def bill(self, bill_id: str) -> dict[str, Any] | None:
+        """One bill, with what was said of it."""
+        found = self._reader.bill(bill_id)
+        return self._with_notes(found.row(0, named=True)) if len(found) else None
+
+    def periods(self) -> list[dict[str, Any]]:
+        """What was billed, by period."""
+        return self._reader.periods().to_dicts()
+
+    def items(self, bill: dict[str, Any], limit: int) -> pl.DataFrame:
+        """Charged usage that stands on a bill, in order of time; all that is kept of it."""
+        found = self._reader.usage(bill["subscriber"], -FOREVER_US, bill["until_us"], FOREVER_US)
+        before = (pl.col("start_us") < bill["after_us"]) & (pl.col("seq") < bill["after_seq"])
+        return found.filter((pl.col("seq") < bill["cut_seq"]) & ~before).sort("start_us", "seq").head(limit)
+
+    def check(self, period: int | None) -> Checked:
+        """Whether the sum of bills equals the ledger, for one period or for all."""
+        found = Checked(0, 0, 0, pl.DataFrame())
+        catalogue = self._catalogue()
+        for words in words_of(self._reader, self._at_once):
+            made = self._reader.bills_between(words[0], words[-1], period)
+            if not len(made):
+                continue
+            entries = self._reader.money_between(words[0], words[-1], ENTRY_COLUMNS)
+            part = check(made, entries, catalogue)
+            found = Checked(
+                found.bills + part.bills,
+                found.bill_micros + part.bill_micros,
+                found.ledger_micros + part.ledger_micros,
+                pl.concat([found.differences, part.differences], how="diagonal"),
+            )
+        return found
+
+    # -- ordered --------------------------------------------------------------------------------------------
+
+    def run(self, period: int) -> BillRun:
+        """Make the bills of a period that is over and have none yet; can be repeated at any time."""
+        engine = self._writer()
+        if not 1 <= period % 100 <= 12 or not 1970 <= period // 100 <= 2105:
+            raise Refused(f"{period} is not a period such as 202611.")
+        if not self._running.acquire(blocking=False):
+            raise Refused("A bill run is going on already; wait for its end.")
+        began = time.monotonic()
+        try:
+            done = BillRun(period, 0, 0, 0, 0, 0, 0, 0.0)
+            for words in words_of(self._reader, self._at_once):
+                done = self._run_part(engine, words, done)
+        finally:
+            self._running.release()
+        return replace(done, seconds=round(time.monotonic() - began, 3))
+
+    def _run_part(self, engine: Engine, words: Sequence[int], done: BillRun) -> BillRun:
+        now_us, catalogue = self._now_us(), self._catalogue()
+        part = self._part(words, now_us)
+        due = cycles(part.accounts, part.last, catalogue, done.period)
+        over = due.terms.filter(pl.col("until_us") <= now_us)
+        made = self._made(part, replace(due, terms=over), catalogue, done.period, now_us, self._key())
+        if len(made):
+            engine.order(lambda writing, number: _issue(writing, number, made, catalogue)).result()
+        return BillRun(
+            done.period,
+            done.bills + len(made),
+            done.billed + due.billed,
+            done.running + len(due.terms) - len(over),
+            done.behind + due.behind,
+            done.ahead + due.ahead,
+            done.total_micros + int(made["total_micros"].sum()),
+            0.0,
+        )
+
+    def dispute(self, bill_id: str, actor: str, text: str, *, settled: bool = False) -> None:
+        """Write down that a bill is disputed, or that the dispute is settled."""
+        known = self._known(bill_id)
+        said = _said(text)
+        if settled and known["state"] != "disputed":
+            raise Refused("This bill is not disputed.")
+        if not settled and known["state"] == "disputed":
+            raise Refused("This bill is disputed already; settle that dispute first.")
+        self._note(
+            BillNote(bill_id, self._now_us(), actor, "settle" if settled else "dispute", 0, None, said)
+        )
+
+    def credit(self, bill_id: str, amount_micros: int, actor: str, text: str, name: str | None = None) -> str:
+        """Give some of a bill back: one movement of the ledger, named after the bill, with the reason beside it."""
+        self._writer()
+        assert self._move is not None, "who has an engine can move money"
+        bill, said = self._known(bill_id), _said(text)
+        mark = blake2b(f"{amount_micros}\0{said}\0{name or ''}".encode(), digest_size=6).hexdigest()
+        movement_id = f"credit:{bill_id}:{mark}"
+        known = self._reader.booked(movement_id)
+        left = bill["total_micros"] - bill["credited_micros"]
+        if not len(known) and not 0 < amount_micros <= left:
+            raise Refused(
+                f"A credit note is above zero and at most what is left of its bill: {left} micro-units."
+            )
+        catalogue, now_us = self._catalogue(), self._now_us()
+        main = catalogue.balances[catalogue.main_balance]
+        movement = Movement(
+            movement_id, int(Cause.CREDIT), bill["subscriber"], main, amount_micros, now_us, NEVER_S
+        )
+        answer = self._move([movement])[0]
+        if answer["status"] == "refused":
+            raise Refused(f"The credit note was refused: {answer['reason']}.")
+        self._note(BillNote(bill_id, now_us, actor, "credit", amount_micros, movement_id, said))
+        return movement_id
+
+    # -- how --------------------------------------------------------------------------------------------------
+
+    def _writer(self) -> Engine:
+        if self._engine is None:
+            raise Refused("This process only reads; order it of the one that writes to the data folder.")
+        return self._engine
+
+    def _part(self, words: Sequence[int], until_us: int) -> Part:
+        return self._reader.part(words, until_us, USAGE_COLUMNS, ENTRY_COLUMNS)
+
+    @staticmethod
+    def _made(
+        part: Part, due: Cycles, catalogue: Catalogue, period: int, now_us: int, key: bytes
+    ) -> pl.DataFrame:
+        return bills(due, part.usage, part.entries, catalogue, period, part.cut_seq, now_us, key)
+
+    def _key(self) -> bytes:
+        """The key of bills' names; drawn when the first bill is made, and kept with the folder."""
+        path = self._data / KEY_FILE
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            disk, fresh = Disk(), path.with_suffix(".new")
+            disk.remove(fresh)
+            disk.write(fresh, [secrets.token_bytes(32).hex().encode()])
+            fresh.chmod(0o600)
+            disk.rename(fresh, path)
+            disk.fsync_folder(path.parent)
+        return bytes.fromhex(path.read_text(encoding="ascii"))
+
+    def _known(self, bill_id: str) -> dict[str, Any]:
+        found = self.bill(bill_id)
+        if found is None:
+            raise Refused(f"There is no bill {bill_id}. `trunkline bill list` shows them.")
+        return found
+
+    def _note(self, note: BillNote) -> None:
+        notes = EmbeddedBillNotes(self._data)
+        try:
+            notes.add(note)
+        finally:
+            notes.close()
+
+    def _with_notes(self, bill: dict[str, Any]) -> dict[str, Any]:
+        """A bill with what people said of it. What was credited is what the ledger booked, whatever was said."""
+        notes = self._reader.notes(bill["bill_id"], LONGEST_TEXT).to_dicts()[::-1]
+        booked = self._reader.booked(f"credit:{bill['bill_id']}:")
+        last = next(
+            (note["action"] for note in reversed(notes) if note["action"] in ("dispute", "settle")), ""
+        )
+        credited = int(booked["amount"].sum())
+        if last == "dispute":
+            state = "disputed"
+        elif credited and credited == bill["total_micros"]:
+            state = "credited"
+        else:
+            state = "issued"
+        return {**bill, "state": state, "credited_micros": credited, "notes": notes}
+
+
+def _said(text: str) -> str:
+    said = " ".join(text.split())
+    if not 1 <= len(said) <= LONGEST_TEXT:
+        raise Refused(f"Say why, in at most {LONGEST_TEXT} characters.")
+    return said
+
+
+def _issue(
+    engine: Engine, number: int, made: pl.DataFrame, catalogue: Catalogue
+) -> tuple[Commit | None, Any]:
+    """One part of a run, carried in its turn: bills, entries and movements in one commit."""
+    rows = engine.numbered(made)
+    carried = Carrier(topology.BILLING, engine.tables, engine.states).whole(rows, number)
+    booked = movements_of(rows, catalogue)
+    columns = [name for name in Movement.__dataclass_fields__ if name in booked.columns]
+    movements = [
+        (Movement(*values), seq, "booked", "")
+        for seq, values in zip(booked["seq"].to_list(), booked.select(columns).iter_rows(), strict=True)
+    ]
+    commit = engine.commit_of(number, carried, movements=movements)
+    return replace(commit, frames={**commit.frames, BILLS.name: rows}), None
