@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from trunkline.kernel.dial import to_key
-from trunkline.kernel.texts import Octets, Places, Texts, of_series, padded, word_at
+from trunkline.kernel.texts import Octets, Places, Texts, of_series, padded, texts_of_numbers, word_at
 
 Words = npt.NDArray[np.uint64]
 
@@ -106,6 +106,15 @@ def fold_texts(payload: Words, column: int, texts: Texts) -> None:
     fold_digest(texts.data, texts.starts, texts.lengths, np.uint64(seed[0]), np.uint64(seed[1]), payload)
 
 
+def fold_names(
+    payload: Words, column: int, names: Texts, codes: npt.NDArray[np.int64], firsts: npt.NDArray[np.int64]
+) -> None:
+    """The same for texts that are `numbered`: each different one is digested once."""
+    digests = np.zeros(len(firsts), np.uint64)
+    fold_texts(digests, column, texts_of_numbers(names, firsts))
+    add_chosen(payload, digests, codes)
+
+
 def finish_payload(payload: Words) -> None:
     """The last mixing of payload digests, once all columns took part."""
     for_each_mix(payload)
@@ -191,6 +200,13 @@ def fold_digest(
         if lengths[i] > 0:
             first, _ = digest(base, starts[i], lengths[i], seed1, seed2)
             payload[i] += first
+
+
+@nb.njit(nogil=True, cache=True)
+def add_chosen(payload: Words, digests: Words, codes: npt.NDArray[np.int64]) -> None:
+    """Add to each word the digest that its code names."""
+    for i in range(len(payload)):
+        payload[i] += digests[codes[i]]
 
 
 @nb.njit(nogil=True, cache=True)

@@ -89,20 +89,36 @@ def to_categories(name: str, texts: Texts) -> pl.Series:
 
     Only the different texts are handed over; each row gets the number of its own.
     """
-    count = len(texts)
-    codes = np.empty(count, np.uint32)
-    firsts = np.empty(count + 1, np.int64)
-    different = number_texts(texts.data, texts.starts, texts.lengths, codes, firsts)
-    if different == 1:
-        return pl.Series(name, [None], dtype=pl.Categorical).new_from_index(0, count)
-    chosen = firsts[1:different]
-    nothing = np.zeros(1, np.int32)
-    names = Texts(
+    return categories(name, texts, *numbered(texts))
+
+
+def categories(
+    name: str, texts: Texts, codes: npt.NDArray[np.integer[Any]], firsts: npt.NDArray[np.int64]
+) -> pl.Series:
+    """The same of texts that are `numbered` already."""
+    if len(firsts) == 1:
+        return pl.Series(name, [None], dtype=pl.Categorical).new_from_index(0, len(texts))
+    return to_series(name, texts_of_numbers(texts, firsts)).cast(pl.Categorical).gather(pl.Series(codes))
+
+
+def texts_of_numbers(texts: Texts, firsts: npt.NDArray[np.int64]) -> Texts:
+    """The different texts by their numbers; number 0 is an empty one."""
+    nothing, chosen = np.zeros(1, np.int32), firsts[1:]
+    return Texts(
         texts.data,
         np.concatenate([nothing, texts.starts[chosen]]),
         np.concatenate([nothing, texts.lengths[chosen]]),
     )
-    return to_series(name, names).cast(pl.Categorical).gather(pl.Series(codes))
+
+
+def numbered(texts: Texts) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Number the different texts from 1 in the order in which they first occur; 0 is no text.
+
+    Returns the number of each text, and where each number first occurs (of number 0 that means nothing).
+    """
+    codes, firsts = np.empty(len(texts), np.int64), np.empty(len(texts) + 1, np.int64)
+    different = number_texts(texts.data, texts.starts, texts.lengths, codes, firsts)
+    return codes, firsts[:different]
 
 
 @nb.njit(nogil=True, cache=True)
@@ -110,17 +126,45 @@ def number_texts(
     data: Octets,
     starts: Places,
     lengths: Places,
-    codes: npt.NDArray[np.uint32],
+    codes: npt.NDArray[np.int64],
     firsts: npt.NDArray[np.int64],
 ) -> int:
-    """Number the different texts from 1 in the order in which they first occur; 0 is no text.
-
-    `firsts` takes the place of each number's first text; returns how many numbers there are, 0 included.
-    """
+    """Number all texts; `firsts` has room for one number a text, and one more. How many numbers there are."""
     base = data.ctypes.data
     slots = np.zeros(256, np.uint32)
-    known = 1
-    for i in range(len(starts)):
+    known, at = 1, 0
+    while True:
+        known, at = number_some(data, starts, lengths, at, len(starts), codes, firsts, slots, known)
+        if at == len(starts):
+            return known
+        slots = np.zeros(4 * len(slots), np.uint32)
+        for number in range(1, known):
+            first = firsts[number]
+            slot = _slot_of_text(base, starts[first], lengths[first], len(slots))
+            while slots[slot] != 0:
+                slot = (slot + 1) & (len(slots) - 1)
+            slots[slot] = number
+
+
+@nb.njit(nogil=True, cache=True)
+def number_some(
+    data: Octets,
+    starts: Places,
+    lengths: Places,
+    begin: int,
+    end: int,
+    codes: npt.NDArray[np.int64],
+    firsts: npt.NDArray[np.int64],
+    slots: npt.NDArray[np.uint32],
+    known: int,
+) -> tuple[int, int]:
+    """Go on numbering where `known` numbers, 0 included, are given; stops when the table of slots is half full.
+
+    Returns how many numbers there are now, and which text is next.
+    """
+    base = data.ctypes.data
+    known = nb.int64(known)
+    for i in range(begin, end):
         length = lengths[i]
         if length <= 0:
             codes[i] = 0
@@ -131,21 +175,13 @@ def number_texts(
         ):
             slot = (slot + 1) & (len(slots) - 1)
         if slots[slot] == 0:
+            if 2 * known >= len(slots):
+                return known, i
             slots[slot] = known
             firsts[known] = i
             known += 1
-            if 2 * known > len(slots):
-                slots = np.zeros(4 * len(slots), np.uint32)
-                for number in range(1, known):
-                    at = firsts[number]
-                    place = _slot_of_text(base, starts[at], lengths[at], len(slots))
-                    while slots[place] != 0:
-                        place = (place + 1) & (len(slots) - 1)
-                    slots[place] = number
-                codes[i] = known - 1
-                continue
         codes[i] = slots[slot]
-    return known
+    return known, nb.int64(end)
 
 
 @nb.njit(inline="always")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,20 +12,33 @@ import polars as pl
 
 from trunkline.kernel.identity import dial_words_of
 from trunkline.kernel.outcomes import precedence
-from trunkline.kernel.texts import MISSING, PADDING, Octets, Places, Texts, of_series, padded, to_series
-from trunkline.mediation import convert
-from trunkline.mediation.mapping import VOCABULARIES, Condition, Mapping, Moment, Rule
+from trunkline.kernel.texts import (
+    MISSING,
+    PADDING,
+    Octets,
+    Places,
+    Texts,
+    numbered,
+    of_series,
+    padded,
+    to_series,
+)
+from trunkline.mediation import convert, plain
+from trunkline.mediation.mapping import NUMBERS, TEXTS, TIMES, VOCABULARIES, Condition, Mapping, Moment, Rule
 from trunkline.mediation.records import Records
 from trunkline.records.usage import REASONS, REJECTED
 
 Bools = npt.NDArray[np.bool_]
 Longs = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
-Read = Callable[[Rule, Texts, Longs, npt.NDArray[np.uint8]], None]
+Statuses = npt.NDArray[np.uint8]
+Read = Callable[[Rule, Texts, Longs, Statuses], None]
 
 RANKS = precedence(REASONS)
 FINE = 255
 HIGHEST_QUANTITY = 1 << 60
+NAMED = ("currency", "cell", "service", "cause")  # texts of which few are different
+UNIX_TIMES = {"unix_s": 1_000_000, "unix_ms": 1000, "unix_us": 1}  # what one of them is in us
 SENTENCES = {
     "unreadable": "cut short: a field that every record has is missing",
     "not_usage": "a notice of a network element",
@@ -77,6 +92,14 @@ class Marks:
         )
 
 
+class Named(NamedTuple):
+    """Texts of which few are different, numbered from 1 (0 is no text), and where each number first occurs."""
+
+    texts: Texts
+    codes: Longs
+    firsts: Longs
+
+
 class Columns:
     """Reads one column after the other by its rules; each answer has a value for every record."""
 
@@ -88,18 +111,17 @@ class Columns:
         self.nothing = np.zeros(records.count, np.int64)
         self.never = np.zeros(records.count, np.bool_)
         self.always = np.ones(records.count, np.bool_)
-        self.present = [bool((lengths > 0).any()) for lengths in records.lengths]
+        self.present = np.zeros(len(records.lengths), np.bool_)
+        plain.any_there(records.lengths, self.present)
+        self.done = jobs_of(mapping).done(records.data, records.starts, records.lengths, self.present)
 
     # -- the kinds of columns ------------------------------------------------------------------------------
 
     def words(self, target: str, reason: str) -> Longs:
         """A word out of a closed list, as its number."""
-        vocabulary = VOCABULARIES[target]
 
-        def read(rule: Rule, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
-            known = dict(vocabulary)
-            for word, meaning in rule.values:
-                known[word] = vocabulary[meaning]
+        def read(rule: Rule, texts: Texts, values: Longs, statuses: Statuses) -> None:
+            known = vocabulary_of(target, rule)
             octets, ends = word_list(tuple(known))
             codes = np.array(list(known.values()), np.int64)
             convert.words(texts.data, texts.starts, texts.lengths, octets, ends, codes, values, statuses)
@@ -112,10 +134,12 @@ class Columns:
     ) -> tuple[Longs, Bools]:
         """A duration in ms, a volume in octets, a count or an amount, and which records have it."""
 
-        def read(rule: Rule, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+        def read(rule: Rule, texts: Texts, values: Longs, statuses: Statuses) -> None:
             convert.decimals(
                 texts.data, texts.starts, texts.lengths, rule.factor, rule.rounding, values, statuses
             )
+
+        def finish(rule: Rule, _texts: Texts, values: Longs, statuses: Statuses) -> None:
             if rule.divisor > 1:
                 self.divide(values, statuses, rule)
             if rule.high is not None and self.present[rule.high]:
@@ -125,9 +149,9 @@ class Columns:
                 for condition in rule.zero_unless:
                     met &= self.holds(condition)
                 values[~met] = 0
-            statuses[(statuses == convert.THERE) & ((values < 0) | (values > highest))] = convert.WRONG
+            convert.limit(values, statuses, highest)
 
-        return self.whole(target, reason, read)
+        return self.whole(target, reason, read, finish)
 
     @staticmethod
     def divide(values: Longs, statuses: npt.NDArray[np.uint8], rule: Rule) -> None:
@@ -141,7 +165,7 @@ class Columns:
         elif rule.rounding == convert.HALF_UP:
             values += 2 * rest >= rule.divisor
 
-    def add_high(self, field: int, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+    def add_high(self, field: int, values: Longs, statuses: Statuses) -> None:
         """Count the high word of a counter (gigawords)."""
         high, high_statuses = np.zeros_like(values), np.zeros_like(statuses)
         texts = self.field(field)
@@ -155,9 +179,12 @@ class Columns:
     def time(self, target: str) -> tuple[Longs, Bools]:
         """A time in microseconds UTC, and which records have it."""
 
-        def read(rule: Rule, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+        def read(rule: Rule, texts: Texts, values: Longs, statuses: Statuses) -> None:
             assert rule.moment is not None, "a time has a format"
             read_time(rule.moment, texts, values, statuses)
+
+        def finish(rule: Rule, _texts: Texts, values: Longs, statuses: Statuses) -> None:
+            assert rule.moment is not None, "a time has a format"
             if rule.moment.plus_us:
                 values += np.where(statuses == convert.THERE, rule.moment.plus_us, 0)
             if rule.moment.round_us > 1:
@@ -179,46 +206,48 @@ class Columns:
                 values -= less
                 statuses[(less_statuses == convert.WRONG) & (statuses == convert.THERE)] = convert.WRONG
 
-        return self.whole(target, "bad_time", read)
+        return self.whole(target, "bad_time", read, finish)
 
     def number(self, target: str) -> tuple[Words, Bools]:
         """A telephone number as the dial word of its international form, and which records have one."""
-        numbering = self.mapping.numbering
-        country = np.frombuffer(numbering.country_code.encode(), np.uint8)
-        national = np.frombuffer(numbering.national_prefix.encode(), np.uint8)
-        prefixes, ends = word_list(numbering.international_prefixes)
+        ways = numbers_of(self.mapping)
 
-        def read(rule: Rule, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
-            words = values.view(np.uint64)
-            others = convert.numbers(
-                texts.data, texts.starts, texts.lengths, country, prefixes, ends, national, words, statuses
-            )
-            if others and rule.identity:
-                at = np.flatnonzero(statuses == convert.OTHER)
-                words[at] = dial_words_of(Texts(texts.data, texts.starts[at], texts.lengths[at]))
-                statuses[at] = convert.THERE
-            elif others:
-                statuses[statuses == convert.OTHER] = convert.WRONG
+        def read(_rule: Rule, texts: Texts, values: Longs, statuses: Statuses) -> None:
+            convert.numbers(
+                texts.data, texts.starts, texts.lengths, ways.country, ways.prefixes, ways.prefix_ends, ways.national,
+                values.view(np.uint64), statuses,
+            )  # fmt: skip
 
-        values, there = self.whole(target, "bad_number", read)
+        def finish(rule: Rule, texts: Texts, values: Longs, statuses: Statuses) -> None:
+            others = np.flatnonzero(statuses == convert.OTHER)
+            if len(others) and rule.identity:
+                names = Texts(texts.data, texts.starts[others], texts.lengths[others])
+                values.view(np.uint64)[others] = dial_words_of(names)
+                statuses[others] = convert.THERE
+            elif len(others):
+                statuses[others] = convert.WRONG
+
+        values, there = self.whole(target, "bad_number", read, finish)
         return values.view(np.uint64), there
 
     def plmn(self) -> Longs:
         """The visited network as a number; 0 at home."""
 
-        def read(_rule: Rule, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+        def read(_rule: Rule, texts: Texts, values: Longs, statuses: Statuses) -> None:
             convert.decimals(texts.data, texts.starts, texts.lengths, 1, convert.EXACT, values, statuses)
+
+        def finish(_rule: Rule, texts: Texts, values: Longs, statuses: Statuses) -> None:
             wrong = (statuses == convert.THERE) & ((texts.lengths < 5) | (texts.lengths > 6) | (values < 0))
             statuses[wrong] = convert.WRONG
             for home in self.mapping.home_plmn:
                 values[values == home] = 0
 
-        return self.whole("visited_plmn", "bad_quantity", read)[0]
+        return self.whole("visited_plmn", "bad_quantity", read, finish)[0]
 
     def slices(self) -> Longs:
         """The slice as a number; 0 for none."""
 
-        def read(_rule: Rule, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+        def read(_rule: Rule, texts: Texts, values: Longs, statuses: Statuses) -> None:
             convert.slices(texts.data, texts.starts, texts.lengths, values, statuses)
 
         return self.whole("slice", "bad_quantity", read)[0]
@@ -243,15 +272,18 @@ class Columns:
 
     # -- what they are made of -----------------------------------------------------------------------------
 
-    def whole(self, target: str, reason: str, read: Read) -> tuple[Longs, Bools]:
-        """Values by the first rule that finds something, and which records have one; faults are marked."""
+    def whole(self, target: str, reason: str, read: Read, finish: Read | None = None) -> tuple[Longs, Bools]:
+        """Values by the first rule that finds something, and which records have one; faults are marked.
+
+        `read` converts, unless that is done already, and `finish` does what only some rules ask for.
+        """
         values, there = self.nothing, self.never
-        for rule in self.mapping.columns.get(target, ()):
+        for number, rule in enumerate(self.mapping.columns.get(target, ())):
             texts = self.chosen(rule)
             if texts is not None:
-                found = np.zeros(self.records.count, np.int64)
-                statuses = np.zeros(self.records.count, np.uint8)
-                read(rule, texts, found, statuses)
+                found, statuses = self.converted(target, number, rule, texts, read)
+                if finish is not None:
+                    finish(rule, texts, found, statuses)
                 if not statuses.any():  # the usual case: all records have it, and it is right
                     values, there = (
                         (found, self.always)
@@ -267,17 +299,39 @@ class Columns:
                 self.marks.note(wrong, reason, target)
                 values, there = found, there | (statuses != convert.ABSENT)
             if rule.default is not None and there is not self.always:
-                one = Texts(*constant_text(rule.default, 1))
-                value, status = np.zeros(1, np.int64), np.zeros(1, np.uint8)
-                read(
-                    Rule(values=rule.values, factor=rule.factor, identity=True, moment=rule.moment),
-                    one,
-                    value,
-                    status,
-                )
-                values = np.where(there, values, value[0])
+                values = np.where(there, values, self.default(rule, rule.default, read, finish))
                 there = self.always
         return values, there
+
+    def converted(
+        self, target: str, number: int, rule: Rule, texts: Texts, read: Read
+    ) -> tuple[Longs, Statuses]:
+        """Values and statuses of one rule, read here unless they were among the plain ones."""
+        done = self.done.get((target, number))
+        if done is not None:
+            return done.values, done.statuses
+        found, statuses = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.uint8)
+        read(rule, texts, found, statuses)
+        return found, statuses
+
+    @staticmethod
+    def default(rule: Rule, text: str, read: Read, finish: Read | None) -> np.int64:
+        """The value of a rule's default."""
+        one = Texts(*constant_text(text, 1))
+        value, status = np.zeros(1, np.int64), np.zeros(1, np.uint8)
+        plainly = Rule(values=rule.values, factor=rule.factor, identity=True, moment=rule.moment)
+        read(plainly, one, value, status)
+        if finish is not None:
+            finish(plainly, one, value, status)
+        return np.int64(value[0])
+
+    def names(self, target: str) -> Named:
+        """A text of each record, of which few are different."""
+        done = self.done.get((target, 0))
+        if done is not None:
+            return Named(self.field(self.mapping.columns[target][0].fields[0]), done.values, done.firsts)
+        texts = self.texts(target)
+        return Named(texts, *numbered(texts))
 
     def texts(self, target: str) -> Texts:
         """A text of each record."""
@@ -363,10 +417,60 @@ class Columns:
         return np.asarray(statuses == convert.THERE)
 
 
-def read_time(moment: Moment, texts: Texts, values: Longs, statuses: npt.NDArray[np.uint8]) -> None:
+def vocabulary_of(target: str, rule: Rule) -> dict[str, int]:
+    """The words that a rule knows, and what they mean: the column's own and those of the mapping."""
+    vocabulary = VOCABULARIES[target]
+    return vocabulary | {word: vocabulary[meaning] for word, meaning in rule.values}
+
+
+def numbers_of(mapping: Mapping) -> plain.Numbers:
+    """How a mapping's telephone numbers are written."""
+    numbering = mapping.numbering
+    country = np.frombuffer(numbering.country_code.encode(), np.uint8)
+    national = np.frombuffer(numbering.national_prefix.encode(), np.uint8)
+    return plain.Numbers(country, *word_list(numbering.international_prefixes), national)
+
+
+@lru_cache(maxsize=64)
+def jobs_of(mapping: Mapping) -> plain.Jobs:
+    """What of a mapping is plain enough to be converted chunk by chunk."""
+    jobs = []
+    for column, rules in mapping.columns.items():
+        for number, rule in enumerate(rules):
+            job = job_of(column, number, rule)
+            if job is not None and (job.kind != plain.NAME or len(rules) == 1):
+                jobs.append(job)
+    return plain.Jobs(jobs, numbers_of(mapping))
+
+
+def job_of(column: str, number: int, rule: Rule) -> plain.Job | None:
+    """The job that a rule is, if it reads one field as it lies; None for all others."""
+    if len(rule.fields) != 1 or rule.empty or rule.extract is not None or rule.constant is not None:
+        return None
+    field = rule.fields[0]
+    if column in NAMED:
+        as_it_is = rule.default is None and not rule.values and not rule.template
+        return plain.Job(column, number, plain.NAME, field) if as_it_is else None
+    if column in VOCABULARIES:
+        words = tuple(vocabulary_of(column, rule).items())
+        return plain.Job(column, number, plain.WORD, field, words=words)
+    if column in NUMBERS:
+        return plain.Job(column, number, plain.NUMBER, field)
+    if column in TIMES:
+        assert rule.moment is not None, "a time has a format"
+        if rule.moment.format == "iso8601":
+            return plain.Job(column, number, plain.TIME, field, factor=int(rule.moment.zone != "UTC"))
+        factor = UNIX_TIMES.get(rule.moment.format)
+        return plain.Job(column, number, plain.DECIMAL, field, factor, convert.DOWN) if factor else None
+    if column in TEXTS or column == "slice":
+        return None
+    return plain.Job(column, number, plain.DECIMAL, field, rule.factor, rule.rounding)
+
+
+def read_time(moment: Moment, texts: Texts, values: Longs, statuses: Statuses) -> None:
     """Times as microseconds UTC; those without a zone are read in the mapping's."""
     place = (texts.data, texts.starts, texts.lengths)
-    factor = {"unix_s": 1_000_000, "unix_ms": 1000, "unix_us": 1}.get(moment.format)
+    factor = UNIX_TIMES.get(moment.format)
     if factor is not None:
         convert.decimals(*place, factor, convert.DOWN, values, statuses)
         return

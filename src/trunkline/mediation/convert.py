@@ -145,6 +145,14 @@ def decimals(
 
 
 @nb.njit(nogil=True, cache=True)
+def limit(values: Longs, statuses: Statuses, highest: int) -> None:
+    """What is there and negative or higher than it may be is WRONG."""
+    for i in range(len(values)):
+        if statuses[i] == THERE and (values[i] < 0 or values[i] > highest):
+            statuses[i] = WRONG
+
+
+@nb.njit(nogil=True, cache=True)
 def julian_days(data: Octets, starts: Places, lengths: Places, values: Longs, statuses: Statuses) -> None:
     """Julian days (SQLite's real dates) as microseconds since 1970; eight decimals are 0.9 ms."""
     epoch_half_days = 4881175

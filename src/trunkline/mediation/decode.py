@@ -17,14 +17,15 @@ import polars as pl
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.identity import (
     finish_payload,
+    fold_names,
     fold_texts,
     fold_words,
     identities,
     session_keys,
 )
-from trunkline.kernel.texts import Texts, to_categories, to_series
+from trunkline.kernel.texts import Texts, categories, to_categories, to_series
 from trunkline.mediation import convert
-from trunkline.mediation.columns import Columns, Marks
+from trunkline.mediation.columns import Columns, Marks, Named
 from trunkline.mediation.mapping import Mapping
 from trunkline.mediation.records import Records, find_records
 from trunkline.records.usage import DAYS_REMEMBERED, DECODED, REJECTED, Kind, Report
@@ -96,9 +97,9 @@ def _decode_records(records: Records, mapping: Mapping) -> tuple[pl.DataFrame, p
     session = columns.texts("session")
     marks.note(~outside & (session.lengths <= 0), "missing_id", "session")
     session = Texts(session.data, session.starts, np.where(outside, 0, session.lengths).astype(np.int32))
-    texts = {
-        "currency": columns.texts("currency"), "cell": columns.texts("cell"),
-        "service": columns.texts("service"), "session": session, "cause": columns.texts("cause"),
+    texts: dict[str, Texts | Named] = {
+        "currency": columns.names("currency"), "cell": columns.names("cell"),
+        "service": columns.names("service"), "session": session, "cause": columns.names("cause"),
     }  # fmt: skip
 
     session_start_us = _where(whole["session_start_us"], outside)
@@ -151,7 +152,9 @@ def _frame(columns: Dict[str, object], count: int) -> pl.DataFrame:
     series = []
     for name, dtype in SCHEMA.items():
         values = columns[name]
-        if isinstance(values, Texts):
+        if isinstance(values, Named):
+            series.append(categories(name, *values))
+        elif isinstance(values, Texts):
             handed_over = to_categories if dtype == pl.Categorical else to_series
             series.append(handed_over(name, values))
         elif isinstance(values, str):
@@ -230,7 +233,7 @@ def _judge_quantities(
 
 
 def _payload(
-    count: int, whole: dict[str, npt.NDArray[Any]], texts: dict[str, Texts]
+    count: int, whole: dict[str, npt.NDArray[Any]], texts: dict[str, Texts | Named]
 ) -> npt.NDArray[np.uint64]:
     """Digest of what each record says, without its name and place."""
     payload = np.zeros(count, np.uint64)
@@ -239,7 +242,10 @@ def _payload(
         if values.any():
             fold_words(payload, number, values)
     for number, text in enumerate(texts.values(), start=100):
-        if (text.lengths > 0).any():
+        if isinstance(text, Named):
+            if len(text.firsts) > 1:
+                fold_names(payload, number, *text)
+        elif (text.lengths > 0).any():
             fold_texts(payload, number, text)
     finish_payload(payload)
     return payload

@@ -103,7 +103,7 @@ def _places(
     blocks: pl.DataFrame, form: Format, data: Octets, begins: list[int], ends: list[int]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Begin and end of every record, the lines before it in its block, and its block."""
-    room = int(np.count_nonzero(data == 10))
+    room = scan.count_octets(data, ord("\n"))
     places, lines = np.empty(2 * room, np.int32), np.empty(room, np.int32)
     counts = []
     done = 0

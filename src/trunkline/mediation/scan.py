@@ -135,6 +135,15 @@ def look_up(
 
 
 @nb.njit(nogil=True, cache=True)
+def count_octets(data: Octets, wanted: int) -> int:
+    """How often an octet occurs."""
+    count = 0
+    for at in range(len(data)):
+        count += data[at] == wanted
+    return count
+
+
+@nb.njit(nogil=True, cache=True)
 def split_lines(data: Octets, begin: int, end: int, places: Places, lines: Places) -> int:
     """Records that are lines: begin, end (line end not counted) and number of line breaks before each.
 
