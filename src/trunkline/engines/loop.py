@@ -308,30 +308,20 @@ def over(lower: Grouped, upper: Grouped) -> Grouped:
 
 
 def distinct(column: Keys) -> Keys:
-    """The different values of a column, ascending; hashing the many and sorting the few."""
-    return np.sort(_distinct(np.ascontiguousarray(column)))
+    """The different values of a column, ascending."""
+    ordered = np.sort(column)
+    return ordered[: _distinct(ordered)].copy()
 
 
 @nb.njit(nogil=True, cache=True)
-def _distinct(column: Keys) -> Keys:
-    bits = np.uint64(4)
-    while (np.uint64(1) << bits) < np.uint64(2 * len(column)):
-        bits += np.uint64(1)
-    mask = (np.int64(1) << np.int64(bits)) - 1
-    shift = np.uint64(64) - bits
-    slots = np.full(mask + 1, -1, np.int32)
-    found = np.empty(len(column), np.uint64)
+def _distinct(ordered: Keys) -> int:
+    """Move the different ones of ascending values to the front; how many they are."""
     count = 0
-    for at in range(len(column)):
-        key = column[at]
-        slot = np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> shift)
-        while slots[slot] >= 0 and found[slots[slot]] != key:
-            slot = (slot + 1) & mask
-        if slots[slot] < 0:
-            slots[slot] = count
-            found[count] = key
+    for at in range(len(ordered)):
+        if at == 0 or ordered[at] != ordered[count - 1]:
+            ordered[count] = ordered[at]
             count += 1
-    return found[:count].copy()
+    return count
 
 
 Counting = Callable[["Carried", Sequence[Stream], "Carried", Accounts], list[Accounting]]

@@ -31,18 +31,15 @@ _UNIQUE, _DUPLICATE, _CONFLICT = 0, 1, 2
 def deduplicate(batch: pl.DataFrame, seen: Grouped) -> Outcome:
     """Part a batch into `UNIQUE`, `DUPLICATES` and `HELD`; the state returned holds the identities added."""
     identity, check = batch["identity"].to_numpy(), batch["check"].to_numpy()
-    seen = with_keys(seen, identity)
     days = (batch["start_us"] // DAY_US).cast(pl.Int32).to_numpy()
     verdicts = np.empty(len(batch), np.uint8)
-    first_row = np.full(len(seen), -1, np.int64)
-    next_row = np.full(len(batch), -1, np.int64)
-    slots = np.full(_slots(len(seen)), -1, np.int32)
-    _judge(
-        identity, check, batch["payload"].to_numpy(), seen.keys, seen.offsets,
-        np.ascontiguousarray(seen.rows["check"]), np.ascontiguousarray(seen.rows["payload"]),
-        slots, first_row, next_row, verdicts,
-    )  # fmt: skip
-    state = _added(seen, first_row, next_row, check, batch["payload"].to_numpy(), days)
+    payload = batch["payload"].to_numpy()
+    new = _judged(identity, check, payload, seen, verdicts)
+    if new is None:
+        seen = with_keys(seen, identity)
+        new = _judged(identity, check, payload, seen, verdicts)
+        assert new is not None, "now every key is there"
+    state = _added(seen, *new, check, payload, days)
     if not verdicts.any():
         return Outcome((UNIQUE.record.conform(batch), DUPLICATES.record.empty(), HELD.record.empty()), state)
     mark = pl.Series(verdicts)
@@ -58,36 +55,32 @@ def deduplicate(batch: pl.DataFrame, seen: Grouped) -> Outcome:
 
 
 def with_keys(state: Grouped, keys: npt.NDArray[np.uint64]) -> Grouped:
-    """The state with a group, be it empty, for every key of a batch; engines mostly give it so already."""
-    if len(state) and len(keys) and _all_known(keys, state.keys):
-        return state
+    """The state with a group, be it empty, for every key of a batch."""
     wanted = np.union1d(state.keys, keys)
     counts = np.zeros(len(wanted), np.int64)
     counts[np.searchsorted(wanted, state.keys)] = np.diff(state.offsets)
     return Grouped(wanted, np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]), state.rows)
 
 
+def _judged(
+    identity: Words, check: Words, payload: Words, seen: Grouped, verdicts: npt.NDArray[np.uint8]
+) -> tuple[Longs, Longs] | None:
+    """Verdicts, and the new rows of each key as a chain: its first, and after each row the next (-1 ends it).
+
+    None when `seen` lacks a key of the batch, which engines mostly see to.
+    """
+    first_row = np.full(len(seen), -1, np.int64)
+    next_row = np.full(len(identity), -1, np.int64)
+    slots = np.full(_slots(len(seen)), -1, np.int32)
+    complete = _judge(
+        identity, check, payload, seen.keys, seen.offsets, np.ascontiguousarray(seen.rows["check"]),
+        np.ascontiguousarray(seen.rows["payload"]), slots, first_row, next_row, verdicts,
+    )  # fmt: skip
+    return (first_row, next_row) if complete else None
+
+
 def _slots(keys: int) -> int:
     """Room for a table at most half full: a power of two."""
-    size = 16
-    while size < 2 * keys:
-        size *= 2
-    return size
-
-
-@nb.njit(nogil=True, cache=True)
-def _all_known(keys: Words, known: Words) -> bool:
-    """Whether every key is among the known, which ascend."""
-    slots = np.full(_room(len(known)), -1, np.int32)
-    fill(known, slots)
-    for key in keys:
-        if place(key, known, slots) < 0:
-            return False
-    return True
-
-
-@nb.njit(inline="always")
-def _room(keys: int) -> int:
     size = 16
     while size < 2 * keys:
         size *= 2
@@ -138,11 +131,16 @@ def _judge(
     first_row: Longs,
     next_row: Longs,
     verdicts: npt.NDArray[np.uint8],
-) -> None:
-    """Compare each record with what was seen under its identity, before this batch and within it."""
+) -> bool:
+    """Compare each record with what was seen under its identity, before this batch and within it.
+
+    False when a key of the batch is not among `keys`.
+    """
     fill(keys, slots)
     for row in range(len(identity)):
         key = place(identity[row], keys, slots)
+        if key < 0:
+            return False
         verdict = _UNIQUE
         for old in range(offsets[key], offsets[key + 1]):
             if seen_check[old] == check[row]:
@@ -160,6 +158,7 @@ def _judge(
             else:
                 next_row[last] = row
         verdicts[row] = verdict
+    return True
 
 
 def _added(
