@@ -56,7 +56,6 @@ fallback: [free]
 """,
     "free.yaml": """
 plan: free
-cap: "12.00"
 prices:
   - {usage: voice, zones: any, to: any, rate: minute}
   - {usage: sms, zones: any, to: any, rate: message}
@@ -69,6 +68,7 @@ effective: 2026-10-20
 includes: [minutes]
 fees: {monthly: "12.49"}
 discounts: [volume]
+cap: "125.00"
 prices:
   - {usage: voice, zones: any, to: any, rate: minute}
   - {usage: sms, zones: any, to: any, rate: message}
@@ -97,7 +97,10 @@ def write(folder: Path) -> Path:
 
 def _people() -> Iterator[str]:
     for at in range(PEOPLE):
-        plan, payment = ("plain", "plain", "saver", "plain", "plain", "free")[at % 6], ("postpaid", "prepaid")[at % 4 == 3]
+        plan, payment = (
+            ("plain", "plain", "saver", "plain", "plain", "free")[at % 6],
+            ("postpaid", "prepaid")[at % 4 == 3],
+        )
         since = ("", "2026-03-20", "2026-10-11T13:00:00Z")[at % 3]
         yield f"{number(at)},{plan},{since},{payment},{ZONES[at % 3]},{1 + 5 * (at % 4)}"
         if at % 6 == 5:
