@@ -67,9 +67,8 @@ def workers(
     started: list[Workers] = []
 
     def make(*names: str, **told: object) -> Workers:
-        day = Day.made(
-            truth.operator, kafka.settings(), f"{request.node.name.partition('[')[0]}-{len(started)}"
-        )
+        prefix = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
+        day = Day.made(truth.operator, kafka.settings(), f"{prefix}-{len(started)}")
         day.enrol()
         started.append(Workers(day, dict(kafka.settings()), tmp_path))
         for name in names:

@@ -46,7 +46,7 @@ class Server:
             "socket.timeout.ms": int(PATIENCE_S * 1000),
             "reconnect.backoff.max.ms": 1000,
             "log.connection.close": False,
-            # Forgetting all brokers when none is there (librdkafka's way since 2.11) leaves requests of a transaction
+            # Forgetting all brokers when none is there (librdkafka's own way) leaves requests of a transaction
             # with those that were forgotten: a connection that was cut for a moment stood still for minutes.
             "metadata.recovery.strategy": "none",
             "log_level": 2,  # what goes wrong is told by what we raise; the client's own lines would drown it
