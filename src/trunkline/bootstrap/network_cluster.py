@@ -37,6 +37,7 @@ from trunkline.bootstrap.network import (
 )
 from trunkline.bootstrap.replay import MEASURED
 from trunkline.bootstrap.warming import warm_network
+from trunkline.bootstrap.workers import KafkaWords, saying
 from trunkline.engines.kafka.client import PATIENCE_S, Lost, Server, consumer
 from trunkline.engines.kafka.epochs import ROLES, EpochWork
 from trunkline.engines.kafka.shared import Body, agree
@@ -223,7 +224,8 @@ def run(
             target=_look, args=(server, plan, name, folder, mappings, stop), name="tables", daemon=True
         )
         looking.start()
-        worker.run(stop)
+        with saying(server, plan, KafkaWords(worker.status)):
+            worker.run(stop)
 
 
 def work_of(

@@ -27,6 +27,7 @@ from trunkline.api.app import create_app
 from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
 from trunkline.api.workers import Worker
+from trunkline.bootstrap import network_cluster
 from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.delivery import Delivery, deliver
 from trunkline.bootstrap.kafka import plan_of, server_of
@@ -264,7 +265,7 @@ def serve(
     reader = CassandraReader(connection)
     intake = ClusterIntake(server, plan, mappings, reader)
     roles, wait = deliver(server, plan, lambda: Connection(contact), stop)
-    heard = Listener(server, plan)
+    heard = Listener(server, [plan, network_cluster.plan_of(kafka.kafka_prefix)])
     listener, http = listening(http)
     url = http.public_url or f"http://{http.host}:{http.port}"
     folders.data.mkdir(parents=True, exist_ok=True)

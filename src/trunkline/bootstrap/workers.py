@@ -18,7 +18,6 @@ from typing import Any
 import orjson
 from confluent_kafka import (
     OFFSET_BEGINNING,
-    Consumer,
     KafkaError,
     KafkaException,
     Message,
@@ -36,6 +35,12 @@ SAID_EVERY_S = 2.0
 LET_GO_S = 10.0  # of a word that the brokers do not take
 FORGOTTEN_S = 86_400.0  # after a worker's last word
 _LEAVE_S = 5.0
+_NO_MORE = (  # a flow that never ran here has no topic
+    PARTITION_EOF,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 -- the client's own name
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 -- the client's own name
+)
 
 Known = Callable[[], Sequence[Worker]]
 """What the workers of a process know of themselves now; their rates are worked out here."""
@@ -96,12 +101,14 @@ def _with_rate(word: Worker, before: Worker | None) -> Worker:
 class Listener:
     """Keeps the last word of each worker; one thread reads, anybody may ask."""
 
-    def __init__(self, server: Server, plan: Plan) -> None:
-        """Begin to listen; `close` ends it."""
-        self._words: dict[str, Worker] = {}
+    def __init__(self, server: Server, plans: Sequence[Plan]) -> None:
+        """Begin to listen to the workers of some plans; `close` ends it."""
+        self._words: dict[tuple[str, str], Worker] = {}  # by topic and name
+        self._silent = {plan.workers for plan in plans}  # whose end was not seen yet
         self._lock = threading.Lock()
         self._stop, self.whole = threading.Event(), threading.Event()
-        self._reader = _reader(server, plan)
+        self._reader = consumer(server, f"{plans[0].prefix}.follower", {"enable.partition.eof": True})
+        self._reader.assign([TopicPartition(plan.workers, 0, OFFSET_BEGINNING) for plan in plans])
         self._thread = threading.Thread(target=self._listen, name="listening to workers", daemon=True)
         self._thread.start()
 
@@ -130,11 +137,13 @@ class Listener:
                 trouble = message.error()
                 if trouble is None:
                     self._hear(message)
-                elif trouble.code() in (PARTITION_EOF, KafkaError.UNKNOWN_TOPIC_OR_PART):
-                    self.whole.set()
+                elif trouble.code() in _NO_MORE:
+                    self._silent.discard(message.topic() or "")
+                    if not self._silent:
+                        self.whole.set()
 
     def _hear(self, message: Message) -> None:
-        name = (message.key() or b"").decode("utf-8", "replace")
+        name = message.topic() or "", (message.key() or b"").decode("utf-8", "replace")
         value = message.value()
         word = word_of(value) if value else None
         with self._lock:
@@ -144,18 +153,12 @@ class Listener:
                 self._words[name] = word
 
 
-def _reader(server: Server, plan: Plan) -> Consumer:
-    reader = consumer(server, f"{plan.prefix}.follower", {"enable.partition.eof": True})
-    reader.assign([TopicPartition(plan.workers, 0, OFFSET_BEGINNING)])
-    return reader
-
-
-def last_words(server: Server, plan: Plan) -> list[Worker]:
-    """The last words that the topic holds now; raises `TimeoutError` when the brokers do not answer."""
-    listener = Listener(server, plan)
+def last_words(server: Server, plans: Sequence[Plan]) -> list[Worker]:
+    """The last words that the plans' topics hold now; raises `TimeoutError` when the brokers do not answer."""
+    listener = Listener(server, plans)
     try:
         if not listener.whole.wait(PATIENCE_S):
-            raise TimeoutError(f"{plan.workers} gave no answer within {PATIENCE_S:g} s")
+            raise TimeoutError(f"{plans[0].workers} gave no answer within {PATIENCE_S:g} s")
         return listener.workers()
     finally:
         listener.close()

@@ -6,6 +6,7 @@ import time
 
 from trunkline import settings
 from trunkline.api.workers import seen
+from trunkline.bootstrap import network_cluster
 from trunkline.bootstrap.kafka import plan_of, server_of
 from trunkline.bootstrap.workers import last_words
 from trunkline.cli.app import answer_json, out, table
@@ -17,7 +18,9 @@ def show_workers(*, as_json: bool) -> None:
     """Lag, throughput, state, age of the checkpoint and rebalances of each worker, and the partitions that wait."""
     kafka = settings.read(Kafka)
     try:
-        words = last_words(server_of(kafka), plan_of(kafka.kafka_prefix, kafka.kafka_buckets))
+        words = last_words(
+            server_of(kafka), [plan_of(kafka.kafka_prefix), network_cluster.plan_of(kafka.kafka_prefix)]
+        )
     except TimeoutError as error:
         raise Refused(f"{error}. Is {kafka.kafka_brokers} up, and may this account read it?") from error
     told = [seen(word, time.time_ns() // 1000) for word in words]

@@ -39,13 +39,14 @@ def test_words_reach_whoever_listens(kafka: Kafka) -> None:
     server, plan = server_of(settings), plan_of(settings.kafka_prefix, settings.kafka_buckets)
     make(server, topics(plan, 1, 1), 1)
     told = iter(range(10**6))
-    listener = Listener(server, plan)
+    elsewhere = plan_of("words-elsewhere")  # a flow that does not run here
+    listener = Listener(server, [plan, elsewhere])
     try:
         with saying(
             server, plan, lambda: [Worker("a", "kafka", (at := next(told)) * 10**6 + NOW_US, at * 50, 0.0)]
         ):
             until(lambda: [w for w in listener.workers() if w.records_per_s == 50.0], "two words of one", 120)
-            assert [word.name for word in last_words(server, plan)] == ["a"]
+            assert [word.name for word in last_words(server, [plan, elsewhere])] == ["a"]
         until(lambda: not listener.workers(), "it has taken its leave", 120)
     finally:
         listener.close()
