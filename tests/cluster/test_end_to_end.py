@@ -79,6 +79,7 @@ def test_usage_and_money_go_through_a_cluster(kafka: Kafka, cassandra: Cassandra
         with process(serve, environment, serve_log) as serving:
             url = said(serving, serve_log, r"The page: (http://127\.0\.0\.1:\d+)/").group(1)
             assert httpx.get(f"{url}/api/v1/accounting", timeout=60).status_code == 401
+            assert httpx.get(f"{url}/schema-registry/subjects", timeout=60).status_code == 401
             with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as api:
                 walk(api)
 
@@ -87,6 +88,7 @@ def walk(api: httpx.Client) -> None:
     """What a sender and a person do, one after the other."""
     wrong = (CALL % "c").replace('"called":"447700900002"', '"called":"12"')
     lines = CALL % "a" + CALL % "a" + CALL % "b" + wrong
+    assert "whole.CustomerAlerts-value" in api.get("/schema-registry/subjects").json()
     kind = {"Content-Type": "application/x-ndjson"}
     posted = api.post("/api/v1/events", content=lines, headers=kind)
     assert posted.status_code == 202, posted.text

@@ -20,6 +20,7 @@ import polars as pl
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from trunkline.engines.kafka.client import PARTITION_EOF, PATIENCE_S, Lost, Server, consumer, told
+from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.kafka.router import MAPPING, PLACE_BITS
 from trunkline.engines.loop import over
 from trunkline.engines.plan import BUCKET_BITS, Plan
@@ -98,7 +99,10 @@ class Delivery:
         ):
             writer = Writer(connection)
             reader.subscribe(self.topics)
+            credentials = Credentials(self._server, reader)
             while not stop.is_set():
+                if credentials.look():
+                    self._raws.close()  # it is made anew when it is needed
                 self._turn(reader, writer, stop)
 
     def _turn(self, reader: Consumer, writer: Writer, stop: threading.Event) -> None:
@@ -253,9 +257,10 @@ class _Raws:
         return None
 
     def close(self) -> None:
-        """Read no more."""
+        """Read no more, for now."""
         if self._reader is not None:
             self._reader.close()
+            self._reader = None
 
 
 def deliver(

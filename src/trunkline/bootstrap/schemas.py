@@ -23,8 +23,21 @@ def doors_of(plan: Plan, kafka: Kafka) -> Doors:
 
 
 def declare(server: Server, plan: Plan) -> None:
-    """Have the schemas of everything that an engine writes in the registry, or refuse to start and say what to do."""
+    """Have the schemas of everything that an engine writes in the registry, or refuse to start and say what to do.
+
+    Topics that a mirror copied from another site are refused, too: their positions are those of the other brokers.
+    """
+    registry = Registry(server, plan)
     try:
-        Registry(server, plan).enter(of_plan(plan))
+        home, here = registry.home()
+        if home and home != here:
+            raise Refused(
+                f"The topics {plan.prefix}.* are copies of those on the brokers {home}, and these are {here}. To go on"
+                " here, stop everything there and run: trunkline cluster cutover apply"
+                " (docs/operating/cluster-sites.md)."
+            )
+        if not home:
+            registry.move_in()
+        registry.enter(of_plan(plan))
     except Unfit as error:
         raise Refused(str(error)) from error

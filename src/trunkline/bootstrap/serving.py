@@ -31,6 +31,9 @@ from trunkline.bootstrap import network_cluster
 from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.delivery import Delivery, deliver
 from trunkline.bootstrap.kafka import plan_of, server_of
+from trunkline.bootstrap.registry import PATH as REGISTRY_PATH
+from trunkline.bootstrap.registry import Shelf, registry_app
+from trunkline.bootstrap.schemas import declare
 from trunkline.bootstrap.serve import assert_safe, listening
 from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.bootstrap.workers import Listener, saying
@@ -38,6 +41,7 @@ from trunkline.charging.tariffs import compile_catalogue
 from trunkline.charging.tariffs.catalogue import Register
 from trunkline.engines.embedded.intake import whole_records
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server, consumer
+from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.kafka.router import MAPPING, SOURCE
 from trunkline.engines.kafka.shared import latest
 from trunkline.engines.plan import Plan
@@ -91,6 +95,7 @@ class ClusterIntake:
         self._stop = threading.Event()
         self._listening = threading.Event()
         self._answers = consumer(server, f"{plan.prefix}.intake")
+        self._credentials = Credentials(server, self._producer, self._answers)
         self._thread = threading.Thread(target=self._listen, name="answers", daemon=True)
         self._thread.start()
 
@@ -211,6 +216,7 @@ class ClusterIntake:
         self._answers.assign(parts)
         self._listening.set()
         while not self._stop.is_set():
+            self._credentials.look()
             for message in self._answers.consume(100, 0.05):
                 if message.error() is None:
                     self._answer(progress_in(message.value() or b""))
@@ -261,6 +267,7 @@ def serve(
         raise Refused(
             "The cluster knows no tariff yet. Start a worker: trunkline run --engine kafka --tariffs FOLDER"
         )
+    declare(server, plan)
     catalogue, _ = compile_catalogue(body["files"], Register(**body["register"]))
     reader = CassandraReader(connection)
     intake = ClusterIntake(server, plan, mappings, reader)
@@ -279,6 +286,7 @@ def serve(
         reader, intake, CassandraAudit(connection), lambda: catalogue, KeptTokens(folders.data), options,
         lambda: {"unread_octets": 0}, tariff_files=lambda: dict(body["files"]), workers=heard.workers,
     )  # fmt: skip
+    app.mount(REGISTRY_PATH, registry_app(Shelf(server, plan), app.state.desk.access))
     try:
         started(url, sign_in_link(app.state.desk.access, url, "operator", Role.ADMIN), roles)
         with saying(server, plan, lambda: [_word(role) for role in roles]):

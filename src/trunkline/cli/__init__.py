@@ -18,6 +18,7 @@ from trunkline.cli import (
     running,
     serving,
     setting_aside,
+    sites,
     tariffs,
 )
 from trunkline.cli.app import EXIT_CODES, app, failed
@@ -36,6 +37,7 @@ __all__ = [
     "running",
     "serving",
     "setting_aside",
+    "sites",
     "tariffs",
 ]
 

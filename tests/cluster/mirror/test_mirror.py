@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,8 @@ from confluent_kafka.admin import AdminClient
 from tests.cluster.cassandra.conftest import contact
 from tests.cluster.cassandra.test_delivery import World, contract_charged, lines, same, world
 from tests.cluster.conftest import Cassandra, Kafka
+from tests.cluster.mirror.conftest import Site, mirror
 from tests.waiting import until
-from trunkline.bootstrap.cluster.kafka import Broker
-from trunkline.bootstrap.cluster.mirror import Mirror
-from trunkline.bootstrap.cluster.profile import Cluster
 from trunkline.bootstrap.delivery import deliver
 from trunkline.bootstrap.kafka import plan_of
 from trunkline.engines.kafka.client import Server
@@ -39,31 +36,6 @@ def connection(cassandra: Cassandra) -> Connection:
         if table is not tables.META_TABLE:
             made.session.execute(f"TRUNCATE {table.name}", timeout=60)
     return made
-
-
-Site = Callable[[str], Kafka]
-
-
-@pytest.fixture
-def site(server_folder: Path, servers: Cluster) -> Iterator[Site]:
-    """Makes sites, each with a broker of its own; they end with the test."""
-    made: list[Kafka] = []
-
-    def make(name: str) -> Kafka:
-        fresh = Kafka(Cluster(server_folder / name, servers.jars, leashed=True), ("kafka",), secure=False)
-        made.append(fresh)
-        fresh.up()
-        return fresh
-
-    yield make
-    for each in made:
-        each.cluster.down()
-
-
-def mirror(source: Kafka, target: Kafka) -> None:
-    """Begin to bring everything from one site to the other."""
-    recipe = Mirror(source.endpoint, f"{NAME}\\..*", f"{NAME}\\..*", broker=Broker(secure=False))
-    target.cluster.up([recipe])
 
 
 def committed(kafka: Kafka, plan: Plan) -> int:
@@ -135,7 +107,7 @@ def test_a_lost_site_is_served_from_the_other_and_back(
     plan = plan_of(NAME, 1)
     first = site("first")
     second = site("second")
-    mirror(first, second)
+    mirror(first, second, NAME)
     with world(first, cassandra, tmp_path, NAME) as running:
         running.intake.usage("trunkline", lines(chance, 0, 500))
         contract_charged(running, 500)
@@ -152,7 +124,7 @@ def test_a_lost_site_is_served_from_the_other_and_back(
         assert position(second, plan) > 0
         served_from(second, cassandra, plan, running, connection)
         anew = site("anew")  # the first site comes back empty
-        mirror(second, anew)
+        mirror(second, anew, NAME)
         until(lambda: committed(anew, plan) >= sent, "the first site has everything again", 240, 1.0)
         for table in tables.TABLES:
             if table is not tables.META_TABLE:

@@ -30,6 +30,7 @@ from trunkline.engines.kafka.client import (
     producer,
     told,
 )
+from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.kafka.registry import Registry, Wanted, subject_of
 from trunkline.engines.kafka.router import MAPPING, SOURCE, aside
 from trunkline.engines.plan import Plan
@@ -151,7 +152,9 @@ class _Life:
             if not self._raw_partitions:
                 raise Lost(f"there is no topic {self._raw} yet")
             reader.subscribe([*self._entrances, *self._streams])
+            credentials = Credentials(server, reader, writer)
             while not stop.is_set():
+                credentials.look()
                 taken = _taken(reader)
                 if taken:
                     self._turn(reader, writer, taken)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from trunkline.engines.kafka.client import (
     PARTITION_EOF,
@@ -75,6 +76,7 @@ class Registry:
         self._server, self._topic = server, plan.schemas
         self._group = f"{plan.prefix}.follower"  # a name for rights; nothing is ever committed under it
         self._name = f"{plan.prefix}.schemas"
+        self._site = f"{plan.prefix}.site"
         self.book = Book()
 
     def read(self) -> Book:
@@ -117,6 +119,19 @@ class Registry:
         if not entries:
             return numbers
         return self._in_turn(lambda book: self._judged(book, wanted))
+
+    def home(self) -> tuple[str, str]:
+        """The brokers that these topics were made on or moved to (empty: nobody said so yet), and those that we asked.
+
+        A mirror copies the first, so topics that were only copied are known by the two being different.
+        """
+        admin = AdminClient(self._server.common())
+        return self.read().aliases.get(self._site, ""), str(admin.list_topics(timeout=PATIENCE_S).cluster_id)
+
+    def move_in(self) -> None:
+        """Write down that these topics live on these brokers from now on."""
+        _, here = self.home()
+        self._in_turn(lambda _book: ({}, [rule_entry(self._site, Rule.NONE, here)]))
 
     def rule(self, subject: str, rule: Rule) -> None:
         """Let a subject change by another rule from now on."""

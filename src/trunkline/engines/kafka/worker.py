@@ -34,6 +34,7 @@ from trunkline.engines.kafka.client import (
     told,
 )
 from trunkline.engines.kafka.committer import Committer, Turn
+from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.kafka.follower import Follower, last_progress
 from trunkline.engines.kafka.router import STREAM, Edge, Router, aside, edge_key
 from trunkline.engines.kafka.standby import Standbys
@@ -87,6 +88,7 @@ class _Group(ABC):
         except BaseException:
             self.consumer.close()
             raise
+        self._credentials = Credentials(work.server, self.consumer, self.producer)
         self.committer = Committer(self.producer, self.consumer.consumer_group_metadata)
         self.written = self.committer.written
         self.lost = self.closing = False
@@ -147,6 +149,7 @@ class _Group(ABC):
         if now - self._measured_s < MEASURED_EVERY_S:
             return
         self._measured_s = now
+        self._credentials.look()
         found = {}
         parts = self.consumer.assignment()
         for part in self.consumer.position(parts) if parts else []:

@@ -42,6 +42,7 @@ class Book:
     subjects: dict[str, dict[int, Version]] = field(default_factory=dict)
     rules: dict[str, Rule] = field(default_factory=dict)
     numbers: dict[int, Schema] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)  # what a subject's setting says besides its rule
     offset: int = 0  # of the next message
 
     def take(self, key: bytes | None, value: bytes | None) -> None:
@@ -55,7 +56,8 @@ class Book:
             if body is None:
                 self.rules.pop(subject, None)
             else:
-                self.rules[subject] = Rule(body["compatibilityLevel"])
+                self.rules[subject] = Rule(body.get("compatibilityLevel") or Rule.NONE)
+                self.aliases[subject] = body.get("alias") or ""
         elif kind == "SCHEMA":
             versions = self.subjects.setdefault(subject, {})
             if body is None or body.get("deleted"):
@@ -113,7 +115,8 @@ def schema_entry(version: Version) -> Entry:
     return orjson.dumps(key), orjson.dumps({**told, "schema": version.schema.text, "deleted": False})
 
 
-def rule_entry(subject: str, rule: Rule) -> Entry:
+def rule_entry(subject: str, rule: Rule, alias: str = "") -> Entry:
     """The message of a subject's rule."""
     key: Mapping[str, Any] = {"keytype": "CONFIG", "subject": subject, "magic": 0}
-    return orjson.dumps(key), orjson.dumps({"compatibilityLevel": rule.value})
+    told = {"compatibilityLevel": rule.value}
+    return orjson.dumps(key), orjson.dumps({**told, "alias": alias} if alias else told)

@@ -1,0 +1,146 @@
+"""Charging goes on at another site, and comes home: a day at three sites is the day at one, to the micro-unit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import Producer
+
+from tests.cluster.conftest import Kafka
+from tests.cluster.kafka.running import Day, small_day
+from tests.cluster.mirror.conftest import Site, mirror
+from tests.cluster.parity.comparing import Embedded, same, same_account
+from tests.waiting import until
+from trunkline.bootstrap import sites
+from trunkline.bootstrap.schemas import declare
+from trunkline.engines.kafka.client import Server
+from trunkline.engines.kafka.cutover import look
+from trunkline.engines.plan import Plan
+from trunkline.engines.wire import changes_out
+from trunkline.kernel.grouped import Grouped
+from trunkline.ports import Refused
+from trunkline.records import charging, usage
+from trunkline.settings import Kafka as KafkaSettings
+
+NAME = "moving"
+BUCKETS = 2
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small operator's day in three parts, as files and as lines."""
+    out = small_day(tmp_path_factory.mktemp("moving") / "operator", 60, 12)
+    lines = b"".join(part.read_bytes() for part in sorted((out / "cdrs").iterdir())).splitlines(keepends=True)
+    for number in range(3):
+        part = lines[number * len(lines) // 3 : (number + 1) * len(lines) // 3]
+        (out / f"part{number}.ndjson").write_bytes(b"".join(part))
+    return out
+
+
+def chosen(kafka: Kafka) -> KafkaSettings:
+    """Settings of somebody at a site."""
+    return KafkaSettings(
+        kafka_brokers=kafka.bootstrap_servers, kafka_prefix=NAME, kafka_buckets=BUCKETS,
+        kafka_edge_partitions=3, kafka_copies=1,
+    )  # fmt: skip
+
+
+def copied(source: Day, target: Kafka) -> bool:
+    """Whether every committed message of the source is in the target, and its groups stand where nothing is behind."""
+    there = Day(source.operator, Server(target.bootstrap_servers), source.plan)
+    names = [source.plan.topic(stream) for stream in (*source.plan.edges, *source.plan.results)]
+    names += [source.plan.work, source.plan.progress, source.plan.schemas, source.plan.catalogue]
+    names += [source.plan.changelog(state) for state in source.plan.states]
+    known = Producer({"bootstrap.servers": target.bootstrap_servers}).list_topics(timeout=30).topics
+    return (
+        all(name in known and len(there.messages(name)) >= len(source.messages(name)) for name in names)
+        and look(there.server, there.plan).behind == 0
+    )
+
+
+def charged_there(day: Day, part: bytes, records: int) -> None:
+    """A worker at a site carries a part of the day to its end."""
+    declare(day.server, day.plan)
+    with day.running("mover"):
+        day.hand_in(part, 50)
+        day.drained(records, 300)
+
+
+@pytest.fixture
+def embedded(operator: Path, tmp_path: Path) -> Embedded:
+    """The day at one site."""
+    return Embedded(
+        operator, tmp_path / "embedded", [operator / f"part{number}.ndjson" for number in range(3)]
+    )
+
+
+@pytest.mark.timeout(1800)
+def test_charging_moves_to_another_site_and_home(site: Site, operator: Path, embedded: Embedded) -> None:
+    """Nothing is missing and nothing double; a worker that comes too early is refused at every site."""
+    parts = [(operator / f"part{number}.ndjson").read_bytes() for number in range(3)]
+    first = site("move1")
+    day = Day.made(operator, first.settings(), NAME, BUCKETS)
+    day.enrol()
+    declare(day.server, day.plan)
+    records = 0
+    here = first
+    for number, part in enumerate(parts):
+        records += part.count(b"\n")
+        charged_there(day, part, records)
+        if number == 2:
+            break
+        there = site(f"move{number + 2}")
+        mirror(here, there, NAME)
+        until(lambda day=day, there=there: copied(day, there), "the mirror has everything", 400, 1.0)  # type: ignore[misc]
+        there.cluster.down(["mirror"])
+        here.kill("kafka")
+        day = Day(operator, Server(there.bootstrap_servers), day.plan)
+        with pytest.raises(Refused, match="are copies of those on the brokers"):
+            declare(day.server, day.plan)
+        found, strange = sites.look(chosen(there))
+        assert strange
+        assert not found.torn
+        sites.move(chosen(there), None, planned=True)
+        with pytest.raises(Refused, match="nothing to move"):
+            sites.move(chosen(there), None, planned=True)
+        here = there
+    theirs = embedded.rows()
+    for stream in (charging.CHARGED, charging.ENTRIES, charging.ALERTS, usage.REJECTED, usage.HELD):
+        same(stream.name, day.rows(stream, len(theirs[stream.name])), theirs[stream.name])
+    accounts = embedded.reader.accounts()
+    ours = day.account(day.built(), accounts.keys)
+    assert all(same_account(ours[int(key)], accounts.rows_of(int(key))) for key in accounts.keys)
+    sums = [sum(each) for each in zip(*day.accounts().values(), strict=True)]
+    assert sums[5] == sum(each.charged_micros for each in embedded.accounting().values())
+    assert sums[2] == sum(each.duplicate for each in embedded.accounting().values()), (
+        "nothing was carried twice"
+    )
+
+
+def torn(day: Day, plan: Plan) -> None:
+    """A change of state whose progress was never copied."""
+    rows: Any = charging.ACCOUNTS.dtype
+    groups = Grouped(np.array([1], np.uint64), np.array([0, 1], np.int64), np.zeros(1, rows))
+    sender = Producer({**day.server.common(), "acks": "all"})
+    for value in changes_out(groups, 10**6):
+        sender.produce(plan.changelog(charging.ACCOUNTS), value, partition=0)
+    assert sender.flush(30) == 0
+
+
+@pytest.mark.timeout(900)
+def test_half_a_copy_is_not_charged_on(kafka: Kafka, operator: Path) -> None:
+    """A bucket whose changelog and progress do not belong together is told, and nobody may go on with it."""
+    day = Day.made(operator, kafka.settings(), "halved", BUCKETS)
+    day.enrol()
+    with day.running("mover"):
+        day.enrolled(240)
+    assert look(day.server, day.plan).torn == []
+    with day.running("mover"):
+        until(lambda: look(day.server, day.plan).active, "its workers are seen", 120, 0.5)
+    torn(day, day.plan)
+    (bucket,) = look(day.server, day.plan).torn
+    assert bucket.partition == 0
+    assert bucket.torn[day.plan.changelog(charging.ACCOUNTS)][0] == 10**6
