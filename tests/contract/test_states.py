@@ -9,7 +9,7 @@ import pytest
 
 from trunkline.kernel.grouped import Grouped, State
 from trunkline.ports import Commit
-from trunkline.stores.embedded import keeper, states
+from trunkline.stores.embedded import keeper, states, young
 from trunkline.stores.embedded.store import Store
 
 DAYLESS = State("plain", "k", np.dtype([("value", "i8"), ("kind", "u1")]), "Stays for good.")
@@ -43,6 +43,8 @@ def test_what_was_put_is_gathered(
 ) -> None:
     """A plain dictionary is the second opinion; merges and new processes come between."""
     monkeypatch.setattr(states, "YOUNG_KEYS", 300)
+    monkeypatch.setattr(young, "MANY_KEYS", 30)
+    monkeypatch.setattr(young, "SEARCHED_KEYS", 40 if seed == 1 else 10_000)
     monkeypatch.setattr(keeper, "FAN_IN", 3)
     monkeypatch.setattr(keeper, "LINGER_S", 0.0)
     monkeypatch.setattr(keeper, "INLINE_OCTETS", 2000)

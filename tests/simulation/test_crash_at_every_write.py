@@ -16,7 +16,7 @@ from trunkline.engines.embedded.engine import Engine, Settings
 from trunkline.engines.embedded.sources import LiveSources, NamedFiles
 from trunkline.ports import DiskFull, FolderDamaged
 from trunkline.records.charging import ACCOUNTS, CHARGED, ENTRIES
-from trunkline.stores.embedded import compaction, keeper, states
+from trunkline.stores.embedded import compaction, keeper, states, young
 from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.reader import EmbeddedReader
 from trunkline.stores.embedded.store import Store
@@ -28,6 +28,7 @@ FIRST, SECOND, POSTED = small.lines(60), small.lines(60, first=30), small.lines(
 def _busy_house(monkeypatch: pytest.MonkeyPatch) -> None:
     """Merge early and remove at once, so that a short run crosses every kind of write."""
     monkeypatch.setattr(states, "YOUNG_KEYS", 50)
+    monkeypatch.setattr(young, "MANY_KEYS", 10)
     monkeypatch.setattr(states, "_FIRST_ROOM", 1000)
     monkeypatch.setattr(keeper, "FAN_IN", 3)
     monkeypatch.setattr(keeper, "IDLE_S", -1.0)

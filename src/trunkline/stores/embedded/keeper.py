@@ -122,7 +122,7 @@ class Keeper:
     # -- runs ---------------------------------------------------------------------------------------------
 
     def _write_out(self, memory: Windowed) -> bool:
-        """Write the frozen table of a windowed state as one run in the place of the small ones it came from."""
+        """Write what a windowed state has frozen as one run in the place of the small ones it came from."""
         if memory.frozen_until > self._store.number:
             return False
         groups = memory.frozen()

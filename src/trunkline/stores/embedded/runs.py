@@ -79,11 +79,26 @@ class Run:
         return offsets, np.repeat(first - offsets[:-1], last - first) + np.arange(offsets[-1], dtype=np.int64)
 
 
+def of_groups(groups: Grouped, dtype: np.dtype[Any]) -> Run:
+    """Groups in memory as a run, so that they are searched and merged like the others."""
+    keys, ends = np.ascontiguousarray(groups.keys), _ends_of(groups)
+    rows = np.ascontiguousarray(groups.rows, dtype)
+    octets = keys.nbytes + rows.nbytes + (0 if ends is None else ends.nbytes)
+    return Run(keys, ends, rows, keys[::_FENCE].copy(), octets)
+
+
+def _ends_of(groups: Grouped) -> Ends | None:
+    """Where each key's rows end; None when every key has one row."""
+    if len(groups.rows) == len(groups.keys) and bool((np.diff(groups.offsets) == 1).all()):
+        return None
+    return groups.offsets[1:].astype(np.uint32)
+
+
 def encode(groups: Grouped) -> list[memoryview | bytes]:
     """The parts of a run's file, in order."""
-    counts_one = len(groups.rows) == len(groups.keys) and bool((np.diff(groups.offsets) == 1).all())
     keys = np.ascontiguousarray(groups.keys)
-    ends = np.empty(0, np.uint32) if counts_one else groups.offsets[1:].astype(np.uint32)
+    ends_of_groups = _ends_of(groups)
+    ends = np.empty(0, np.uint32) if ends_of_groups is None else ends_of_groups
     rows = np.ascontiguousarray(groups.rows)
     ends_at = _PAGE + keys.nbytes if len(ends) else 0
     rows_at = _PAGE + keys.nbytes + ends.nbytes

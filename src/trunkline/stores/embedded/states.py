@@ -2,8 +2,8 @@
 
 Three manners, one interface. A *resident* state is wholly in memory. A resident state whose rows carry a `day`
 lets go of groups that have been quiet for two days: they are found in their runs again when they wake. A
-*windowed* state (`State.days`) keeps only what was put lately in memory; a Bloom filter says that nearly every
-key is new, and the others are searched in the runs.
+*windowed* state (`State.days`) keeps only what was put lately in memory (`young`); a Bloom filter says that nearly
+every key is new, and the others are searched in the runs.
 
 What is put is seen by the next gather at once and becomes durable with the commit that carries it. The loop
 gathers and puts in one thread; the keeper's thread only swaps in merged runs, under a lock.
@@ -28,6 +28,7 @@ from trunkline.stores.embedded import runs
 from trunkline.stores.embedded.bloom import Bloom
 from trunkline.stores.embedded.manifest import stored_word
 from trunkline.stores.embedded.table import Table
+from trunkline.stores.embedded.young import Young
 
 QUIET_DAYS = 2
 SLACK_DAYS = 1  # rows are forgotten this much later than promised, so that no border of a batch decides
@@ -242,18 +243,18 @@ class Resident(Memory):
 
 
 class Windowed(Memory):
-    """A state of the last days, far larger than memory: recent groups in tables, the others in runs on disk."""
+    """A state of the last days, far larger than memory: recent groups are there, the others in runs on disk."""
 
     def __post_init__(self) -> None:
         """Begin empty."""
         super().__post_init__()
-        self._young = self._new_table()
-        self._frozen: Table | None = None
-        self.frozen_until = 0  # the commit whose durability lets the frozen table be written out
+        self._young = self._new_young()
+        self._frozen: Young | None = None
+        self.frozen_until = 0  # the commit whose durability lets what is frozen be written out
         self._last_put = 0
         self._seen = Bloom(_FIRST_ROOM, digests=self.state.digests)
         self._opened: dict[int, runs.Run] = {}
-        self._outside: tuple[runs.Run, ...] = ()  # newest first; what no table holds
+        self._outside: tuple[runs.Run, ...] = ()  # newest first; what is not in memory
 
     def load(self, infos: Sequence[RunInfo]) -> None:
         """Read small young runs to memory and look the others up where they are."""
@@ -273,13 +274,13 @@ class Windowed(Memory):
         """What ascending `keys` hold."""
         left = keys[self._seen.perhaps(keys)]
         with self._lock:
-            tables, outside = [self._young, self._frozen], self._outside
+            self._young.expect(left)
+            recent, outside = [self._young, self._frozen], self._outside
         parts = []
-        for table in tables:
-            if table is not None and len(left):
-                known, groups = table.known(left)
-                parts.append(groups)
-                left = left[~known]
+        for young in recent:
+            if young is not None:
+                found, left = young.find(left)
+                parts += found
         return spread(keys, [*parts, *found_in(left, outside)], self.state.dtype)
 
     def put(self, groups: Grouped, number: int) -> None:
@@ -297,10 +298,10 @@ class Windowed(Memory):
             self.newest_day = max(self.newest_day, int(groups.rows["day"].max()))
 
     def frozen(self) -> Grouped | None:
-        """The content of the table that waits to be written out."""
+        """What waits to be written out."""
         with self._lock:
-            table = self._frozen
-        return None if table is None else table.gather(table.all_keys())
+            frozen = self._frozen
+        return None if frozen is None else frozen.all_groups()
 
     @property
     def is_nearly_full(self) -> bool:
@@ -311,9 +312,9 @@ class Windowed(Memory):
         """Build a filter with more room; what was put meanwhile is added at the end, in a moment."""
         wider = filter_of(self._outside, 4 * self._seen.keys, digests=self.state.digests)
         with self._lock:
-            for table in (self._young, self._frozen):
-                if table is not None:
-                    wider.add(table.all_keys())
+            for young in (self._young, self._frozen):
+                for keys in young.all_keys() if young is not None else ():
+                    wider.add(keys)
             self._seen = wider
 
     def installed(self, gone: set[int], info: RunInfo | None) -> None:
@@ -324,7 +325,7 @@ class Windowed(Memory):
             self._outside = outside
 
     def written_out(self, gone: set[int], info: RunInfo | None) -> None:
-        """The frozen table is a run now."""
+        """What was frozen is a run now."""
         self.installed(gone, info)
         with self._lock:
             self._frozen = None
@@ -349,11 +350,11 @@ class Windowed(Memory):
 
     def _freeze(self, until: int) -> None:
         with self._lock:
-            self._frozen, self._young = self._young, self._new_table()
+            self._frozen, self._young = self._young, self._new_young()
             self.frozen_until = until
 
-    def _new_table(self) -> Table:
-        return Table(self.state.dtype, YOUNG_KEYS, YOUNG_KEYS, digests=self.state.digests)
+    def _new_young(self) -> Young:
+        return Young(self.state.dtype, digests=self.state.digests)
 
     def _is_full(self, more_keys: int) -> bool:
         """It holds enough, or (a slow stream) stands on so many small runs that a start would be slow."""

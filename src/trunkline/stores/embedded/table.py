@@ -3,16 +3,22 @@
 Sixteen octets of index a slot and the rows themselves, nothing else, so that fifty million accounts fit beside
 everything else in eight gigabytes. The arena grows in place where the system can move its pages (Linux), and rows
 that outgrow their place leave it to the next group of that size.
+
+Keys come in an order of their own, so nearly every group is far from the last one. The loops ask for the memory of the
+groups to come while they are at work on this one.
 """
 
+# ruff: noqa: ANN001, ANN201, ANN202 -- the inside of numba's intrinsic has no types; its stub stands above it
 from __future__ import annotations
 
 import mmap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba as nb
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
+from numba.extending import intrinsic
 
 from trunkline.kernel.grouped import Grouped, Keys, Rows
 
@@ -24,6 +30,30 @@ _SMALLEST_BITS = 10
 _FULLEST = 0.8
 _FREE_SIZES = 256  # groups of more rows than this are not reused; they are rare
 _COUNT_BITS = 24
+_AHEAD = 8  # groups; about as many accesses as a core keeps under way
+_LINE_OCTETS = 64  # of a cache
+
+if TYPE_CHECKING:
+
+    def fetch(address: int | np.int64) -> None:
+        """Ask for the cache line at an address, to be written; any address will do."""
+
+else:
+
+    @intrinsic
+    def fetch(_typing, _address):
+        """Ask for the cache line at an address, to be written; any address will do."""
+
+        def generate(context, builder, _signature, arguments):
+            pointer = ir.IntType(8).as_pointer()
+            flag = ir.IntType(32)
+            wanted = ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag])
+            call = builder.module.declare_intrinsic("llvm.prefetch", (pointer,), wanted)
+            to_write, keep, data = flag(1), flag(3), flag(1)
+            builder.call(call, [builder.inttoptr(arguments[0], pointer), to_write, keep, data])
+            return context.get_dummy_value()
+
+        return nb.types.void(nb.types.uintp), generate
 
 
 class Arena:
@@ -179,10 +209,23 @@ def _slot_of(key: np.uint64, bits: int, digests: bool) -> np.int64:
     return np.int64(mixed >> np.uint64(64 - bits))
 
 
+@nb.njit(inline="always")
+def _fetch_group(address: int, packed: np.uint64, width: int) -> None:
+    """Ask for the rows of a group."""
+    if packed != 0:
+        begin = address + np.int64(packed >> np.uint64(_COUNT_BITS)) * width
+        octets: Any = (np.int64(packed & np.uint64((1 << _COUNT_BITS) - 1)) - 1) * width
+        for at in range(0, min(octets, 8 * _LINE_OCTETS), _LINE_OCTETS):
+            fetch(begin + at)
+
+
 @nb.njit(nogil=True, cache=True)
 def _find(slots: Words, bits: int, digests: bool, keys: Keys, found: Words) -> None:
     mask = (np.int64(1) << np.int64(bits)) - 1
+    address = slots.ctypes.data
     for at in range(len(keys)):
+        if at + _AHEAD < len(keys):
+            fetch(address + 16 * _slot_of(keys[at + _AHEAD], bits, digests))
         key = keys[at]
         slot = _slot_of(key, bits, digests)
         while slots[2 * slot + 1] != 0 and slots[2 * slot] != key:
@@ -201,7 +244,10 @@ def _sum_counts(found: Words, offsets: Numbers) -> None:
 
 @nb.njit(nogil=True, cache=True)
 def _copy(arena: npt.NDArray[Any], found: Words, offsets: Numbers, target: npt.NDArray[Any]) -> None:
+    address, width = arena.ctypes.data, arena.shape[1] * arena.itemsize
     for at in range(len(found)):
+        if at + _AHEAD < len(found):
+            _fetch_group(address, found[at + _AHEAD], width)
         start = np.int64(found[at] >> np.uint64(_COUNT_BITS))
         for row in range(offsets[at + 1] - offsets[at]):
             for word in range(arena.shape[1]):
@@ -242,7 +288,13 @@ def _put(
     keys: Keys, offsets: Numbers, source: npt.NDArray[Any], known: int, end: int, wasted: int,
 ) -> tuple[int, int, int]:  # fmt: skip
     mask = (np.int64(1) << np.int64(bits)) - 1
+    slots_address, rows_address = slots.ctypes.data, octets.ctypes.data
     for at in range(len(keys)):
+        if at + 2 * _AHEAD < len(keys):
+            fetch(slots_address + 16 * _slot_of(keys[at + 2 * _AHEAD], bits, digests))
+        if at + _AHEAD < len(keys):  # mostly the key stands in its own slot; if not, nothing is lost
+            slot = _slot_of(keys[at + _AHEAD], bits, digests)
+            _fetch_group(rows_address, slots[2 * slot + 1], width)
         key = keys[at]
         count = offsets[at + 1] - offsets[at]
         slot = _slot_of(key, bits, digests)
