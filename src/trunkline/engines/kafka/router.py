@@ -69,6 +69,14 @@ class _Piece:
     offsets: npt.NDArray[np.int64]  # of each message in its partition
 
 
+@dataclass(frozen=True)
+class _Ending:
+    """Where the records of a mapping's messages end."""
+
+    record_end: Callable[[bytes], int]
+    missing: bytes  # behind a message that ends within a line
+
+
 class Router:
     """Turns messages of the edges into messages of the work topic."""
 
@@ -85,6 +93,7 @@ class Router:
         self._usage = Carrier(plan.usage, tables, _Nothing(), accounts=plan.accounts)
         self._orders: Mapping[str, Flow] = {plan.topic(flow.steps[0].reads): flow for flow in plan.orders}
         self._raw = plan.topic(plan.raw)
+        self._endings: dict[str, _Ending] = {}
         self.rows = 0
 
     def turn(self, taken: Sequence[tuple[Edge, list[Taken]]]) -> list[Message]:
@@ -115,7 +124,7 @@ class Router:
         found: list[_Piece] = []
         run: list[bytes] = []
         offsets: list[int] = []
-        now = (self._mapping, "")
+        now = unnamed = (self._mapping, "")
 
         def end() -> None:
             if run:
@@ -128,13 +137,13 @@ class Router:
         for message in taken:
             value = message.value() or b""
             headers = message.headers()
-            name = self._named(headers) if headers else (self._mapping, "")
+            name = self._named(headers) if headers else unnamed
             try:
                 whole = self._whole(name[0], value)
             except Unreadable as error:
                 messages.append(self._unreadable(edge, message.offset() or 0, value, str(error)))
                 continue
-            if name != now:
+            if name is not now and name != now:
                 end()
                 now = name
             run.append(whole)
@@ -154,17 +163,23 @@ class Router:
         """The octets of a message as whole records; raises `Unreadable` when no reader can be found for them."""
         if len(value) >= 1 << PLACE_BITS:
             raise Unreadable("a message of 16 MiB or more")
+        ending = self._endings.get(mapping) or self._ending(mapping)
+        if value.endswith(b"\n"):
+            return value if ending.record_end(value) == len(value) else value + b"\n"
+        return value + ending.missing
+
+    def _ending(self, mapping: str) -> _Ending:
+        """How messages of a mapping end, found once; raises `Unreadable` when it cannot read messages."""
         try:
             framing = self._framing(mapping)
         except KeyError:
             raise Unreadable("it names a mapping that does not exist") from None
         if framing.header_lines:
             raise Unreadable("its mapping reads files with a heading")
-        if value.endswith(b"\n"):
-            ends = framing.record_end(value) == len(value)
-            return value if ends else value + b"\n"
         # A blank line ends a record in every form there is, so that a damaged message cannot swallow its neighbour.
-        return value + (b"\n" if framing.record_end(b"x\n") else b"\n\n")
+        missing = b"\n" if framing.record_end(b"x\n") else b"\n\n"
+        self._endings[mapping] = _Ending(framing.record_end, missing)
+        return self._endings[mapping]
 
     def _route_usage(self, pieces: Sequence[_Piece]) -> list[Message]:
         """Decode pieces and part what came out of them; every row has its place, its count and its topic."""

@@ -173,6 +173,20 @@ def committed_at(asking: Consumer, part: TopicPartition) -> int:
     return int(found.offset)
 
 
+def _by_partition(messages: Iterable[Message]) -> dict[tuple[str, int], list[Message]]:
+    """Messages of each partition, in their order; they come in runs, and there may be a hundred thousand a second."""
+    found: dict[tuple[str, int], list[Message]] = {}
+    run: list[Message] = []
+    topic: str | None = None
+    partition: int | None = None
+    for message in messages:
+        if message.partition() != partition or message.topic() != topic:
+            topic, partition = message.topic(), message.partition()
+            run = found.setdefault((topic or "", partition or 0), [])
+        run.append(message)
+    return found
+
+
 class RouterLife(_Group):
     """One life of the router."""
 
@@ -210,9 +224,7 @@ class RouterLife(_Group):
         while not stop.is_set():
             self.committer.check()
             self.wait_for_room(stop)
-            taken: dict[tuple[str, int], list[Message]] = {}
-            for message in self.take(ROUTED_MESSAGES, PAUSE_S):
-                taken.setdefault((message.topic() or "", message.partition() or 0), []).append(message)
+            taken = _by_partition(self.take(ROUTED_MESSAGES, PAUSE_S))
             if not taken:
                 continue
             before = self._router.rows
