@@ -107,6 +107,11 @@ def test_a_flood_is_refused_and_slows_nobody_else() -> None:
             "the other sender's messages",
         )
         until(lambda: spool.notices().get("flood"), "the flood to be told")
+    told = listeners.status()[0]
+    assert told["received"] == told["messages"] + told["refused"] == 2050
+    assert sum(told["reasons"].values()) == told["refused"]
+    assert told["reasons"]["flood"] == spool.notices()["flood"]
+    assert set(told["reasons"]) <= {"flood", "dropped"}
     flooded = [one for one in spool.envelopes() if one.peer == "127.0.0.1"]
     taken = sum(not one.notice for one in flooded)
     assert 100 <= taken <= 200
@@ -124,6 +129,7 @@ def test_what_is_too_long_is_refused_with_its_beginning() -> None:
         send(listeners.ports["syslog_udp"], b"<13>" + b"x" * 20_000, b"<13>next")
         until(spool.notices, "the refusal")
     assert (spool.messages(), spool.notices()) == ([b"<13>next"], {"oversize": 20_004})
+    assert listeners.status()[0]["reasons"] == {"oversize": 1}
     assert spool.envelopes()[-1].message.startswith(b"<13>xxx")
     spool = Spool()
     with running(tcp(spool, StreamLimits(message_octets=1000))) as listeners:
@@ -294,6 +300,7 @@ def test_exporters_are_scraped() -> None:
         listeners.add_scraper("scrape", "prometheus", exporters, 3600.0, "node_.*|up")
         with running(listeners):
             until(lambda: len(spool.messages("prometheus")) == 2, "two samples")
+            until(lambda: listeners.status()[0]["unanswered"] == 2, "both that do not answer")
         server.shutdown()
         thread.join()
     found = Read(block(b"".join(octets for _, octets in spool.appended), "prometheus"), shipped())

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
+from typer.testing import CliRunner
 
 from tests.listeners.listening import running, send, stream
+from tests.page.serve import served
 from tests.rooms.network.telemetry.reading import captured
 from tests.waiting import until
+from trunkline.api.access import Role
+from trunkline.api.desk import Watching
+from trunkline.api.heat import HeatBoard
 from trunkline.bootstrap.listening import TEMPLATES, listeners_of
-from trunkline.bootstrap.network import Network, opened_network
+from trunkline.bootstrap.network import Network, NetworkHands, opened_network
+from trunkline.cli import app
 from trunkline.engines.embedded.intake import Spooling
 from trunkline.engines.embedded.sources import LiveSources
+from trunkline.engines.listeners.listeners import Listeners
 from trunkline.ports import Refused
 from trunkline.settings import Listening
 
@@ -52,7 +61,7 @@ def chosen(folder: Path) -> Listening:
 
 
 @contextmanager
-def hearing(network: Network, listening: Listening) -> Iterator[None]:
+def hearing(network: Network, listening: Listening) -> Iterator[Listeners]:
     """The network's engine and its listeners at work."""
     sources = LiveSources(network.store, network.store.disk, [], network.mappings.__getitem__)
     listeners = listeners_of(network, Spooling(network.engine, sources), listening)
@@ -62,7 +71,7 @@ def hearing(network: Network, listening: Listening) -> Iterator[None]:
     engine.start()
     try:
         with running(listeners):
-            yield
+            yield listeners
     finally:
         stop.set()
         engine.join(60)
@@ -99,6 +108,38 @@ def test_what_the_network_sends_becomes_alarms(tmp_path: Path) -> None:
     with opened_network(tmp_path / "data") as network, hearing(network, listening):
         send(listening.flows, *flows[1:])
         until(lambda: received(network)["netflow"] == (35, 0), "the flows to be carried again")
+
+
+def test_what_each_listener_took_and_refused_is_told(tmp_path: Path) -> None:
+    """In the metrics, over the API, and to whoever asks the folder: received is taken and refused, with its reasons."""
+    listening = chosen(tmp_path)
+    with opened_network(tmp_path / "data") as network, hearing(network, listening) as listeners:
+        board = HeatBoard(network.reader)
+        board.load()
+        watching = Watching(
+            network.reader, NetworkHands(network, Spooling(network.engine)), board, None, listeners.status
+        )
+        with served(5, network=watching) as server:
+            send(listening.syslog_udp, *captured("syslog/logger-udp-*.bin")[:2], b"<13>" + b"x" * 20_000)
+            until(lambda: received(network).get("syslog") == (3, 1), "the three to be accounted for")
+            headers = {"Authorization": f"Bearer {server.tokens[Role.VIEWER]}"}
+            metrics = httpx.get(f"{server.url}/metrics", headers=headers, timeout=60).text
+            said = httpx.get(f"{server.url}/api/v1/network", headers=headers, timeout=60).json()["said"]
+    assert 'trunkline_listener_messages_total{listener="syslog_udp",outcome="taken"} 2.0' in metrics
+    assert 'trunkline_listener_messages_total{listener="syslog_udp",outcome="oversize"} 1.0' in metrics
+    assert 'trunkline_telemetry_records_total{outcome="rejected",source="syslog"} 1.0' in metrics
+    (told,) = (each for each in said["listeners"] if each["listener"] == "syslog_udp")
+    assert (told["received"], told["messages"], told["refused"], told["reasons"]) == (
+        3,
+        2,
+        1,
+        {"oversize": 1},
+    )
+    answer = CliRunner().invoke(app, ["network", "status", "--data", str(tmp_path / "data"), "--json"])
+    assert answer.exit_code == 0, answer.output
+    heard = {each["listener"]: each for each in json.loads(answer.output)["heard"]["listeners"]}
+    assert heard["syslog_udp"] == told
+    assert json.loads(answer.output)["rejected"] == 1
 
 
 @pytest.mark.parametrize(

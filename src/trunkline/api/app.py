@@ -93,7 +93,7 @@ def create_app(
 
     `app.state.desk.access.issue_code(name, role)` makes a sign-in code; `sign_in.sign_in_link` a whole link.
     """
-    metrics = Metrics(reader, now_us, workers)
+    metrics = Metrics(reader, now_us, workers, network)
     notices = Notices(settings, metrics, now_us)
     desk = Desk(
         reader=reader,

@@ -42,6 +42,7 @@ class Watching:
     intake: ports.NetworkIntake
     board: HeatBoard
     service: ports.ServiceDesk | None = None
+    listeners: Callable[[], list[dict[str, Any]]] = list  # what each took and refused since the start
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -126,6 +127,36 @@ WORKER_SILENT = MetricName(
     ("engine", "worker"),
 )
 
+LISTENED = MetricName(
+    "trunkline_listener_messages_total",
+    Type.COUNTER,
+    "Messages that came to a listener since the start: taken, or refused as flood, busy, oversize or garbled,"
+    " or dropped by the operating system.",
+    ("listener", "outcome"),
+)
+LISTENED_OCTETS = MetricName(
+    "trunkline_listener_octets_total", Type.COUNTER, "Octets that a listener took.", ("listener",)
+)
+UNANSWERED = MetricName(
+    "trunkline_scrapes_unanswered_total",
+    Type.COUNTER,
+    "Times that an exporter did not answer when it was scraped.",
+    ("listener",),
+)
+TELEMETRY = MetricName(
+    "trunkline_telemetry_records_total",
+    Type.COUNTER,
+    "Telemetry received from a source, by what became of it: measured, events, duplicate, rejected or held.",
+    ("source", "outcome"),
+)
+TELEMETRY_AGE = MetricName(
+    "trunkline_telemetry_age_seconds",
+    Type.GAUGE,
+    "Seconds since the end of the newest KPI's window; -1 before any.",
+)
+ALARMS_ACTIVE = MetricName("trunkline_alarms_active", Type.GAUGE, "Alarms that stand.")
+INCIDENTS_OPEN = MetricName("trunkline_incidents_open", Type.GAUGE, "Incidents that are open.")
+
 METRICS = (
     RECEIVED,
     RECORDS,
@@ -138,6 +169,13 @@ METRICS = (
     SOCKETS,
     NOTICES,
     WAITING,
+    LISTENED,
+    LISTENED_OCTETS,
+    UNANSWERED,
+    TELEMETRY,
+    TELEMETRY_AGE,
+    ALARMS_ACTIVE,
+    INCIDENTS_OPEN,
     WORKER_LAG,
     WORKER_RECORDS,
     WORKER_STATE,
@@ -173,6 +211,51 @@ class _Platform(Collector):
                 records.add_metric([row.source, outcome], getattr(row, outcome))
             charged.add_metric([row.source], row.charged_micros / MICROS)
         return [received, records, charged, age]
+
+
+class Watched(Protocol):
+    """The network's side of a platform, as far as it is measured (`api.desk.Watching`)."""
+
+    @property
+    def reader(self) -> ports.NetworkReader: ...
+    @property
+    def listeners(self) -> Callable[[], list[dict[str, Any]]]: ...
+
+
+class _Network(Collector):
+    """Reads the network's accounting and its listeners at the moment of asking."""
+
+    def __init__(self, watched: Watched, now_us: Callable[[], int]) -> None:
+        """Remember whom to ask."""
+        self.watched = watched
+        self.now_us = now_us
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known until somebody asks."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """One sample a source or listener and outcome."""
+        names = (LISTENED, LISTENED_OCTETS, UNANSWERED, TELEMETRY)
+        counters = {each: CounterMetricFamily(each.name, each.text, labels=each.labels) for each in names}
+        gauges = {
+            each: GaugeMetricFamily(each.name, each.text)
+            for each in (TELEMETRY_AGE, ALARMS_ACTIVE, INCIDENTS_OPEN)
+        }
+        for row in self.watched.listeners():
+            for outcome, count in {"taken": row["messages"], **row["reasons"]}.items():
+                counters[LISTENED].add_metric([row["listener"], outcome], count)
+            counters[LISTENED_OCTETS].add_metric([row["listener"]], row["octets"])
+            counters[UNANSWERED].add_metric([row["listener"]], row["unanswered"])
+        for source in self.watched.reader.accounting():
+            for outcome in ("measured", "events", "duplicate", "rejected", "held"):
+                counters[TELEMETRY].add_metric([source.source, outcome], getattr(source, outcome))
+        counts = self.watched.reader.counts()
+        newest_us = counts["newest_kpi_us"]
+        gauges[TELEMETRY_AGE].add_metric([], (self.now_us() - newest_us) / 1e6 if newest_us else -1)
+        gauges[ALARMS_ACTIVE].add_metric([], counts["alarms_active"])
+        gauges[INCIDENTS_OPEN].add_metric([], counts["incidents_open"])
+        return [*counters.values(), *gauges.values()]
 
 
 class _Workers(Collector):
@@ -216,7 +299,13 @@ class _Workers(Collector):
 class Metrics:
     """The registry of one application; several may live in one process without meeting."""
 
-    def __init__(self, reader: ports.Reader, now_us: Callable[[], int], workers: Workers = tuple) -> None:
+    def __init__(
+        self,
+        reader: ports.Reader,
+        now_us: Callable[[], int],
+        workers: Workers = tuple,
+        watched: Watched | None = None,
+    ) -> None:
         """Make every metric of `METRICS` once."""
         self.registry = CollectorRegistry(auto_describe=False)
         self.requests = Counter(REQUESTS.name, REQUESTS.text, REQUESTS.labels, registry=self.registry)
@@ -228,6 +317,8 @@ class Metrics:
         self.waiting = Gauge(WAITING.name, WAITING.text, registry=self.registry)
         self.registry.register(_Platform(reader, now_us))
         self.registry.register(_Workers(workers, now_us))
+        if watched is not None:
+            self.registry.register(_Network(watched, now_us))
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

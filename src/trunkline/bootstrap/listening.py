@@ -6,10 +6,13 @@ v1 and v2c and flows over UDP prove nothing about who sent them, so a wider addr
 
 from __future__ import annotations
 
+import json
 import ssl
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from trunkline.bootstrap.network import Network
@@ -22,8 +25,10 @@ from trunkline.network.telemetry.templates import Templates
 from trunkline.network.telemetry.users import parse_users
 from trunkline.ports import Refused
 from trunkline.settings import Listening
+from trunkline.stores.embedded.disk import Disk
 
 TEMPLATES = "flow-templates.txt"
+COUNTS = "listeners.json"
 
 
 def listeners_of(network: Network, spooling: Spooling, chosen: Listening) -> Listeners | None:
@@ -53,6 +58,7 @@ def listeners_of(network: Network, spooling: Spooling, chosen: Listening) -> Lis
     if exporters:
         listeners.add_scraper("scrape", "prometheus", exporters, chosen.scrape_every_s, chosen.scrape_metrics)
     listeners.keep(keeper_of(network, templates))
+    listeners.keep(teller_of(network, listeners))
     return listeners if listeners.status() else None
 
 
@@ -132,10 +138,38 @@ def keeper_of(network: Network, templates: Templates) -> Callable[[], None]:
         changes = templates.changes
         if changes == known:
             return
-        fresh = path.with_suffix(".new")
-        disk.remove(fresh)
-        disk.write(fresh, [templates.written().encode()])
-        disk.rename(fresh, path)
+        _replace(disk, path, templates.written().encode())
         known = changes
 
     return keep
+
+
+def teller_of(network: Network, listeners: Listeners) -> Callable[[], None]:
+    """Writes down what listeners took and refused, when that changed, for those who ask the folder (`status`)."""
+    path, disk = network.folder / COUNTS, network.store.disk
+    known: list[dict[str, Any]] = []
+
+    def keep() -> None:
+        nonlocal known
+        told = listeners.status()
+        if told != known:
+            _replace(disk, path, json.dumps({"time_us": time.time_ns() // 1000, "listeners": told}).encode())
+            known = told
+
+    return keep
+
+
+def listeners_told(folder: Path) -> dict[str, Any]:
+    """What the listeners of a network's folder last told: `time_us` and `listeners`; none when there were none."""
+    try:
+        told: dict[str, Any] = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {"time_us": 0, "listeners": []}
+    return told
+
+
+def _replace(disk: Disk, path: Path, content: bytes) -> None:
+    fresh = path.with_suffix(".new")
+    disk.remove(fresh)
+    disk.write(fresh, [content])
+    disk.rename(fresh, path)

@@ -108,8 +108,6 @@ def watch_network(
     board.load()
     network.engine.listeners.append(board.commit)
     service = Service(serving.platform, network, serving.intake, serving.reader, serving.audit)
-    serving.watching = Watching(network.reader, NetworkHands(network, spooling), board, service)
-    serving.network = NetworkLife(network, sources, serving.reader, serving.stop, service.look)
     serving.listeners = listeners_of(network, spooling, listening or Listening())
 
 
@@ -122,6 +120,10 @@ def assert_safe(http: Http) -> None:
     if not loopback and not http.hosts:
         raise Refused(
             f"{http.host} is not loopback. Put a proxy with TLS before it,"
+    heard = serving.listeners.status if serving.listeners is not None else list
+    hands = NetworkHands(network, spooling)
+    serving.watching = Watching(network.reader, hands, board, service, heard)
+    serving.network = NetworkLife(network, sources, serving.reader, serving.stop, service.look)
             " and name the host names to answer to with --hosts."
         )
 

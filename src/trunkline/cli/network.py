@@ -17,14 +17,17 @@ import typer
 from trunkline import settings
 from trunkline.bootstrap import network as watched
 from trunkline.bootstrap import replay as played
+from trunkline.bootstrap.listening import listeners_told
 from trunkline.bootstrap.views import moment
 from trunkline.cli.app import DATA, AsJson, Data, answer_json, app, out, table
 from trunkline.cli.hand import TOKEN, Url
 from trunkline.kernel.identity import name_words
 from trunkline.kernel.money import to_text
+from trunkline.network.detect.patterns import Patterns, score_all
 from trunkline.ports import Refused
 from trunkline.records.network import Severity
 from trunkline.settings import Watched
+from trunkline.stores.embedded.manifest import NAME as MANIFEST
 from trunkline.stores.embedded.network import FOLDER, NetworkReader
 
 network = typer.Typer(no_args_is_help=True, help="The network watched: KPIs, findings, alarms, incidents.")
@@ -39,6 +42,8 @@ Lists = Annotated[
 Limit = Annotated[int, typer.Option(help="How many, newest first.")]
 PATIENCE_S = 60
 FOREVER_US = 2**62
+SERIES_MOST = 500_000  # values of one series that are looked at closer
+TOLD_AT = 0.5
 
 
 def _reader(data: Path) -> NetworkReader:
@@ -100,6 +105,58 @@ def ingest(
         raise typer.Exit(6)
 
 
+@network.command("status")
+def status(data: Data = DATA, as_json: AsJson = False) -> None:
+    """What was received of the network and what became of it, and what its listeners took and refused."""
+    told = told_of_network(data)
+    if told is None:
+        raise Refused(
+            f"{data} watches no network yet. Load an inventory: trunkline network inventory load FOLDER"
+        )
+    if as_json:
+        answer_json(told)
+    else:
+        tell_network(told)
+
+
+def told_of_network(data: Path) -> dict[str, Any] | None:
+    """How a data folder's network is doing; None when it watches none."""
+    if not (data / FOLDER / MANIFEST).exists():
+        return None
+    reader, names = (
+        _reader(data),
+        ("source", "received", "measured", "events", "duplicate", "rejected", "held"),
+    )
+    return {
+        **reader.counts(),
+        "alarm_counts": reader.alarm_counts(),
+        "sources": [{name: getattr(row, name) for name in names} for row in reader.accounting()],
+        "heard": listeners_told(data / FOLDER),
+    }
+
+
+def tell_network(told: dict[str, Any]) -> None:
+    """The same for people."""
+    names = ("source", "received", "measured", "events", "duplicate", "rejected", "held")
+    out.print("\nTelemetry:", highlight=False)
+    table(told["sources"], {name: name for name in names}, "Nothing was received of the network yet.")
+    out.print(
+        f"\n{told['alarms_active']:,} alarms stand, {told['incidents_open']:,} incidents are open; the newest KPI is of"
+        f" {moment(told['newest_kpi_us']) if told['newest_kpi_us'] else 'never'}; waiting for people:"
+        f" {told['rejected']:,} rejects, {told['held']:,} held",
+        highlight=False,
+    )
+    rows = [
+        each | {"why": ", ".join(f"{count:,} {reason}" for reason, count in sorted(each["reasons"].items()))}
+        for each in told["heard"]["listeners"]
+    ]
+    if rows:
+        columns = {"listener": "listener", "port": "port", "received": "received", "messages": "taken",
+                   "refused": "refused", "why": "because of", "unanswered": "not answered"}  # fmt: skip
+        out.print(f"\nListeners, as of {moment(told['heard']['time_us'])}:", highlight=False)
+        table(rows, columns, "")
+
+
 @network.command("kpi")
 def kpi(
     name: Annotated[str, typer.Argument(help="Name of a cell, area, slice or technology, or `network`.")],
@@ -123,6 +180,40 @@ def kpi(
     ]
     _show(rows, {"until": "until", "kpi": "KPI", "value": "value", "missing": "bins missing"},
           "No KPI of it is known.", as_json=as_json)  # fmt: skip
+
+
+@network.command("look")
+def look(
+    name: Annotated[str, typer.Argument(help="Name of a cell, area, slice or technology, or `network`.")],
+    only: Annotated[str, typer.Option("--kpi", help="The KPI, by its name in TS 28.554.")],
+    data: Data = DATA,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Look closer at one series: what of all that is kept of it looks like nothing before, by a memory of patterns.
+
+    The detector that runs all the time goes by a band of what is expected; this one costs a hundred times as much.
+    """
+    word = int(name_words(pl.Series([name]))[0])
+    kept = _reader(data).kpis([word], only, 0, FOREVER_US, SERIES_MOST)
+    series = kept.filter((pl.col("slice") == 0) & pl.col("value_milli").is_not_null())
+    series = series.unique("end_us", keep="first", maintain_order=True).sort("end_us")
+    if len(series) <= Patterns().learn_points:
+        raise Refused(
+            f"{len(series):,} values of {only} of {name} are kept; a memory of patterns needs more than"
+            f" {Patterns().learn_points}."
+        )
+    values = series["value_milli"].to_numpy() / 1000
+    (scores,) = score_all([values], [series["end_us"].to_numpy()])
+    told = series.with_columns(score=pl.Series(scores), value=pl.Series(values)).filter(
+        pl.col("score") >= TOLD_AT
+    )
+    rows = [
+        {"until": moment(row["end_us"]), "value": row["value"], "score": round(row["score"], 3)}
+        for row in told.reverse().head(limit).iter_rows(named=True)
+    ]
+    _show(rows, {"until": "until", "value": "value", "score": "how unusual, 0 to 1"},
+          f"Of {len(series):,} values none looks like nothing before.", as_json=as_json)  # fmt: skip
 
 
 @network.command("anomalies")

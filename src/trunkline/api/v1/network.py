@@ -95,6 +95,7 @@ def network(desk: AtDesk) -> dict[str, Any]:
             "balanced": balanced,
             "alarm_counts": watching.reader.alarm_counts(),
             "sources": sources,
+            "listeners": watching.listeners(),
             "views": [{"layer": layer, "metric": metric} for layer, metric in watching.board.views()],
         }
     }

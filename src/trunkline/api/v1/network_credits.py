@@ -30,14 +30,13 @@ def _service_of(desk: Desk) -> ports.ServiceDesk:
     response_model=SaidAnswer,
     summary="Preview the credits of an incident",
 )
-def preview(desk: AtDesk, caller: By, incident_id: Name) -> dict[str, Any]:
+def preview(desk: AtDesk, incident_id: Name) -> dict[str, Any]:
     """Which rule fits, how many customers it credits with how much, and what is booked already; nothing is booked."""
     service = _service_of(desk)
     try:
         said = service.preview(incident_id)
     except ports.Refused as error:
         raise Problem(404, "unknown_incident", str(error)) from error
-    desk.saw(caller, "preview_credits", detail=incident_id)
     items = [
         row | {"subscriber": person(desk.people, row["subscriber"], full=False)} for row in said["items"]
     ]

@@ -127,7 +127,7 @@ class Datagrams:
             if level == socket.SOL_SOCKET and kind == _DROPS:
                 dropped = int.from_bytes(data[:4], sys.byteorder)
                 if dropped != self._dropped:
-                    self._outbox.refuse(OTHERS, "busy", (dropped - self._dropped) % 2**32)
+                    self._outbox.refuse(OTHERS, "busy", (dropped - self._dropped) % 2**32, reason="dropped")
                     self._dropped = dropped
 
     def _put(self, arrived: list[tuple[str, bytes]]) -> None:

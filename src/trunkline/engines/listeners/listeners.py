@@ -62,10 +62,15 @@ class Listeners:
         self._keepers.append(keeper)
 
     def status(self) -> list[dict[str, Any]]:
-        """What each listener took and refused since it started."""
+        """What came to each listener since it started: received = messages taken + refused, which has its reasons.
+
+        `unanswered` are the times that exporters did not answer, which brought no message.
+        """
         return [
-            {"listener": name, "port": self.ports.get(name), "mapping": box.mapping, "messages": box.counts.messages,
-             "octets": box.counts.octets, "refused": box.counts.refused}
+            {"listener": name, "port": self.ports.get(name), "mapping": box.mapping,
+             "received": box.counts.messages + box.counts.refused, "messages": box.counts.messages,
+             "octets": box.counts.octets, "refused": box.counts.refused, "reasons": dict(box.counts.reasons),
+             "unanswered": sum(self._scrapers[name].failures.values()) if name in self._scrapers else 0}
             for name, box in self._outboxes.items()
         ]  # fmt: skip
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trunkline.kernel.envelope import wrap_notice
 from trunkline.ports import Busy
@@ -31,6 +31,9 @@ class Counts:
     messages: int = 0
     octets: int = 0
     refused: int = 0
+    reasons: dict[str, int] = field(
+        default_factory=dict
+    )  # of what was refused: flood, busy, oversize, garbled, dropped
 
 
 class Outbox:
@@ -64,10 +67,16 @@ class Outbox:
             self._changed.notify_all()
         return True
 
-    def refuse(self, peer: str, notice: str, count: int = 1, head: bytes = b"") -> None:
-        """Note what was not taken: `count` messages of a sender, for "oversize" and "garbled" octets."""
+    def refuse(self, peer: str, notice: str, count: int = 1, head: bytes = b"", reason: str = "") -> None:
+        """Note what was not taken: `count` messages of a sender, for "oversize" and "garbled" octets.
+
+        It is counted under the notice, or under a `reason` that says it more exactly.
+        """
         with self._changed:
-            self.counts.refused += 1 if notice in ("oversize", "garbled") else count
+            messages = 1 if notice in ("oversize", "garbled") else count
+            self.counts.refused += messages
+            name = reason or notice
+            self.counts.reasons[name] = self.counts.reasons.get(name, 0) + messages
             key = (peer, notice)
             if key not in self._refused and len(self._refused) >= MOST_NOTED:
                 key = (OTHERS, notice)

@@ -9,6 +9,7 @@ import { alarmSeverity, severityColour, severityLegend } from "/page/severity.js
 import { cell } from "/page/views/network_cell.js";
 import { incident } from "/page/views/network_incident.js";
 import { maintenance } from "/page/views/network_maintenance.js";
+import { settling } from "/page/views/rejects.js";
 
 const DAY_MINUTES = 1440, STEP_MINUTES = 5;
 
@@ -18,13 +19,19 @@ export function network(main, session, path) {
   if (part === "incident") return incident(main, session, name);
   if (part === "cell") return cell(main, session, name);
   if (part === "maintenance") return maintenance(main, session);
+  if (part === "rejects") return settling(main, session, { ...REJECTS, ways: ways("#/network/rejects") });
   return overview(main, session);
 }
 
 export function ways(current) {
   const way = (href, text) => h("a", { href, class: "button", "aria-current": current === href ? "page" : null }, text);
-  return h("p", { class: "actions" }, way("#/network", "Map and incidents"), way("#/network/maintenance", "Maintenance windows"));
+  return h("p", { class: "actions" }, way("#/network", "Map and incidents"), way("#/network/maintenance", "Maintenance windows"), way("#/network/rejects", "Rejected telemetry"));
 }
+
+const REJECTS = {
+  base: "/api/v1/network/rejects", title: "Rejected telemetry", closed: "It will not be used.",
+  said: "Set aside, measured nothing and raised no alarm. Correct and offer again (what came before counts once), or close for good.",
+};
 
 function overview(main, session) {
   const figures = h("dl", { class: "figures", "aria-label": "The network now" }), queue = h("div"), alarms = h("div"), budgets = h("div");
@@ -205,9 +212,17 @@ function budgetTable(rows) {
 }
 
 function sources(said) {
+  const heard = !said.listeners.length ? null : [h("h3", {}, "Listeners"), table("What listeners took and refused since the start", [
+    { name: "Listener", cell: (row) => row.listener },
+    { name: "Port", number: true, cell: (row) => row.port ?? "–" },
+    { name: "Received", number: true, cell: (row) => count(row.received) },
+    { name: "Taken", number: true, cell: (row) => count(row.messages) },
+    { name: "Refused", number: true, cell: (row) => count(row.refused) },
+    { name: "Because of", wrap: true, cell: (row) => Object.entries(row.reasons).map(([reason, number]) => `${reason} ${count(number)}`).join(", ") || "–" },
+  ], said.listeners, "", { rowHeads: true })];
   const verdict = h("p", {}, h("span", { class: said.balanced ? "verdict good" : "verdict bad" }, said.balanced ? "✓ adds up" : "✕ does not add up: call the engineer on duty"));
   return [verdict, table("Telemetry by source", [
     { name: "Source", cell: (row) => row.source },
     ...["received", "measured", "events", "duplicate", "rejected", "held"].map((name) => ({ name: sentence(name), number: true, cell: (row) => count(row[name]) })),
-  ], said.sources, "No telemetry was received yet.", { rowHeads: true })];
+  ], said.sources, "No telemetry was received yet.", { rowHeads: true }), heard].flat();
 }

@@ -16,7 +16,9 @@ export function incident(main, session, name) {
     try {
       const { said } = await get(path);
       if (ended) return;
-      show(place, facts(said), acting(said), lines(said));
+      const credit = said.customers_told && session.may("read_person") ? await get(`${path}/credits`).catch(() => null) : null;
+      if (ended) return;
+      show(place, facts(said), acting(said), credit ? credits(credit.said) : null, lines(said));
     } catch (error) {
       show(place, failure(error, load));
     }
@@ -33,7 +35,7 @@ export function incident(main, session, name) {
         fact("Opened", moment(said.opened_us)),
         fact("Told after", age(Math.max(0, said.told_after_us / 1e6))),
         fact("Over after", said.repaired_after_us === null ? "–" : age(said.repaired_after_us / 1e6)),
-        fact("Customers", count(said.subscribers)),
+        fact("Customers", `${count(said.subscribers)} as a rule; ${count(said.customers_told)} were told of it`),
         fact("Money a minute", money(said.micros_per_minute)),
         fact("Agreements at risk", said.at_risk || "none"),
         fact("Owner", said.owner || "nobody"),
@@ -59,6 +61,33 @@ export function incident(main, session, name) {
           : h("button", { type: "button", class: "strong", onclick: () => act("own", { owner: session.name }, "It is yours.") }, "Take it")),
       h("form", { class: "find", onsubmit: (event) => { event.preventDefault(); act("notes", { text: text.value }, "Noted."); } },
         h("label", { for: "note" }, "Note"), text, h("button", { type: "submit" }, "Add")));
+  }
+
+  // What the rules give back: seen by everybody who may see persons, booked by those who may move money.
+  function credits(said) {
+    const sum = (micros) => money(micros, said.currency);
+    const told = said.rule === null
+      ? "No rule gives anything back for it."
+      : `The rule “${said.rule}” gives ${count(said.credited)} customers ${sum(said.total_micros)} in all, the most ${sum(said.most_micros)}, for ${count(said.minutes)} minutes. ${count(said.booked)} are booked.`;
+    const more = said.rule === null ? "" : !said.over ? " It is not over yet; this is what it comes to so far." : said.by_itself ? " The rule books by itself." : "";
+    const open = said.over && said.rule !== null && said.booked < said.credited && session.may("move_money");
+    const book = async () => {
+      if (!confirm(`Give ${count(said.credited - said.booked)} customers ${sum(said.total_micros)} in all? It is booked in the ledger.`)) return;
+      try {
+        const { said: done } = await post(`${path}/credits`);
+        say(`${count(done.booked)} credits are booked, ${count(done.refused)} were refused.`);
+        await load();
+      } catch (error) {
+        say(error.message, true);
+      }
+    };
+    return h("section", { class: "card", "aria-labelledby": "credits-title" }, h("h2", { id: "credits-title" }, "Given back"),
+      h("p", {}, told + more), open ? h("p", { class: "actions" }, h("button", { type: "button", class: "strong", onclick: book }, "Book the credits")) : null,
+      said.items.length ? h("details", { class: "twin" }, h("summary", {}, "Customers and amounts"), table("Customers and amounts", [
+        { name: "Customer", cell: (row) => row.subscriber.number },
+        { name: "Amount", number: true, cell: (row) => sum(row.amount_micros) },
+        { name: "Status", cell: (row) => row.status || "–" },
+      ], said.items, "")) : null);
   }
 
   function lines(said) {

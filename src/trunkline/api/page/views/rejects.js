@@ -1,4 +1,4 @@
-// Records that could not be charged: why, what they said, and the two ways out.
+// Records that could not be charged or telemetry that could not be used: why, what it said, and the two ways out.
 
 import { get, post, query } from "/page/api.js";
 import { failure, h, heading, say, show, table } from "/page/dom.js";
@@ -7,13 +7,21 @@ import { listen, live } from "/page/live.js";
 
 const PAGE = 50;
 
+const USAGE = { base: "/api/v1/rejects", title: "Rejects", said: "Set aside, nothing charged. Correct and offer again, or close for good.", closed: "It will not be charged." };
+
 export function rejects(main, session) {
+  return settling(main, session, USAGE);
+}
+
+// What is set aside by one flow: `what` says where it is asked for and what people are told.
+export function settling(main, session, what) {
   const settle = session.may("settle");
   const reasons = h("div"), list = h("div"), detail = h("div");
   let reason = "", offset = 0, open = null, texts = {};
   show(main,
-    heading("Rejects", h("p", { class: "muted" }, "Set aside, nothing charged. Correct and offer again, or close for good."),
-      settle ? h("a", { class: "button", id: "export", href: "/api/v1/rejects/export", download: "rejects.ndjson" }, "Export all (NDJSON)") : null),
+    heading(what.title, h("p", { class: "muted" }, what.said),
+      settle ? h("a", { class: "button", id: "export", href: `${what.base}/export`, download: "rejects.ndjson" }, "Export all (NDJSON)") : null),
+    what.ways || "",
     h("div", { class: "split" },
       h("section", { class: "card", "aria-labelledby": "reasons-title" }, h("h2", { id: "reasons-title" }, "By reason"), reasons),
       h("div", { class: "flow" }, detail, h("section", { class: "card", "aria-label": "Rejected records" }, list))));
@@ -21,8 +29,8 @@ export function rejects(main, session) {
   async function load() {
     try {
       const [counted, said] = await Promise.all([
-        get("/api/v1/rejects/reasons"),
-        get(`/api/v1/rejects${query({ reason, limit: PAGE, offset, raw: settle ? "true" : "" })}`),
+        get(`${what.base}/reasons`),
+        get(`${what.base}${query({ reason, limit: PAGE, offset, raw: settle ? "true" : "" })}`),
       ]);
       texts = Object.fromEntries(counted.items.map((item) => [item.reason, item.text]));
       drawReasons(counted);
@@ -42,7 +50,7 @@ export function rejects(main, session) {
     show(reasons, total === 0 ? h("p", { class: "empty" }, "Nothing is waiting. Good.") : h("div", { class: "choices" },
       choose("", "All", total), counted.items.map((item) => choose(item.reason, words(item.reason), item.count, item.text))));
     const link = document.getElementById("export");
-    if (link) link.href = `/api/v1/rejects/export${query({ reason })}`;
+    if (link) link.href = `${what.base}/export${query({ reason })}`;
   }
 
   function drawList(said) {
@@ -76,7 +84,7 @@ export function rejects(main, session) {
     const act = async (path, body, told) => {
       wrong.textContent = "";
       try {
-        await post(`/api/v1/rejects/${row.number}/${path}`, body);
+        await post(`${what.base}/${row.number}/${path}`, body);
         say(told);
         open = null;
         show(detail);
@@ -92,15 +100,15 @@ export function rejects(main, session) {
       h("label", { for: "corrected" }, `The record as ${row.source || "its source"} sent it (mapping ${row.mapping})`), text, wrong,
       h("div", { class: "actions" },
         h("button", { type: "button", class: "strong", onclick: () => act("correct", { text: text.value }, `Record ${row.number} was offered again. If it is still wrong, it comes back with a new number.`) }, "Offer again"),
-        h("button", { type: "button", onclick: () => { if (confirm(`Close record ${row.number} for good? It will not be charged.`)) act("close", undefined, `Record ${row.number} is closed.`); } }, "Close for good"),
+        h("button", { type: "button", onclick: () => { if (confirm(`Close record ${row.number} for good? ${what.closed}`)) act("close", undefined, `Record ${row.number} is closed.`); } }, "Close for good"),
         h("button", { type: "button", class: "quiet", onclick: () => { open = null; show(detail); load(); } }, "Cancel"))));
     document.getElementById("edit-title").focus();
   }
 
   // New rejects appear by themselves, but never under somebody's finger.
   let known = live.sample ? live.sample.status.rejected_open : -1;
-  const end = listen((what, value) => {
-    if (what !== "sample" || value.status.rejected_open === known || list.matches(":hover, :focus-within")) return;
+  const end = what !== USAGE ? () => {} : listen((told, value) => {
+    if (told !== "sample" || value.status.rejected_open === known || list.matches(":hover, :focus-within")) return;
     known = value.status.rejected_open;
     load();
   });
