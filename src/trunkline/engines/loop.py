@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 import numba as nb
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from trunkline.kernel.flow import Flow, Outcome, Step, Stream
-from trunkline.kernel.grouped import Grouped, Keys, State
+from trunkline.kernel.grouped import Grouped, Keys, Offsets, Rows, State
 from trunkline.kernel.grouping import locate
 from trunkline.ports import Accounting
 
@@ -295,16 +296,53 @@ def over(lower: Grouped, upper: Grouped) -> Grouped:
     """What keys hold when some of them were given anew."""
     if len(lower.keys) == len(upper.keys) and np.array_equal(lower.keys, upper.keys):
         return upper
-    keys = np.union1d(lower.keys, upper.keys)
-    from_upper, from_lower = locate(upper.keys, keys), locate(lower.keys, keys)
-    given = from_upper >= 0
-    starts = np.where(given, upper.offsets[from_upper] + len(lower.rows), lower.offsets[from_lower])
-    ends = np.where(given, upper.offsets[from_upper + 1] + len(lower.rows), lower.offsets[from_lower + 1])
-    counts = ends - starts
+    keys = np.empty(len(lower.keys) + len(upper.keys), np.uint64)
     offsets = np.zeros(len(keys) + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    index = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1], dtype=np.int64)
-    return Grouped(keys, offsets, np.concatenate([lower.rows, upper.rows])[index])
+    rows = np.empty(len(lower.rows) + len(upper.rows), upper.rows.dtype)
+    count = _over(
+        lower.keys, lower.offsets, _octets(lower.rows), upper.keys, upper.offsets, _octets(upper.rows),
+        rows.dtype.itemsize, keys, offsets, _octets(rows),
+    )  # fmt: skip
+    return Grouped(keys[:count], offsets[: count + 1], rows[: int(offsets[count])])
+
+
+def _octets(rows: Rows) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(rows).view(np.uint8)
+
+
+@nb.njit(nogil=True, cache=True)
+def _over(
+    lower_keys: Keys,
+    lower_offsets: Offsets,
+    lower_rows: npt.NDArray[np.uint8],
+    upper_keys: Keys,
+    upper_offsets: Offsets,
+    upper_rows: npt.NDArray[np.uint8],
+    width: int,
+    keys: Keys,
+    offsets: Offsets,
+    rows: npt.NDArray[np.uint8],
+) -> int:
+    """Walk both in step; where both have a key, the upper one's rows are taken. How many keys there are."""
+    low, up, count, at = 0, 0, 0, 0
+    while low < len(lower_keys) or up < len(upper_keys):
+        if up < len(upper_keys) and (low == len(lower_keys) or upper_keys[up] <= lower_keys[low]):
+            if low < len(lower_keys) and lower_keys[low] == upper_keys[up]:
+                low += 1
+            keys[count] = upper_keys[up]
+            for octet in range(upper_offsets[up] * width, upper_offsets[up + 1] * width):
+                rows[at] = upper_rows[octet]
+                at += 1
+            up += 1
+        else:
+            keys[count] = lower_keys[low]
+            for octet in range(lower_offsets[low] * width, lower_offsets[low + 1] * width):
+                rows[at] = lower_rows[octet]
+                at += 1
+            low += 1
+        count += 1
+        offsets[count] = at // width
+    return count
 
 
 def distinct(column: Keys) -> Keys:

@@ -65,9 +65,9 @@ class Head:
 class Bucket:
     """One bucket's state as it stood before a batch, and what the batch puts; a `States` for the loop."""
 
-    def __init__(self, folder: Path, states: Sequence[State], before: int) -> None:
-        """Open the newest version that is older than batch `before`."""
-        self.folder = folder
+    def __init__(self, folder: Path, states: Sequence[State], before: int, kept: int = KEPT_VERSIONS) -> None:
+        """Open the newest version that is older than batch `before`; the newest `kept` ones are kept."""
+        self.folder, self._kept = folder, kept
         self.states = {state.name: state for state in states}
         self.changed: dict[str, Grouped] = {}
         name = version_before(folder, before)
@@ -81,22 +81,30 @@ class Bucket:
 
     def gather(self, state: State, keys: Keys) -> Grouped:
         """What ascending keys hold now, with what this batch has put."""
-        found = Grouped.empty(state.dtype, keys)
-        left = keys
         changed = self.changed.get(state.name)
         runs = [self._run(name, state) for name in self._files]
+        left = np.arange(len(keys))
+        counts = np.zeros(len(keys), np.int64)
+        taken: list[tuple[Grouped, Places, Places]] = []  # out of which run, for which keys, its groups
         for run in runs if changed is None else [changed, *runs]:
             if not len(left):
                 break
             if not len(run.keys):
                 continue
-            at = np.searchsorted(run.keys, left)
+            wanted = keys[left]
+            at = np.searchsorted(run.keys, wanted)
             at[at == len(run.keys)] = 0
-            known = run.keys[at] == left
+            known = run.keys[at] == wanted
             if known.any():
-                found = over(found, _picked(run, at[known]))
+                taken.append((run, left[known], at[known]))
+                counts[left[known]] = run.offsets[at[known] + 1] - run.offsets[at[known]]
                 left = left[~known]
-        return found
+        offsets = np.zeros(len(keys) + 1, np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        rows = np.empty(int(offsets[-1]), state.dtype)
+        for run, where, at in taken:
+            rows[_members(offsets[where], counts[where])] = run.rows[_members(run.offsets[at], counts[where])]
+        return Grouped(keys, offsets, rows)
 
     def put(self, state: State, groups: Grouped, _number: int) -> None:
         """What keys hold from now on; durable with `write`."""
@@ -124,7 +132,7 @@ class Bucket:
         )  # fmt: skip
         path = self.folder / f"{level}-{number:015d}.arrow"
         _write(path, head, groups)
-        _forget(self.folder)
+        _forget(self.folder, self._kept)
 
     def _merged(self, state: State, names: Sequence[str], *, bottom: bool) -> Grouped:
         groups = Grouped.empty(state.dtype)
@@ -244,11 +252,11 @@ def _as_batch(groups: Grouped, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(np.ascontiguousarray(groups.keys)), column], schema=schema)
 
 
-def _forget(folder: Path) -> None:
+def _forget(folder: Path, kept: int) -> None:
     """Remove the files that none of the newest versions names."""
     names = sorted(_names(folder), key=_number, reverse=True)
-    named = set(names[:KEPT_VERSIONS])
-    for name in names[:KEPT_VERSIONS]:
+    named = set(names[:kept])
+    for name in names[:kept]:
         named.update(head_of(folder / name).older)
     for name in names:
         if name not in named:
@@ -278,8 +286,13 @@ def _picked(groups: Grouped, at: Places) -> Grouped:
     starts, counts = groups.offsets[at], groups.offsets[at + 1] - groups.offsets[at]
     offsets = np.zeros(len(at) + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
-    index = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1], dtype=np.int64)
-    return Grouped(groups.keys[at], offsets, groups.rows[index])
+    return Grouped(groups.keys[at], offsets, groups.rows[_members(starts, counts)])
+
+
+def _members(starts: Places, counts: Places) -> Places:
+    """Places of the rows of groups that begin somewhere and have so many, one group after another."""
+    ends = np.cumsum(counts)
+    return np.repeat(starts - (ends - counts), counts) + np.arange(int(counts.sum()), dtype=np.int64)
 
 
 def _not_older(groups: Grouped, day: int) -> Grouped:

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trunkline.engines.loop import POISON, Carried, Carrier, TooMuchPoison, counted
-from trunkline.engines.plan import BUCKET_BITS, CARRIED, Plan, buckets_of
+from trunkline.engines.plan import BUCKET_BITS, CARRIED, Plan
 from trunkline.engines.spark.blobs import Bucket
 from trunkline.engines.spark.figures import SUMS
 from trunkline.engines.spark.minutes import Minutes, leave
@@ -270,7 +270,7 @@ class _Decoder:
                 pa.array([partition] * len(cells), pa.int32()),
                 pa.array([offset] * len(cells), pa.int64()),
                 pa.array(range(begin, self._pieces), pa.int32()),
-                pa.array([cell[2] for cell in cells], pa.binary()),
+                _joined([cell[2] for cell in cells]),
             ],
             schema=_PARTED,
         )
@@ -278,14 +278,13 @@ class _Decoder:
 
 def parted(plan: Plan, decoded: Carried, partition: int) -> Iterator[tuple[int, str, bytes]]:
     """Rows by the bucket of whose money they are, as Arrow streams; what is nobody's goes where its partition says."""
+    owned = {stream.name: stream for stream in (*plan.entries, *plan.edges)}
     for name, frames in decoded.frames.items():
         rows = frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
-        if plan.bucket not in rows.columns:
+        if name not in owned:
             yield from ((partition % plan.buckets, name, value) for value in rows_out(rows))
             continue
-        order, first = order_by_group(
-            buckets_of(rows.get_column(plan.bucket).to_numpy(), plan.buckets), plan.buckets
-        )
+        order, first = order_by_group(plan.part(owned[name], rows), plan.buckets)
         ordered = rows[order]
         for bucket in np.flatnonzero(np.diff(first)).tolist():
             part = ordered[int(first[bucket]) : int(first[bucket + 1])]
@@ -296,8 +295,12 @@ def _runs(batch: pa.RecordBatch) -> Iterator[tuple[str, int, pa.RecordBatch]]:
     """Stretches of one topic and partition; a task is nearly always one."""
     if not batch.num_rows:
         return
-    topics = batch.column("topic").to_pylist()
     partitions = batch.column("partition").to_numpy()
+    topic = batch.column("topic")[0]
+    if (partitions == partitions[0]).all() and pc.all(pc.equal(batch.column("topic"), topic)).as_py():
+        yield topic.as_py(), int(partitions[0]), batch
+        return
+    topics = batch.column("topic").to_pylist()
     begin = 0
     for at in range(1, batch.num_rows + 1):
         if at == batch.num_rows or partitions[at] != partitions[begin] or topics[at] != topics[begin]:
@@ -402,7 +405,7 @@ class _Turn:
         self._sum()
         self._state.carried_us = (time.monotonic_ns() - began) // 1000
         self._state.write(self._number)
-        return _as_batch([*self._messages(), *aside], self._bucket)
+        return as_batch([*self._messages(), *aside], self._bucket)
 
     def _carry_usage(self, decoded: Carried) -> None:
         plan = self._work.plan
@@ -533,7 +536,16 @@ def _in_order(cell: dict[str, Any]) -> tuple[str, int, int, int]:
     return cell["stream"], cell["partition"], cell["offset"], cell["piece"]
 
 
-def _as_batch(written: Sequence[Written], bucket: int) -> pa.RecordBatch:
+def _joined(values: Sequence[bytes]) -> pa.Array:
+    """Large values as one column, copied once."""
+    ends = np.zeros(len(values) + 1, np.int32)
+    assert sum(map(len, values)) < 1 << 31, "a bucket's share of a batch is below two gigabytes"
+    np.cumsum([len(value) for value in values], out=ends[1:])
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(values))]
+    return pa.Array.from_buffers(pa.binary(), len(values), buffers)
+
+
+def as_batch(written: Sequence[Written], bucket: int) -> pa.RecordBatch:
     """Messages as rows; a bucket's go to the partition of its number."""
     headers = [
         [{"key": name, "value": text.encode()} for name, text in each.headers] or None for each in written
@@ -543,7 +555,7 @@ def _as_batch(written: Sequence[Written], bucket: int) -> pa.RecordBatch:
             pa.array([each.topic for each in written], pa.string()),
             pa.array([bucket] * len(written), pa.int32()),
             pa.array([each.key for each in written], pa.binary()),
-            pa.array([each.value for each in written], pa.binary()),
+            _joined([each.value for each in written]),
             pa.array(headers, _HEADERS),
         ],
         names=["topic", "partition", "key", "value", "headers"],

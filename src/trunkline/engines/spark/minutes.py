@@ -81,12 +81,15 @@ class Minutes:
 
 def leave(minutes: Minutes, folder: Path, name: str, uses: pl.DataFrame, newest_us: int) -> int:
     """Leave what a bucket's batch adds, and aside what is late; how many uses are late. Again is the same again."""
-    late = pl.col(minutes.time) // MINUTE_US * MINUTE_US < newest_us - minutes.late_s * 1_000_000
-    for part, rows in ((ADDED, uses.filter(~late)), (LATE, uses.filter(late))):
+    begins = uses.get_column(minutes.time).to_numpy() // MINUTE_US * MINUTE_US
+    late = begins < newest_us - minutes.late_s * 1_000_000
+    count = int(late.sum())
+    parts = ((ADDED, uses.filter(~late)), (LATE, uses.filter(late))) if count else ((ADDED, uses),)
+    for part, rows in parts:
         if len(rows):
             added = minutes.added_by(rows)
             durably(folder / part / f"{name}.parquet", partial(added.write_parquet, compression="lz4"))
-    return len(uses.filter(late))
+    return count
 
 
 @dataclass(frozen=True)
