@@ -109,6 +109,10 @@ def watch_network(
     network.engine.listeners.append(board.commit)
     service = Service(serving.platform, network, serving.intake, serving.reader, serving.audit)
     serving.listeners = listeners_of(network, spooling, listening or Listening())
+    heard = serving.listeners.status if serving.listeners is not None else list
+    hands = NetworkHands(network, spooling)
+    serving.watching = Watching(network.reader, hands, board, service, heard)
+    serving.network = NetworkLife(network, sources, serving.reader, serving.stop, service.look)
 
 
 def assert_safe(http: Http) -> None:
@@ -120,10 +124,6 @@ def assert_safe(http: Http) -> None:
     if not loopback and not http.hosts:
         raise Refused(
             f"{http.host} is not loopback. Put a proxy with TLS before it,"
-    heard = serving.listeners.status if serving.listeners is not None else list
-    hands = NetworkHands(network, spooling)
-    serving.watching = Watching(network.reader, hands, board, service, heard)
-    serving.network = NetworkLife(network, sources, serving.reader, serving.stop, service.look)
             " and name the host names to answer to with --hosts."
         )
 
