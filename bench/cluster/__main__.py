@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from bench.cluster import kafka, spark
+from bench.cluster import kafka, latency, spark
 from bench.command import Measures, measure_named
 
 MEASURES: Measures = {
     "kafka_carried": (kafka.carried, 2_000_000, 100_000),
     "spark_carried": (spark.carried, 1_500_000, 100_000),
     "spark_live": (spark.live, 20, 5),
+    "latency_kafka": (latency.kafka, 20, 3),
+    "latency_spark": (latency.spark, 20, 3),
     "spark_recovery": (spark.recovery, 5_000_000, 20_000),
 }
 
