@@ -71,14 +71,17 @@ class Standbys:
                 with self._lock:
                     self._kept[number] = follower
             self.trouble = ""
-        except (KafkaException, Lost) as error:  # the copies that there are go on; it is asked again soon
-            self.trouble = told(error) if isinstance(error, KafkaException) else str(error)
+        except (KafkaException, Lost, Unreadable, TimeoutError) as error:
+            # The copies that there are go on, and it is asked again soon.
+            self.trouble = (
+                told(error) if isinstance(error, KafkaException) else f"{type(error).__name__}: {error}"
+            )
 
     def _owners(self, admin: AdminClient) -> dict[int, tuple[str, frozenset[str]]]:
         """For each bucket that has an owner: its name, and the names of all that are there."""
         group = f"{self._plan.prefix}.charger"
         asked = admin.describe_consumer_groups([group], request_timeout=PATIENCE_S)
-        found: Any = asked[group].result(PATIENCE_S)
+        found: Any = asked[group].result(2 * PATIENCE_S)
         if found.state is not ConsumerGroupState.STABLE:
             return {}
         names = frozenset(member.client_id for member in found.members)
