@@ -17,6 +17,7 @@ from trunkline.bootstrap.reconcile import BEGINNING_US, END_US
 from trunkline.bootstrap.reconcile import reconcile as reconcile_books
 from trunkline.cli.app import DATA, AsJson, Data, EngineName, answer_json, app, out, table
 from trunkline.cli.money import since
+from trunkline.cli.network import tell_network, told_of_network
 from trunkline.kernel import money
 from trunkline.ports import Refused
 from trunkline.settings import Folders, Keeping
@@ -47,8 +48,9 @@ def status(
         return
     reader = EmbeddedReader(data)
     told = reader.status()
+    watched = told_of_network(data)
     if as_json:
-        answer_json(told)
+        answer_json(told | {"network": watched})
         return
     currency = load_catalogue(data, None).currency
     rows = [
@@ -69,6 +71,8 @@ def status(
     table(
         sizes, {"name": "kept", "rows": "rows", "keys": "keys", "records": "records", "octets": "octets"}, ""
     )
+    if watched is not None:
+        tell_network(watched)
 
 
 @app.command()
