@@ -168,9 +168,8 @@ def _accounts(server: Server, names: list[str]) -> dict[str, bool]:
     """Of each account whether it has a password for SCRAM-SHA-512."""
     if not names:
         return {}
-    asked: Any = AdminClient(server.common()).describe_user_scram_credentials(
-        names, request_timeout=PATIENCE_S
-    )
+    admin = AdminClient(server.common())  # kept until all have answered: its end would be theirs
+    asked: Any = admin.describe_user_scram_credentials(names, request_timeout=PATIENCE_S)
     found = {}
     for name, future in asked.items():
         try:

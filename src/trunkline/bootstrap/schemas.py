@@ -22,15 +22,16 @@ def doors_of(plan: Plan, kafka: Kafka) -> Doors:
     return Doors(plan, USAGE_EVENT, (CHARGED, ALERTS), tuple(kind for kind in Kind if kind in named))
 
 
-def declare(server: Server, plan: Plan) -> None:
+def declare(server: Server, plan: Plan, *, charges: bool = True) -> None:
     """Have the schemas of everything that an engine writes in the registry, or refuse to start and say what to do.
 
-    Topics that a mirror copied from another site are refused, too: their positions are those of the other brokers.
+    Who charges is refused topics that a mirror copied from another site, too: their positions are those of the other
+    brokers. Who answers people may go on with them.
     """
     registry = Registry(server, plan)
     try:
         home, here = registry.home()
-        if home and home != here:
+        if charges and home and home != here:
             raise Refused(
                 f"The topics {plan.prefix}.* are copies of those on the brokers {home}, and these are {here}. To go on"
                 " here, stop everything there and run: trunkline cluster cutover apply"

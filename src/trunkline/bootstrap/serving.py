@@ -267,7 +267,7 @@ def serve(
         raise Refused(
             "The cluster knows no tariff yet. Start a worker: trunkline run --engine kafka --tariffs FOLDER"
         )
-    declare(server, plan)
+    declare(server, plan, charges=False)
     catalogue, _ = compile_catalogue(body["files"], Register(**body["register"]))
     reader = CassandraReader(connection)
     intake = ClusterIntake(server, plan, mappings, reader)

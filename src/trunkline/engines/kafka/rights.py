@@ -181,7 +181,8 @@ def revoke(server: Server, surplus: Iterable[Right]) -> None:
     ]
     if not filters:
         return
-    for future in AdminClient(server.common()).delete_acls(filters, request_timeout=PATIENCE_S).values():
+    admin = AdminClient(server.common())
+    for future in admin.delete_acls(filters, request_timeout=PATIENCE_S).values():
         try:
             future.result(PATIENCE_S)
         except KafkaException as error:
