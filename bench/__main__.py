@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import detector, live, throughput, volume
+from bench import bills, detector, live, throughput, volume
 from bench.command import Measures, measure_named
 
 MEASURES: Measures = {
@@ -18,6 +18,7 @@ MEASURES: Measures = {
     "volume": (volume.memory_and_history, 100_000_000, 500_000),
     "sessions": (volume.open_sessions, 2_000_000, 50_000),
     "accounts": (volume.many_accounts, 50_000_000, 200_000),
+    "bills": (bills.run, 1_000_000, 2_000),
 }
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from trunkline.api.desk import Watching
 from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
 from trunkline.api.workers import Workers
+from trunkline.ports import Bills
 
 NUMBERS = [f"4477009{at:05d}" for at in range(1, 41)]
 TOKEN = "billing-token-of-the-page"
@@ -98,6 +99,7 @@ def served(
     port: int = 0,
     network: Watching | None = None,
     workers: Workers = tuple,
+    bills: Bills | None = None,
 ) -> Iterator[Served]:
     """A server on loopback for as long as it is needed; with a network, or a cluster's workers, when given."""
     store = MemoryStore(now_us)
@@ -113,6 +115,7 @@ def served(
         reconcile=store.reconcile,
         tariff_files=lambda: FILES,
         network=network,
+        bill_port=bills,
         workers=workers,
     )
     with socket.socket() as listener:

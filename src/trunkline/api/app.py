@@ -26,10 +26,12 @@ from trunkline.api.notices import Notices
 from trunkline.api.options import ApiOptions
 from trunkline.api.people import People
 from trunkline.api.tmf import alarm as tmf_alarm
+from trunkline.api.tmf import bill as tmf_bill
 from trunkline.api.tmf import hub, prepay
 from trunkline.api.tmf import usage as tmf_usage
 from trunkline.api.v1 import (
     alerts,
+    bills,
     intake,
     network,
     network_credits,
@@ -57,6 +59,8 @@ ROUTERS = (
     network_settling.routes,
     network_credits.routes,
     tmf_alarm.routes,
+    bills.routes,
+    tmf_bill.routes,
 )
 
 # Routes that ask for no token, each with the reason.
@@ -85,6 +89,7 @@ def create_app(
     reconcile: Reconcile | None = None,
     tariff_files: TariffFiles | None = None,
     network: Watching | None = None,
+    bill_port: ports.Bills | None = None,
     workers: Workers = tuple,
     now_us: Callable[[], int] = _now_us,
 ) -> FastAPI:
@@ -108,6 +113,7 @@ def create_app(
         reconcile=reconcile,
         tariff_files=tariff_files,
         network=network,
+        bills=bill_port,
         workers=workers,
     )
     app = FastAPI(

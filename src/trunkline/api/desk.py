@@ -61,6 +61,7 @@ class Desk:
     reconcile: Reconcile | None
     tariff_files: TariffFiles | None
     network: Watching | None = None
+    bills: ports.Bills | None = None
     workers: Workers = tuple
 
     def saw(self, caller: Caller, action: str, subscriber: int = 0, detail: str = "") -> None:

@@ -26,6 +26,7 @@ from trunkline.api.desk import Watching
 from trunkline.api.heat import HeatBoard
 from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
+from trunkline.bootstrap.bills import FolderBills
 from trunkline.bootstrap.catalogues import remembered_tariff
 from trunkline.bootstrap.listening import listeners_of
 from trunkline.bootstrap.network import Network, NetworkHands, NetworkLife
@@ -231,6 +232,14 @@ def _application(serving: Serving) -> FastAPI:
         reconcile=lambda: kept_reconciliation(serving),
         tariff_files=lambda: remembered_tariff(serving.platform.folders.data),
         network=serving.watching,
+        bill_port=_bills(serving),
+    )
+
+
+def _bills(serving: Serving) -> FolderBills:
+    platform = serving.platform
+    return FolderBills(
+        platform.folders.data, lambda: platform.catalogue, platform.engine, serving.intake.move
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from trunkline.cli import (
+    bill,
     brokers,
     causes,
     cluster,
@@ -26,6 +27,7 @@ from trunkline.cli.app import EXIT_CODES, app, failed
 __all__ = [
     "EXIT_CODES",
     "app",
+    "bill",
     "brokers",
     "causes",
     "cluster",

@@ -27,7 +27,7 @@ EXIT_CODES = {
     4: "Another process writes to the data folder.",
     5: "The disk is full; make room and start again, nothing was lost.",
     6: "Some files were not read to their end; the message names each and why.",
-    7: "The reconciliation found differences.",
+    7: "The reconciliation, or the check of bills, found differences.",
     8: "The data folder is damaged; restore a backup.",
 }
 

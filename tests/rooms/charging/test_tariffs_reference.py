@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from trunkline.charging.tariffs import (
+    billing,
     check,
     compile_catalogue,
     describe,
@@ -18,6 +19,7 @@ from trunkline.charging.tariffs import (
     sections,
     sheets,
 )
+from trunkline.charging.tariffs.bill_rules import CHARGES
 from trunkline.charging.tariffs.tariff import MODES, PERIODS, UNITS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "tariffs.md").read_text()
@@ -36,6 +38,13 @@ KEYS = {
     *plans.PRICE_KEYS,
     *plans.PAYMENTS,
     *sheets.PRICE_COLUMNS,
+    *billing.FEE_KEYS,
+    *billing.PRO_RATA,
+    *billing.DISCOUNT_KEYS,
+    *billing.DISCOUNT_TIER_KEYS,
+    *billing.TAX_KEYS,
+    *billing.BILLING_KEYS,
+    *CHARGES,
     *MODES,
     *PERIODS,
     *UNITS,

@@ -6,6 +6,7 @@ import { age, count } from "/page/format.js";
 import { listen, live, start, stop } from "/page/live.js";
 import { alerts } from "/page/views/alerts.js";
 import { audit } from "/page/views/audit.js";
+import { bills } from "/page/views/bills.js";
 import { conflicts } from "/page/views/conflicts.js";
 import { network } from "/page/views/network.js";
 import { overview } from "/page/views/overview.js";
@@ -20,6 +21,7 @@ const VIEWS = [
   ["overview", "Overview", "watch", overview],
   ["network", "Network", "watch_network", network],
   ["subscriber", "Subscriber", "read_person", subscriber],
+  ["bills", "Bills", "read_person", bills],
   ["alerts", "Alerts", "watch", alerts],
   ["rejects", "Rejects", "watch", rejects],
   ["conflicts", "Conflicts", "watch", conflicts],

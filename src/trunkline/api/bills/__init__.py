@@ -1,0 +1,1 @@
+"""A bill on its way to people: as JSON, as a page, and on paper."""
