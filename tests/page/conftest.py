@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tests.page.serve import Served, served
 from trunkline.api.access import Role
@@ -20,7 +20,8 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests of the page."""
+    """One browser for all tests of the page; on a busy machine it is slow to show what it was told."""
+    expect.set_options(timeout=30_000)
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine; on Debian and Ubuntu: apt-get install chromium")
     with sync_playwright() as playwright:

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.page.conftest import ARGUMENTS, CHROMIUM
 from tests.page.serve import NUMBERS, Served, served, trickling
+from tests.page.test_status_page import words
 from tests.waiting import until
 from trunkline.api.access import Role
 
@@ -40,6 +41,14 @@ def take(page: Page, world: Served, name: str) -> None:
     page.screenshot(path=OUT / f"reconciliation-{name}.png")
 
 
+def take_status(page: Page, world: Served, name: str) -> None:
+    """How a cluster's workers are."""
+    page.goto(world.link(Role.VIEWER))
+    page.evaluate("location.hash = '#/status'")
+    page.get_by_role("table", name="Waiting, by partition").wait_for()
+    page.screenshot(path=OUT / f"status-{name}.png")
+
+
 def main() -> None:
     """Light, dark, and a telephone."""
     OUT.mkdir(parents=True, exist_ok=True)
@@ -48,6 +57,8 @@ def main() -> None:
         for scheme in ("light", "dark"):
             context = browser.new_context(viewport={"width": 1280, "height": 860}, color_scheme=scheme)
             take(context.new_page(), world, scheme)
+            with served(50, workers=words) as cluster:
+                take_status(context.new_page(), cluster, scheme)
             context.close()
         context = browser.new_context(viewport={"width": 360, "height": 720}, device_scale_factor=2)
         page = context.new_page()

@@ -11,7 +11,7 @@ export function status(main) {
   const workers = h("div"), waiting = h("div"), kept = h("div");
   let timer = 0, ended = false;
   show(main,
-    heading("Status", h("p", { class: "muted" }, "What carries the records, how far behind it is, and what it keeps. The same figures stand in /metrics and in `trunkline status`.")),
+    heading("Status", h("p", { class: "muted" }, "What carries the records, how far behind it is, and what it keeps. The same figures stand in /metrics and in “trunkline status”.")),
     figures,
     h("section", { class: "card", "aria-labelledby": "workers-title" }, h("h2", { id: "workers-title" }, "Workers"), workers),
     h("div", { class: "pair" },
@@ -40,9 +40,11 @@ export function status(main) {
 }
 
 function now(items, said) {
-  const sum = (key) => items.reduce((all, worker) => all + (worker[key] || 0), 0);
-  const engines = items.filter((worker) => worker.engine !== "delivery");
-  const silent = items.filter((worker) => worker.silent).length;
+  // What a silent worker had may long be another's: it is not counted twice.
+  const heard = items.filter((worker) => !worker.silent);
+  const sum = (key, of = heard) => of.reduce((all, worker) => all + (worker[key] || 0), 0);
+  const engines = heard.filter((worker) => worker.engine !== "delivery");
+  const silent = items.length - heard.length;
   const committed = said.committed_us ? age(Math.max(0, Date.now() / 1000 - said.committed_us / 1e6)) : "–";
   if (items.length === 0) return [
     figure("Workers", "1", "process carries everything"),
@@ -53,7 +55,7 @@ function now(items, said) {
   return [
     figure("Workers", count(engines.length), silent ? `${count(silent)} silent` : "all heard of", silent > 0),
     figure("Behind", count(sum("lag_messages")), "messages"),
-    figure("Throughput", rate(engines.reduce((all, worker) => all + worker.records_per_s, 0)), "records / s"),
+    figure("Throughput", rate(sum("records_per_s", engines)), "records / s"),
     figure("State", octets(sum("state_octets")), "in all buckets"),
   ];
 }
