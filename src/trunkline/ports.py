@@ -379,6 +379,9 @@ class NetworkIntake(Protocol):
     def places(self) -> dict[str, Any]:
         """The inventory as the map needs it: `areas`, `cells`, `sites`, `links`, and the `tiles` of each layer."""
 
+    def expected(self, name: str, kpi: str, from_us: int, until_us: int) -> pl.DataFrame:
+        """What was expected of a KPI of one thing: `end_us`, `low_milli`, `high_milli`, oldest first."""
+
     def names(self, objects: Sequence[int]) -> list[str]:
         """Names of the objects that the inventory knows."""
 

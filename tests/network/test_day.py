@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.api.test_notices import Listener, listening
 from tests.network.watching import Watch, simulated, truth, watch
 from tests.page.serve import Served, served
 from tests.waiting import until
@@ -20,6 +21,7 @@ from trunkline.api.access import Role
 from trunkline.bootstrap.replay import COUNTED
 
 ALARM = "/tmf-api/alarm/v4"
+pytestmark = pytest.mark.timeout(1800)  # the day is played first, on a machine that may do other things too
 
 
 @dataclass
@@ -262,6 +264,117 @@ def test_alarms_are_grouped_and_found(world: World) -> None:
         found = client.get(f"{ALARM}/alarm", params={"specificProblem": "tmf group", "limit": 2})
         assert (len(found.json()), found.headers["X-Total-Count"]) == (2, "3")
         assert client.get(f"{ALARM}/alarm/999999999").status_code == 404
+
+
+def test_registered_addresses_are_told_of_alarms(world: World) -> None:
+    """The hub: a real listener hears of each change in its order, or only of the kinds that it asked for."""
+    with listening() as every, listening() as only, world.client() as client:
+        hub = f"{ALARM}/hub"
+        made = client.post(hub, json={"callback": every.url})
+        assert made.status_code == 201, made.text
+        state = "eventType=AlarmStateChangeEvent"
+        picky = client.post(hub, json={"callback": only.url, "query": state}).json()
+        assert client.post(hub, json={"callback": every.url, "query": "eventType=Party"}).status_code == 400
+        said = client.post(f"{ALARM}/alarm", json=alarm("C0031", "tmf hub")).json()
+        client.patch(said["href"], json={"perceivedSeverity": "critical"})
+        pattern = {"alarmPattern": [{"id": said["id"]}]}
+        client.post(f"{ALARM}/ackAlarms", json={"ackSystemId": "desk", "ackUserId": "nora", **pattern})
+        client.patch(said["href"], json={"state": "cleared"})
+
+        def heard(listener: Listener) -> list[tuple[str, str]]:
+            told = [(str(each["eventType"]), each["event"]["alarm"]) for each in listener.heard]  # type: ignore[index]
+            return [(kind, each["state"]) for kind, each in told if each["id"] == said["id"]]
+
+        until(lambda: len(heard(every)) == 4 and heard(only), "all changes to be told", 270)
+        assert [kind for kind, _ in heard(every)] == [
+            "AlarmCreateEvent", "AlarmAttributeValueChangeEvent", "AlarmAttributeValueChangeEvent",
+            "AlarmStateChangeEvent",
+        ]  # fmt: skip
+        assert heard(only) == [("AlarmStateChangeEvent", "cleared")]
+        assert len({each["eventId"] for each in every.heard}) == len(every.heard)
+        for each in (made.json(), picky):
+            assert client.delete(f"{hub}/{each['id']}").status_code == 204
+            assert client.delete(f"{hub}/{each['id']}").status_code == 404
+
+
+def test_all_severities_and_what_others_know_of_an_alarm(world: World) -> None:
+    """The five that can be raised and the sixth that ends one; correlation as another system sees it is kept."""
+    with world.client(Role.CARE) as client:
+        made = {}
+        for severity in ("critical", "major", "minor", "warning", "indeterminate"):
+            answer = client.post(f"{ALARM}/alarm", json=alarm("C0032", severity, perceivedSeverity=severity))
+            assert answer.status_code == 201, answer.text
+            made[severity] = answer.json()
+        assert [each["perceivedSeverity"] for each in made.values()] == list(made)
+        cleared = alarm("C0032", "cleared", perceivedSeverity="cleared")
+        assert client.post(f"{ALARM}/alarm", json=cleared).status_code == 400
+        assert (
+            client.post(f"{ALARM}/alarm", json=alarm("C0032", "x", perceivedSeverity="bad")).status_code
+            == 400
+        )
+        one, other = made["minor"], made["major"]
+        known = {
+            "correlatedAlarm": [{"id": other["id"]}], "parentAlarm": [{"id": other["id"]}], "isRootCause": False,
+            "serviceAffecting": True, "affectedService": [{"id": "voice"}], "proposedRepairedActions": "new fan",
+            "plannedOutageIndicator": "no", "alarmEscalation": True,
+        }  # fmt: skip
+        assert client.patch(one["href"], json=known).status_code == 200
+        said = client.get(one["href"]).json()
+        assert {name: said[name] for name in known} == known
+        said = client.patch(one["href"], json={"perceivedSeverity": "cleared"}).json()
+        assert (said["perceivedSeverity"], said["state"]) == ("cleared", "cleared")
+        assert said["correlatedAlarm"] == known["correlatedAlarm"]
+
+
+def test_telemetry_that_was_set_aside_is_settled(world: World) -> None:
+    """Listed with its reason, exported as it came, corrected and measured, or closed; each by those who may."""
+    path = "/api/v1/network/rejects"
+    moment = {"begin": "2026-11-03T09:50:00Z", "end": "2026-11-03T09:55:00Z", "technology": "NR"}
+    wrong = [{"cell": cell, **moment, "Test.Own": "lots"} for cell in ("C0041", "C0042")]
+    with world.client(Role.BILLING) as client, world.client(Role.VIEWER) as viewer:
+        content = b"".join(orjson.dumps(each) + b"\n" for each in wrong)
+        query = {"mapping": "cells_ndjson", "source": "corrected"}
+        assert client.post("/api/v1/network/telemetry", params=query, content=content).status_code == 202
+        world.watch.settle()
+
+        def mine(raw: str = "") -> list[dict[str, object]]:
+            items = (client if raw else viewer).get(
+                path, params={"limit": 500, **({"raw": raw} if raw else {})}
+            )
+            return [each for each in items.json()["items"] if each["source"] == "corrected"]
+
+        first, second = until(mine, "both to be rejected")
+        assert (first["reason"], first["mapping"], first["raw"]) == ("bad_value", "cells_ndjson", None)
+        assert viewer.get(path, params={"raw": "true"}).status_code == 403
+        assert [orjson.loads(str(each["raw"])) for each in mine("true")] == wrong
+        reasons = {each["reason"]: each for each in viewer.get(f"{path}/reasons").json()["items"]}
+        assert reasons["bad_value"]["count"] >= 2
+        assert reasons["bad_value"]["text"]
+        exported = [orjson.loads(line) for line in client.get(f"{path}/export").content.splitlines()]
+        assert [each for each in exported if each["source"] == "corrected"] == mine("true")
+        assert viewer.get(f"{path}/export").status_code == 403
+        number = first["number"]
+        assert viewer.post(f"{path}/{number}/close").status_code == 403
+        cut = {"text": '{"cell":"C0041"'}
+        right = {"text": orjson.dumps({**wrong[0], "Test.Own": 7}).decode()}
+        assert client.post(f"{path}/{number}/correct", json={"text": " "}).status_code == 400
+        assert client.post(f"{path}/{number}/correct", json=right).status_code == 204
+        assert client.post(f"{path}/{number}/correct", json=right).status_code == 409
+        assert client.post(f"{path}/{second['number']}/correct", json=cut).status_code == 204
+        world.watch.settle()
+        again = until(
+            lambda: [each for each in mine() if each["number"] not in (number, second["number"])],
+            "the cut one",
+        )
+        assert [each["reason"] for each in again] == ["unreadable"]
+        assert client.post(f"{path}/{again[0]['number']}/close").status_code == 204
+        assert mine() == []
+        (said,) = (each for each in viewer.get("/api/v1/network").json()["said"]["sources"]
+                   if each["source"] == "corrected")  # fmt: skip
+        assert (said["received"], said["measured"], said["rejected"]) == (4, 1, 3)
+        assert client.post(f"{path}/999999999/close").status_code == 409
+        assert client.get("/api/v1/network/held").json()["items"] == []
+        assert client.post("/api/v1/network/held/1/discard").status_code == 409
 
 
 def test_maintenance_holds_back_alerting_and_no_end(world: World) -> None:

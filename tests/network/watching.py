@@ -59,7 +59,7 @@ class Watch:
                 if file.path.exists()
             )
 
-        until(read, "all telemetry is committed", 270)
+        until(read, "all telemetry is committed", 900)
 
     def play(self, folder: Path) -> list[Piece]:
         """Hand in a whole day, in its order."""

@@ -35,6 +35,7 @@ from trunkline.network.alarms.rules import AlarmRules, RulesError, Window, read_
 from trunkline.network.alarms.signals import alarm_keys
 from trunkline.network.causes.graph import SCHEMA as CAUSES_SCHEMA
 from trunkline.network.causes.graph import CausalGraph
+from trunkline.network.detect.expected import expected
 from trunkline.network.detect.models import Models
 from trunkline.network.inventory import RESOLUTIONS, Inventory, InventoryError, read_inventory
 from trunkline.network.pulse import pulses_at
@@ -68,6 +69,8 @@ LOOK_EVERY_S = 2.0
 QUIET_S = 30.0  # without telemetry, before the clock goes on by itself
 WORTH_EVERY_S = 3600.0
 DAY_US, MINUTES_A_DAY = 86_400_000_000, 1440
+EXPECTED_FROM_US = 15 * DAY_US  # so much of a series is gone through to tell what was expected,
+EXPECTED_VALUES = 200_000  # and not more than this
 NO_WORTH = pl.DataFrame(schema={"object": pl.UInt64, "subscribers": pl.Int64, "micros_per_minute": pl.Int64})
 
 
@@ -265,6 +268,15 @@ def worth_of(reader: EmbeddedReader) -> pl.DataFrame:
     return cells.with_columns(words).select(NO_WORTH.columns).sort("object")
 
 
+def expected_of(
+    reader: NetworkReader, models: Models, name: str, kpi: str, from_us: int, until_us: int
+) -> pl.DataFrame:
+    """What was expected of a KPI of one thing in a stretch of time (`EXPECTED`), by all that is kept before it."""
+    (word,) = name_words(pl.Series([name])).tolist()
+    kept = reader.kpis([word], kpi, until_us - EXPECTED_FROM_US, until_us, EXPECTED_VALUES)
+    return expected(kept.filter(pl.col("slice") == 0), models).filter(pl.col("end_us") >= from_us)
+
+
 def refresh(watch: Network) -> list[str]:
     """Put files that have changed in force; the names of the tables that were replaced.
 
@@ -449,6 +461,11 @@ class NetworkHands:
         if self._places is None or self._places[0] is not inventory:
             self._places = inventory, places_of(inventory, self.watch.engine.tables)
         return self._places[1]
+
+    def expected(self, name: str, kpi: str, from_us: int, until_us: int) -> pl.DataFrame:
+        """What was expected of a KPI of one thing in a stretch of time."""
+        models: Models = self.watch.engine.tables[network.MODELS.name]  # type: ignore[assignment]
+        return expected_of(self.watch.reader, models, name, kpi, from_us, until_us)
 
     def names(self, objects: Sequence[int]) -> list[str]:
         """Names of the objects that the inventory knows."""

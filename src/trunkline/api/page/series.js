@@ -1,4 +1,4 @@
-// One KPI over time, with the range that was expected where something unusual was found. The same stands in a table.
+// One KPI over time, with the range that was expected and what was found unusual. The same stands in a table.
 
 import uPlot from "/page/vendor/uplot.esm.js";
 import { h, show, table } from "/page/dom.js";
@@ -6,13 +6,17 @@ import { moment, tick } from "/page/format.js";
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-export function series(title, rows, findings) {
+export function series(title, rows, band, findings) {
   const place = h("div", { class: "chart", role: "img", "aria-label": `${title} over the last day; the table below holds the same figures.` });
   const figures = h("div"), twin = h("details", { class: "twin" }, h("summary", {}, "The same as a table"), figures);
   const milli = (value) => (value === null ? null : value / 1000);
-  const expected = rows.map((row) => findings.find((each) => !each.ended && each.since_us <= row.end_us && row.end_us <= each.time_us));
-  const columns = [rows.map((row) => row.end_us / 1e6), rows.map((row) => milli(row.value_milli)),
-    expected.map((each) => (each ? milli(each.low_milli) : null)), expected.map((each) => (each ? milli(each.high_milli) : null))];
+  const bands = new Map(band.map((each) => [each.end_us, each]));
+  const expected = rows.map((row) => bands.get(row.end_us));
+  const unusual = rows.map((row) => findings.some((each) => !each.ended && each.since_us <= row.end_us && row.end_us <= each.time_us));
+  const values = rows.map((row) => milli(row.value_milli));
+  const columns = [rows.map((row) => row.end_us / 1e6), values,
+    expected.map((each) => (each ? milli(each.low_milli) : null)), expected.map((each) => (each ? milli(each.high_milli) : null)),
+    values.map((value, at) => (unusual[at] ? value : null))];
   let plot = null;
 
   function draw() {
@@ -24,7 +28,8 @@ export function series(title, rows, findings) {
       axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map(tick) }],
       bands: [{ series: [3, 2], fill: colour("--info-soft") }],
       series: [{}, { stroke: colour("--records"), width: 2, points: { show: rows.length < 100 } },
-        { stroke: colour("--money"), width: 1, dash: [4, 4], points: { show: true, size: 4 } }, { stroke: colour("--money"), width: 1, dash: [4, 4], points: { show: true, size: 4 } }],
+        { stroke: colour("--money"), width: 1, dash: [4, 4], points: { show: false } }, { stroke: colour("--money"), width: 1, dash: [4, 4], points: { show: false } },
+        { stroke: colour("--bad"), width: 0, points: { show: true, size: 9, width: 2 } }],
     }, columns, place);
     tabulate();
   }
@@ -34,6 +39,7 @@ export function series(title, rows, findings) {
       { name: "Until (UTC)", cell: (at) => moment(rows[at].end_us) },
       { name: "Value", number: true, cell: (at) => columns[1][at] ?? "–" },
       { name: "Expected", cell: (at) => (expected[at] ? `${columns[2][at]} to ${columns[3][at]}` : "") },
+      { name: "Unusual", cell: (at) => (unusual[at] ? "✕ unusual" : "") },
       { name: "Bins missing", number: true, cell: (at) => rows[at].missing || "" },
     ], rows.map((_, at) => at).reverse().slice(0, 200), "No figures yet."));
   }
@@ -42,7 +48,7 @@ export function series(title, rows, findings) {
   twin.addEventListener("toggle", tabulate);
   window.addEventListener("theme", draw);
   return {
-    element: h("figure", {}, h("figcaption", {}, h("span", { class: "key records" }, title), h("span", { class: "key money" }, "expected, where it was not")), place, twin),
+    element: h("figure", {}, h("figcaption", {}, h("span", { class: "key records" }, title), h("span", { class: "key money" }, "expected"), h("span", { class: "key unusual" }, "found unusual")), place, twin),
     draw,
     end() {
       resized.disconnect();

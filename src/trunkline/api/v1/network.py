@@ -194,6 +194,28 @@ def kpis(
 
 
 @routes.get(
+    "/api/v1/network/expected",
+    dependencies=[Depends(Needs(WATCH_NETWORK))],
+    response_model=RowsAnswer,
+    summary="What was expected of a KPI",
+)
+def expected(
+    desk: AtDesk,
+    name: Annotated[
+        str, Query(alias="object", max_length=200, description="Name of a cell, area or the like.")
+    ],
+    kpi: Annotated[str, Query(max_length=100, description="The KPI's name in TS 28.554.")],
+    from_us: At = 0,
+    until_us: At = FOREVER_US,
+) -> dict[str, Any]:
+    """The band of each window as the detector would have expected it before; without `from_us` the last day."""
+    watching = watching_of(desk)
+    until = min(until_us, watching.reader.counts()["newest_kpi_us"] + 1)
+    frame = watching.intake.expected(name, kpi, from_us or max(0, until - DAY_US), until)
+    return {"items": list(frame.tail(ROWS_MAX).iter_rows(named=True)), "more": len(frame) > ROWS_MAX}
+
+
+@routes.get(
     "/api/v1/network/anomalies",
     dependencies=[Depends(Needs(WATCH_NETWORK))],
     response_model=RowsAnswer,

@@ -10,15 +10,21 @@ export function cell(main, session, name) {
   const place = h("div", { class: "flow" }, h("p", { class: "loading" }, "Loading…"));
   const choice = h("select", { id: "kpi" });
   const chart = h("div");
-  show(main, heading(name, h("p", { class: "muted" }, "KPIs of the last day, with the range that was expected where something unusual was found.")), ways(""), place);
+  show(main, heading(name, h("p", { class: "muted" }, "KPIs of the last day, with the range that was expected of them. While a KPI is learnt nothing is expected.")), ways(""), place);
   let drawing = null, ended = false, rows = [], found = [], units = {};
 
-  function draw() {
+  async function draw() {
+    const chosen = choice.value;
+    const of = `object=${encodeURIComponent(name)}&kpi=${encodeURIComponent(chosen)}`;
+    const band = await get(`/api/v1/network/expected?${of}`).then((said) => said.items).catch(() => []);
+    if (ended || choice.value !== chosen) return;
+    const opened = chart.querySelector("details[open]") !== null;
     if (drawing) drawing.end();
     const own = rows.filter((row) => row.kpi === choice.value && row.slice === 0).sort((a, b) => a.end_us - b.end_us);
-    drawing = series(`${choice.value}${units[choice.value] ? ` (${units[choice.value]})` : ""}`, own, found.filter((row) => row.kpi === choice.value));
+    drawing = series(`${choice.value}${units[choice.value] ? ` (${units[choice.value]})` : ""}`, own, band, found.filter((row) => row.kpi === choice.value));
     show(chart, drawing.element);
     drawing.draw();
+    chart.querySelector("details").open = opened;
   }
   choice.addEventListener("change", draw);
 
