@@ -2,7 +2,7 @@
 
 Most columns of most mappings are one field, read by one of four rules: a decimal number, an ISO 8601 time, a telephone
 number, a word out of a list; or a text of which few are different, whose values are numbered. Column after column would
-fetch the octets of a batch from memory again for each of them (measured: a third of decoding, docs/decisions/0013).
+fetch the octets of a batch from memory again for each of them (measured: a third of decoding, docs/decisions/0017).
 So a mapping is made into a list of such jobs once, and one compiled loop does all of them for a chunk of records
 before it goes on to the next. Whatever is not on the list, or has no plain answer, `columns` reads as before.
 """

@@ -7,6 +7,7 @@ What had to be read in plain Python is put behind the blocks, so that nobody lat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from trunkline.mediation.mapping import Format, Mapping
 Bools = npt.NDArray[np.bool_]
 Longs = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.int32]
+Number = TypeVar("Number", np.int32, np.int64)
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -67,9 +69,9 @@ def find_records(blocks: pl.DataFrame, mapping: Mapping) -> Records:
         data=data,
         starts=starts,
         lengths=lengths,
-        file=blocks["file"].cast(pl.Int32).to_numpy()[block],
-        line=np.asarray(blocks["line"].cast(pl.Int64).to_numpy()[block] + lines, np.int64),
-        offset=(blocks["offset"].cast(pl.Int64).to_numpy() - at)[block] + places[0::2],
+        file=_of_blocks(blocks["file"].cast(pl.Int32).to_numpy(), block),
+        line=np.asarray(_of_blocks(blocks["line"].cast(pl.Int64).to_numpy(), block) + lines, np.int64),
+        offset=_of_blocks(blocks["offset"].cast(pl.Int64).to_numpy() - at, block) + places[0::2],
         length=length,
         block=block,
         sources=blocks["source"].to_list(),
@@ -161,7 +163,12 @@ def _per_record(blocks: pl.DataFrame, name: str, block: npt.NDArray[np.int32]) -
     if name not in blocks.columns or blocks[name].null_count() == len(blocks):
         return None
     late = 2**62 if name == "received_us" else -(2**62)
-    return blocks[name].cast(pl.Int64).fill_null(late).to_numpy()[block]
+    return _of_blocks(blocks[name].cast(pl.Int64).fill_null(late).to_numpy(), block)
+
+
+def _of_blocks(values: npt.NDArray[Number], block: npt.NDArray[np.int32]) -> npt.NDArray[Number]:
+    """What a block says, for each of its records; a backlog comes as one block."""
+    return values[block] if len(values) > 1 else np.full(len(block), values[0], values.dtype)
 
 
 def _scan(

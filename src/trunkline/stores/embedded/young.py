@@ -2,7 +2,7 @@
 
 Groups come in the order of their keys, so a hundred thousand of them are remembered by keeping them, and the few keys
 that the filter before them lets through are searched there. Putting each into a table would miss a cache for every
-one of them (docs/decisions/0013). Once small batches come again they move what lies there into the table, bit by bit.
+one of them (docs/decisions/0017). Once small batches come again they move what lies there into the table, bit by bit.
 """
 
 from __future__ import annotations
