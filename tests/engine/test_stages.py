@@ -135,6 +135,7 @@ def decoded(folder: Path, carrier: Carrier) -> Iterator[Carried]:
         yield found
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("buckets", [1, 3])
 def test_any_number_of_partitions_gives_the_rows_of_one_process(
     folder: Path, tables: dict[str, object], buckets: int

@@ -206,6 +206,11 @@ class Place:
         """The next level to be carried; None at the end."""
         return self._levels[0] if self._levels else None
 
+    def resume(self, level: int, carried: Carried) -> None:
+        """Go on from a level with what was kept until there."""
+        self.carried = carried
+        self._levels = [each for each in self._levels if each >= level]
+
     def hear(self, sent: Sent, rows: list[tuple[str, pl.DataFrame]]) -> None:
         """Take everything that somebody sent of one level; what is heard again is what was heard before."""
         self._heard.setdefault(sent, rows)
@@ -254,10 +259,12 @@ class Place:
                 for name, rows in self._heard[sent]:
                     found.setdefault(name, []).append(rows)
         for name, frames in found.items():
-            rows = pl.concat(frames)
-            if name in self.plan.merged:
-                rows = rows.sort(*self.plan.merged[name], maintain_order=True)
-            self.carried.add(self._streams[name], rows)
+            stream = self._streams[name]
+            for rows in frames:
+                self.carried.add(stream, rows)
+            if name in self.plan.merged:  # with what was here before: no matter who came at which level
+                whole = self.carried.rows(stream).sort(*self.plan.merged[name], maintain_order=True)
+                self.carried.frames[name] = [whole]
 
     def _parcels(self, level: int) -> Iterator[Parcel]:
         for name, kind in sorted(self.plan.sends[self.kind, level]):

@@ -184,7 +184,8 @@ def _make_room(row: Row, profile: Profile, mean: float) -> None:
         if profile[at] != UNSEEN:
             low, high = min(low, middle + profile[at] * unit), max(high, middle + profile[at] * unit)
     row.middle = 0.5 * (low + high)
-    row.unit = 0.625 * (high - low) / LARGEST
+    # The middle is kept with seven digits: a large first mean lies off it, and with nothing else there is no width.
+    row.unit = max(1.25 * max(high - row.middle, row.middle - low) / LARGEST, SMALLEST_UNIT)
     for at in range(HOURS_OF_WEEK):
         if profile[at] != UNSEEN:
             profile[at] = np.int8(np.rint((middle + profile[at] * unit - row.middle) / row.unit))
