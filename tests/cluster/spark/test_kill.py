@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL
 
+import pyspark
 import pytest
 
 from tests.cluster.conftest import Kafka
@@ -30,8 +31,7 @@ WORKERS = TIMES or 4
 EXECUTORS = TIMES or 1  # the next one has to start first
 SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(10**9)
 SMALL_BATCH = 200
-SMALLEST_BATCH = 100  # where many are to die within one day
-BEGINNING_S = 400
+BEGINNING_S = 900
 LONGEST_WAIT_S = 4.0
 
 
@@ -62,7 +62,7 @@ def test_workers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> 
     produce(kafka.bootstrap_servers, plan, day.lines)
     life = Life(
         day, kafka.bootstrap_servers, plan, tmp_path, connector,
-        spark_messages=str(SMALLEST_BATCH if TIMES else SMALL_BATCH),
+        spark_messages=str(len(day.lines) // (3 + 2 * WORKERS)),
     )  # fmt: skip
     try:
         disturb(life, life.workers, WORKERS)
@@ -74,13 +74,16 @@ def test_workers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> 
 
 
 @pytest.mark.timeout(3600)
-def test_executors_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> None:
+def test_executors_die(
+    kafka: Kafka, connector: str, day: Day, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Executors die with the shuffled rows that they hold; stages are done again elsewhere, and nothing differs."""
     plan = topics_of(kafka.bootstrap_servers, "executors")
     produce(kafka.bootstrap_servers, plan, day.lines)
+    monkeypatch.setenv("SPARK_HOME", str(installed(tmp_path / "spark")))
     life = Life(
         day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_master="local-cluster[2,1,1024]",
-        spark_messages=str(SMALLEST_BATCH if TIMES else SMALL_BATCH),
+        spark_messages=str(len(day.lines) // (3 + 2 * EXECUTORS)),
     )  # fmt: skip
     try:
         disturb(life, life.executors, EXECUTORS)
@@ -89,6 +92,14 @@ def test_executors_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -
         life.kill()
     assert done["received"] == len(day.lines), f"seed {SEED}"
     assert_undisturbed(day, kafka.bootstrap_servers, plan, tmp_path, connector)
+
+
+def installed(folder: Path) -> Path:
+    """Spark as it is installed, in a folder of the test's: executors write their logs beside it."""
+    folder.mkdir()
+    for part in Path(pyspark.__file__).parent.iterdir():
+        (folder / part.name).symlink_to(part)
+    return folder
 
 
 def disturb(life: Life, there: Callable[[], list[int]], times: int) -> None:
