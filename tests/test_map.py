@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from trunkline.kernel.flow import Flow, Step, Stream
-from trunkline.records import bills, charging, network, network_sums, usage
+from trunkline.records import bills, charging, network, network_sums, online, usage
 from trunkline.topology import FLOWS as MONEY_FLOWS
 from trunkline.topology import NETWORK_FLOWS, SUBSCRIBERS, USAGE
 
@@ -12,8 +12,9 @@ COMES_IN = {
     usage.RAW.name,
     charging.MOVEMENTS.name,
     charging.SUBSCRIBERS.name,
-    bills.BILLS.name,
     charging.HITS.name,
+    online.REQUESTS.name,
+    bills.BILLS.name,
     network.TELEMETRY.name,
 }
 GOES_OUT = {
@@ -23,6 +24,7 @@ GOES_OUT = {
     charging.CHARGED.name,
     charging.ENTRIES.name,
     charging.REFUSED.name,
+    online.ANSWERS.name,
     charging.ALERTS.name,
     network.REJECTED.name,
     network.DUPLICATES.name,

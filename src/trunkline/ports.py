@@ -8,6 +8,7 @@ another on a cluster, and the command line, the API and the page know only this 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -520,3 +521,43 @@ class SetAside:
     record_id: str
     reason: str
     raw: bytes
+
+
+class UnknownSession(Exception):
+    """A request names a charging session that was never opened, or was released."""
+
+
+@dataclass(frozen=True)
+class QuotaRequest:
+    """A request of one charging session (3GPP TS 32.290): what was used, and what is wanted, by rating group.
+
+    `said` holds the columns of `records.online.REQUESTS` that say who uses what; a session need not say them again.
+    """
+
+    subscriber: int  # dial word; 0 where the session has said it
+    session: int  # digest that names it
+    invocation: int  # the requester's sequence number; the same one is answered as before
+    action: int  # records.online.Action
+    begins: bool  # it opens its session
+    time_us: int
+    until_us: int  # a promise made for it ends
+    groups: Sequence[tuple[int, int, int]]  # rating group, units used, units wanted
+    said: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class QuotaAnswer:
+    """What one rating group may use now; fewer units than wanted are the last ones."""
+
+    group: int
+    invocation: int
+    wanted: int
+    granted: int
+    reason: str  # why there are none, where that is not the money
+
+
+class OnlineCharging(Protocol):
+    """Promises of money and units before they are used; any thread may ask."""
+
+    def ask(self, request: QuotaRequest) -> Future[list[QuotaAnswer]]:
+        """The answer, when it is durable; `UnknownSession` where the session is not open."""

@@ -7,6 +7,7 @@ lies. Read it first: it is the way the data takes.
 from __future__ import annotations
 
 from trunkline.charging import alerts, balances, movements, rate, service
+from trunkline.charging import online as online_charging
 from trunkline.charging.bills import issue
 from trunkline.kernel.flow import Flow, Step
 from trunkline.mediation import decode, deduplicate, meter
@@ -16,7 +17,7 @@ from trunkline.network.alarms import life, signals
 from trunkline.network.detect import detect, silence
 from trunkline.network.incidents import correlate
 from trunkline.network.telemetry import decode as decode_telemetry
-from trunkline.records import bills, charging, network, network_sums, usage
+from trunkline.records import bills, charging, network, network_sums, online, usage
 
 USAGE = Flow(
     "usage",
@@ -93,6 +94,27 @@ SERVICE = Flow(
     "service",
     "Customers whom an incident of the network hits are told of it once, and once when it is over.",
     (Step(service.tell, charging.HITS, (charging.ALERTS,), state=charging.HIT),),
+)
+
+ONLINE = Flow(
+    "online",
+    "Quota is asked for before anything is used, and promised to one session only.",
+    (
+        Step(
+            online_charging.recall,
+            online.REQUESTS,
+            (online.ASKED, online.ANSWERS),
+            state=online.SESSIONS,
+        ),
+        Step(
+            online_charging.reserve,
+            online.ASKED,
+            (online.QUOTAS,),
+            state=charging.ACCOUNTS,
+            looks_up=(charging.TARIFFS,),
+        ),
+        Step(online_charging.answer, online.QUOTAS, (online.ANSWERS,), state=online.SESSIONS),
+    ),
 )
 
 BILLING = Flow(
@@ -294,5 +316,5 @@ HANDS = Flow(
     (*_ALARMS, *_COLLECTED, *_ALARMS_DRAWN, *_DRAWN),
 )
 
-FLOWS = (USAGE, MONEY, SUBSCRIBERS, SERVICE, BILLING)
+FLOWS = (USAGE, MONEY, SUBSCRIBERS, SERVICE, ONLINE, BILLING)
 NETWORK_FLOWS = (NETWORK, TIME, HANDS)

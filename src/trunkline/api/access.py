@@ -44,6 +44,9 @@ READ_PERSON = Right(
 )
 HAND_IN = Right("hand_in", Role.BILLING, "Hand in usage.")
 MOVE_MONEY = Right("move_money", Role.BILLING, "Top up and adjust balances.")
+CHARGE_ONLINE = Right(
+    "charge_online", Role.BILLING, "Reserve quota and report its use, as network functions do."
+)
 SETTLE = Right(
     "settle", Role.BILLING, "See rejected and held records as they came, correct, close and decide them."
 )
@@ -71,6 +74,7 @@ RIGHTS = (
     READ_PERSON,
     HAND_IN,
     MOVE_MONEY,
+    CHARGE_ONLINE,
     SETTLE,
     RECONCILE,
     CHECK_TARIFFS,

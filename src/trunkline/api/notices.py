@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import ipaddress
 import logging
 import secrets
-import socket
 import sqlite3
-import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trunkline import ports
+from trunkline.api.callbacks import PATIENCE_S, Callbacks
 from trunkline.api.exact import write_json
 from trunkline.api.metrics import Metrics
 from trunkline.api.options import ApiOptions
@@ -33,7 +31,6 @@ from trunkline.api.problems import Problem
 log = logging.getLogger("trunkline.notices")
 
 ATTEMPTS_MAX = 8
-PATIENCE_S = 5.0
 SUBSCRIPTIONS_MAX = 100
 A_TURN = 100
 PREPARED_S = 60
@@ -74,7 +71,7 @@ class Notices:
 
     def __init__(self, options: ApiOptions, metrics: Metrics, now_us: Callable[[], int]) -> None:
         """Open the file that keeps them, or memory."""
-        self.networks = [ipaddress.ip_network(each) for each in options.notify_networks]
+        self.callbacks = Callbacks(options.notify_networks)
         self.metrics = metrics
         self.now_us = now_us
         self._path = options.notices_path or ":memory:"
@@ -102,7 +99,7 @@ class Notices:
 
     def register(self, api: str, callback: str, query: str, types: tuple[str, ...]) -> Subscription:
         """Remember an address, after checking where it leads."""
-        self._allowed(callback)
+        self.callbacks.allowed(callback)
         made = Subscription(secrets.token_hex(8), api, callback, query)
         with self._lock, self._store:
             (count,) = self._store.execute("SELECT count(*) FROM subscriptions").fetchone()
@@ -239,15 +236,8 @@ class Notices:
     def _post(self, callback: str, body: bytes) -> None:
         """One delivery, to the very address that was checked; any answer but 2xx is a failure."""
         parts = urlsplit(callback)
-        address, port = self._allowed(callback)
-        plain = socket.create_connection((address, port), PATIENCE_S)
-        host = parts.hostname or ""
-        line = (
-            ssl.create_default_context().wrap_socket(plain, server_hostname=host)
-            if parts.scheme == "https"
-            else plain
-        )
-        connection = http.client.HTTPConnection(host, port, timeout=PATIENCE_S)
+        line = self.callbacks.connected(callback)
+        connection = http.client.HTTPConnection(parts.hostname or "", timeout=PATIENCE_S)
         connection.sock = line
         try:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -260,39 +250,9 @@ class Notices:
         if not 200 <= status < 300:
             raise http.client.HTTPException(f"answered {status}")
 
-    def _allowed(self, callback: str) -> tuple[str, int]:
-        """Address and port behind a callback, when every address of its name may be reached; answers 400 otherwise."""
-        parts = urlsplit(callback)
-        refused = Problem(400, "callback_not_allowed", _REFUSED)
-        try:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-        except ValueError as error:
-            raise refused from error
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-            raise refused
-        try:
-            found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise refused from error
-        addresses = [str(each[4][0]) for each in found]
-        if not addresses or not all(self._reachable(address) for address in addresses):
-            raise refused
-        return addresses[0], port
-
-    def _reachable(self, text: str) -> bool:
-        address = ipaddress.ip_address(text.partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        return address.is_loopback or any(address in network for network in self.networks)
-
     def _each(self, statement: str, numbers: list[int]) -> None:
         with self._lock, self._store:
             self._store.executemany(statement, [(number,) for number in numbers])
-
-
-_REFUSED = (
-    "The callback must be an http or https address that leads to this machine, "
-    "or into a network that the setting for notifications names."
-)
 
 
 def exists(reader: ports.Reader, thing: str, subscriber: int) -> bool:

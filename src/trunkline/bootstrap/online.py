@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
+import numpy as np
 import orjson
 import polars as pl
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
 
 from trunkline import topology
+from trunkline.api.access import Access
+from trunkline.api.callbacks import Callbacks
+from trunkline.api.nchf.messages import Asked, Quotas
+from trunkline.api.nchf.notify import Notifier
+from trunkline.api.nchf.service import Charging
 from trunkline.charging import online as rules
-from trunkline.engines.embedded.online import OnlineRules
+from trunkline.engines.embedded.engine import Engine
+from trunkline.engines.embedded.online import EngineOnline, OnlineRules
 from trunkline.kernel.dial import to_text
+from trunkline.ports import Commit, QuotaAnswer, QuotaRequest, Refused
 from trunkline.records import online
 from trunkline.records.usage import Direction, Kind
+from trunkline.settings import Online
+from trunkline.stores.embedded.reader import EmbeddedReader
 
+LONGEST_URI = 2048
+STREAMS_MAX = 1000  # requests at once on one connection
 SOURCE = "online"
 _UNITS = {Kind.VOICE: "duration_ms", Kind.DATA: "octets_down"}
 
@@ -51,5 +69,129 @@ RULES = OnlineRules(
     rules.used,
     usage_lines,
     int(online.Action.RELEASE),
+    int(online.Action.LAPSE),
     online.REFUSALS,
 )
+
+
+def watch_movements(notifier: Notifier) -> Callable[[Commit], None]:
+    """Let a notifier hear of money that was added to an account."""
+
+    def heard(commit: Commit) -> None:
+        for movement, _, status, _ in commit.movements:
+            if status == "booked" and movement.amount > 0:
+                notifier.topped_up(movement.subscriber)
+
+    return heard
+
+
+class OnlineLife:
+    """Online charging beside the running platform: answering, lapsing, notifying and the HTTP/2 server."""
+
+    def __init__(
+        self, engine: Engine, reader: EmbeddedReader, settings: Online, networks: Sequence[str]
+    ) -> None:
+        """Listen; nothing is answered before `run`. Raises `Refused` for what would not be safe."""
+        self._settings = settings
+        _assert_safe(settings)
+        self.notifier = Notifier(Callbacks(networks))
+        self.online = EngineOnline(engine, RULES, _opened(reader), self._heard)
+        engine.listeners.append(watch_movements(self.notifier))
+        self._clock_us = engine.clock_us
+        self.quotas = Quotas(
+            settings.online_octets,
+            settings.online_seconds,
+            settings.online_events,
+            settings.online_validity_s,
+            settings.online_grace_s,
+        )
+        self._listener, self.port = _listener(settings)
+
+    @property
+    def root(self) -> str:
+        """Where network functions reach it."""
+        scheme = "https" if self._settings.online_certificate else "http"
+        return f"{scheme}://{self._settings.online_host}:{self.port}"
+
+    def _heard(self, request: QuotaRequest, answers: list[QuotaAnswer]) -> None:
+        if request.action != online.Action.RESERVE:
+            self.notifier.ended(request.session, vanished=request.action == online.Action.LAPSE)
+        else:
+            limited = [each.group for each in answers if not each.reason and each.granted < each.wanted]
+            self.notifier.answered(request.session, limited)
+
+    def _session_opened(self, session: int, asked: Asked, body: Mapping[str, Any]) -> None:
+        uri = body.get("notifyUri")
+        if isinstance(uri, str) and len(uri) <= LONGEST_URI:
+            self.notifier.opened(session, asked.request.subscriber, uri)
+
+    def serve(self, access: Access, count: Callable[[str, int, float], None], stop: threading.Event) -> None:
+        """Answer charging requests until told to stop."""
+        application = Charging(
+            self.online, access, self.quotas, lambda: self.root, self._session_opened, count, self._clock_us
+        )
+        config = Config()
+        config.bind = [f"fd://{self._listener.fileno()}"]
+        config.errorlog = config.accesslog = None
+        config.h2_max_concurrent_streams = STREAMS_MAX
+        config.graceful_timeout = 2.0
+        config.include_server_header = False
+        if self._settings.online_certificate:
+            config.certfile, config.keyfile = self._settings.online_certificate, self._settings.online_key
+
+        async def stopped() -> None:
+            while not stop.is_set():  # noqa: ASYNC110 -- another thread sets it
+                await asyncio.sleep(0.2)
+
+        asyncio.run(serve(cast("Any", application), config, shutdown_trigger=stopped))
+
+    def works(
+        self, access: Access, count: Callable[[str, int, float], None], stop: threading.Event
+    ) -> list[tuple[str, Callable[[], None]]]:
+        """What runs in threads of its own: names and functions that return when `stop` is set."""
+        return [
+            ("online", lambda: self.online.run(stop)),
+            ("online-http", lambda: self.serve(access, count, stop)),
+            ("online-notify", lambda: self.notifier.run(stop)),
+        ]
+
+
+def _opened(reader: EmbeddedReader) -> list[tuple[int, int, int]]:
+    """Sessions of an earlier life: name, subscriber, and when each lapses (us)."""
+    kept = reader.every(online.SESSIONS)
+    payers = np.repeat(kept.keys, np.diff(kept.offsets)).tolist()
+    found: dict[int, tuple[int, int, int]] = {}
+    for payer, session, until_us in zip(
+        payers, kept.rows["session"].tolist(), kept.rows["until_us"].tolist(), strict=True
+    ):
+        latest = found.get(session, (session, payer, until_us))[2]
+        found[session] = session, payer, max(until_us, latest)
+    return list(found.values())
+
+
+def _assert_safe(settings: Online) -> None:
+    """Cleartext never leaves this machine."""
+    try:
+        loopback = ipaddress.ip_address(settings.online_host).is_loopback
+    except ValueError:
+        loopback = settings.online_host == "localhost"
+    if not loopback and not settings.online_certificate:
+        raise Refused(
+            f"Charging requests on {settings.online_host} would carry tokens in cleartext. Name a certificate"
+            " and its key with TRUNKLINE_ONLINE_CERTIFICATE and TRUNKLINE_ONLINE_KEY, or listen on 127.0.0.1."
+        )
+
+
+def _listener(settings: Online) -> tuple[socket.socket, int]:
+    family = socket.AF_INET6 if ":" in settings.online_host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.online_host, max(settings.online_port, 0)))
+    except OSError as error:
+        listener.close()
+        raise Refused(
+            f"{settings.online_host}:{settings.online_port} is taken ({error.strerror}). Choose another port with"
+            " TRUNKLINE_ONLINE_PORT."
+        ) from error
+    return listener, listener.getsockname()[1]

@@ -30,6 +30,8 @@ from trunkline.bootstrap.bills import FolderBills
 from trunkline.bootstrap.catalogues import remembered_tariff
 from trunkline.bootstrap.listening import listeners_of
 from trunkline.bootstrap.network import Network, NetworkHands, NetworkLife
+from trunkline.bootstrap.online import SOURCE as CHARGED_ONLINE
+from trunkline.bootstrap.online import OnlineLife
 from trunkline.bootstrap.platform import Platform, chosen_mapping, let_go
 from trunkline.bootstrap.reconcile import reconcile
 from trunkline.bootstrap.service import Service
@@ -39,7 +41,7 @@ from trunkline.engines.embedded.sources import LiveSources
 from trunkline.engines.listeners.listeners import Listeners
 from trunkline.ports import Refused
 from trunkline.records import charging
-from trunkline.settings import Http, Keeping, Listening, Watched
+from trunkline.settings import Http, Keeping, Listening, Online, Watched
 from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
 
 log = logging.getLogger("trunkline.serve")
@@ -63,6 +65,7 @@ class Serving:
     watching: Watching | None = None
     network: NetworkLife | None = None
     listeners: Listeners | None = None
+    online: OnlineLife | None = None
     trouble: BaseException | None = None
 
     @property
@@ -71,18 +74,22 @@ class Serving:
         return self.http.public_url or f"http://{self.http.host}:{self.http.port}"
 
 
-def prepare(platform: Platform, http: Http, keeping: Keeping) -> Serving:
-    """Put the ports over an opened platform."""
+def prepare(platform: Platform, http: Http, keeping: Keeping, online: Online | None = None) -> Serving:
+    """Put the ports over an opened platform; `online` when quota is asked for here, too."""
     assert_safe(http)
     watched = []
     if platform.folders.watch:
         folder = Path(platform.folders.watch)
         name = chosen_mapping(platform, folder, platform.folders.watch_mapping)
         watched.append((folder, name, platform.mappings[name].source))
-    sources = LiveSources(platform.store, platform.store.disk, watched, platform.mappings.__getitem__)
+    wanted = online is not None and online.online_port != 0
+    not_read = frozenset({CHARGED_ONLINE} if wanted else ())
+    sources = LiveSources(
+        platform.store, platform.store.disk, watched, platform.mappings.__getitem__, not_read=not_read
+    )
     intake = EngineIntake(platform.engine, MONEY, sources, keeping.spool_mb << 20)
     data = platform.folders.data
-    return Serving(
+    serving = Serving(
         platform,
         http,
         keeping,
@@ -91,6 +98,10 @@ def prepare(platform: Platform, http: Http, keeping: Keeping) -> Serving:
         EmbeddedAudit(data, platform.store.disk),
         sources,
     )
+    if online is not None and wanted:
+        networks = tuple(filter(None, http.notify_networks.split(",")))
+        serving.online = OnlineLife(platform.engine, serving.reader, online, networks)
+    return serving
 
 
 def watch_network(
@@ -157,6 +168,17 @@ def run(
                 target=_guarded(serving, server, lambda: hears.run(serving.stop)), name="listeners"
             )
         )
+    if serving.online is not None:
+        metrics = app.state.desk.metrics
+
+        def count(operation: str, status: int, seconds: float) -> None:
+            metrics.requests.labels("POST", f"nchf {operation}", str(status)).inc()
+            metrics.seconds.labels(f"nchf {operation}").observe(seconds)
+
+        threads += [
+            threading.Thread(target=_guarded(serving, server, work), name=name)
+            for name, work in serving.online.works(app.state.desk.access, count, serving.stop)
+        ]
     for thread in threads:
         thread.start()
     started(sign_in_link(app.state.desk.access, serving.base_url, "operator", Role.ADMIN))

@@ -17,56 +17,47 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trunkline.charging.holds import Asks, promise
+from trunkline.charging.quota import Quotas, promise
 from trunkline.charging.rate import price_batch
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import locate
-from trunkline.records.online import ANSWERS, ASKED, QUOTAS, SESSIONS, Action
+from trunkline.records.online import ANSWERS, ASKED, LAPSED, QUOTAS, RELEASED, SESSIONS, Action
 from trunkline.records.usage import Kind
 
 Array = npt.NDArray[Any]
+Rows = npt.NDArray[Any]  # SESSIONS.dtype
+
 DAY_US = 86_400_000_000
-NAME = ("session", "group", "invocation")
-# What a session says once and need not say again.
-SAID = (
-    "kind",
-    "direction",
-    "subscriber",
-    "calling",
-    "called",
-    "visited_plmn",
-    "slice",
-    "five_qi",
-    "start_us",
-)
+REMEMBERED_US = DAY_US  # so long is a session that is over known, for what is sent again
+NAME = ("subscriber", "session", "group", "invocation")
+USE = ("kind", "direction", "calling", "called", "start_us", "visited_plmn", "slice", "five_qi")
 
 
 def recall(requests: pl.DataFrame, sessions: Grouped) -> Outcome:
-    """Set aside what was answered before; write the rest down, with the units that its promise has to cover."""
+    """Set aside what was answered before; write the rest down, and put beside it what its subscribers are promised."""
     beside = _beside(requests, sessions)
     new = ~beside.answered
-    rows, units = beside.rows[new], beside.units[new]
-    asked = ASKED.record.conform(
-        _frame(requests.filter(pl.Series(new)), rows).with_columns(units=pl.Series(units))
-    )
-    old = sessions.rows[beside.same[beside.answered]]
-    answers = _answers(requests.filter(pl.Series(beside.answered)), old)
-    return Outcome((asked, answers), _with(sessions, beside, new))
+    out, owners = _out(sessions, beside, requests["time_us"].to_numpy())
+    asked = _asked(
+        sessions.keys[np.concatenate([owners, beside.at[new]])],
+        np.concatenate([out, beside.rows[new]]),
+        np.concatenate([out["used"] + out["granted"], beside.units[new]]),
+    ).with_columns(asked=pl.Series(np.arange(len(out) + int(new.sum())) >= len(out)))
+    again = sessions.rows[beside.same[beside.answered & (beside.same >= 0)]]
+    told = _answers(requests.filter(pl.Series(beside.answered & (beside.same >= 0))), again)
+    return Outcome((ASKED.record.conform(asked), told), _with(sessions, beside, new))
 
 
 def used(requests: pl.DataFrame, sessions: Grouped) -> pl.DataFrame:
-    """What requests report that is charged now: their rows with `units`; none for what was answered before.
+    """What requests report that is charged now, with `units`; none for what was answered before.
 
-    Data and events as reported; a call when it is released, with all that it has used since it began.
+    Data and events as reported; a call when it is over, with all that it has used since it began.
     """
     beside = _beside(requests, sessions)
     charged = ~beside.answered & (beside.charged > 0)
-    if not charged.any():
-        return requests.clear()
-    some = requests.filter(pl.Series(charged))
-    return _frame(some, beside.rows[charged]).with_columns(units=pl.Series(beside.charged[charged]))
+    return _asked(sessions.keys[beside.at[charged]], beside.rows[charged], beside.charged[charged])
 
 
 def reserve(asked: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
@@ -74,49 +65,70 @@ def reserve(asked: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Out
     groups = locate(accounts.keys, asked["subscriber"].to_numpy())
     assert len(asked) == 0 or groups.min() >= 0, "the engine gave no state for a subscriber of the batch"
     priced = price_batch(asked, groups, accounts, catalogue)
-    promised, after = promise(_asks(asked), priced, groups, accounts, catalogue)
-    quotas = asked.select(NAME).with_columns(promised=pl.Series(promised), refusal=pl.Series(priced.verdict))
-    return Outcome((QUOTAS.record.conform(quotas),), after)
 
-
-def _asks(asked: pl.DataFrame) -> Asks:
     def column(name: str) -> Array:
         return asked[name].to_numpy()
 
-    return Asks(
-        column("hold"),
-        column("time_us") // 1_000_000,
-        column("until_us") // 1_000_000,
+    quotas = Quotas(
+        name_of(column("session"), column("group")),
+        column("asked"),
+        column("units").copy(),
         column("kind"),
         column("direction"),
         column("start_us"),
-        column("units"),
         column("amount_micros"),
     )
+    promised = promise(quotas, priced, groups, accounts, catalogue)
+    told = asked.select(NAME).with_columns(promised=pl.Series(promised), refusal=pl.Series(priced.verdict))
+    return Outcome((QUOTAS.record.conform(told.filter(asked["asked"])),))
 
 
 def answer(quotas: pl.DataFrame, sessions: Grouped) -> Outcome:
     """Tell each request what it may use, and remember it."""
-    at = locate(sessions.keys, quotas["session"].to_numpy())
-    same, _, _ = _matched(sessions, at, quotas["group"].to_numpy())
+    at = locate(sessions.keys, quotas["subscriber"].to_numpy())
+    same = _matched(sessions, at, quotas).same
     rows = sessions.rows.copy()
     rows["granted"][same] = np.maximum(quotas["promised"].to_numpy() - rows["used"][same], 0)
     rows["refusal"][same] = quotas["refusal"].to_numpy()
     return Outcome((_answers(quotas, rows[same]),), Grouped(sessions.keys, sessions.offsets, rows))
 
 
-def _answers(named: pl.DataFrame, rows: Array) -> pl.DataFrame:
+def name_of(session: Array, group: Array) -> Array:
+    """Name of the promise of each rating group: its session's digest, turned by the group (an odd multiplier)."""
+    turns = (group.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    return session ^ turns
+
+
+def _answers(named: pl.DataFrame, rows: Rows) -> pl.DataFrame:
     told = {name: np.ascontiguousarray(rows[name]) for name in ("wanted", "granted", "refusal")}
     return pl.DataFrame({name: named[name] for name in NAME} | told, schema=ANSWERS.record.schema)
+
+
+def _asked(subscribers: Array, rows: Rows, units: Array) -> pl.DataFrame:
+    """Rows of sessions as usage that can be priced."""
+    names = ("session", "group", "invocation", *USE)
+    columns: dict[str, Any] = {name: np.ascontiguousarray(rows[name]) for name in names}
+    service = pl.Series(rows["service"].astype(str), dtype=pl.String).replace("", None)
+    return pl.DataFrame(
+        {"subscriber": subscribers} | columns | {"service": service, "units": units}
+    ).with_columns(amount_micros=pl.lit(0, pl.Int64))
+
+
+class _Matched(NamedTuple):
+    """What is known of each request; positions in the sessions' rows, -1 for none."""
+
+    same: Array  # i8: its rating group
+    first: Array  # i8: its session
+    newest: Array  # i8: the session's last invocation
 
 
 class _Beside(NamedTuple):
     """What requests become, in arrays beside their rows."""
 
-    at: Array  # i8: which of the sessions
+    at: Array  # i8: which of the subscribers
     same: Array  # i8: the row that their rating group has now; -1 for none
     answered: Array  # bool: they were answered before
-    rows: Array  # SESSIONS.dtype: what is written down of them, without an answer
+    rows: Rows  # what is written down of them, without an answer
     units: Array  # i8: what a promise has to cover
     charged: Array  # i8: what is charged now
 
@@ -125,78 +137,107 @@ def _beside(requests: pl.DataFrame, sessions: Grouped) -> _Beside:
     def column(name: str) -> Array:
         return requests[name].to_numpy()
 
-    at = locate(sessions.keys, column("session"))
-    same, first, newest = _matched(sessions, at, column("group"))
-    rows = np.zeros(len(requests), SESSIONS.dtype)
-    for name in ("group", "invocation", "wanted", *SAID):
-        rows[name] = column(name)
-    rows["service"] = requests["service"].fill_null("").to_list()
+    at = locate(sessions.keys, column("subscriber"))
+    same, first, newest = _matched(sessions, at, requests)
     held, had = sessions.rows, same >= 0
-    silent = ~column("says") & (first >= 0)
-    for name in (*SAID, "service"):
-        rows[name][silent] = held[name][first[silent]]
-    whole = rows["kind"] == int(Kind.VOICE)  # a call began when it began, whatever a later request says
-    began = whole & (first >= 0)
-    rows["start_us"][began] = held["start_us"][first[began]]
-    released = column("action") == int(Action.RELEASE)
+    rows = _said(requests, held, first)
+    whole = rows["kind"] == int(Kind.VOICE)
+    lapsed = column("action") == int(Action.LAPSE)
+    over = lapsed | (column("action") == int(Action.RELEASE))
+    rows["invocation"][lapsed] = newest[lapsed]
     before = np.zeros(len(requests), np.int64)
     before[had] = held["used"][same[had]]
     outstanding = np.where(whole, before + column("used"), 0)
-    rows["used"] = np.where(released, 0, outstanding)
-    rows["asked_us"] = column("time_us")
-    rows["until_us"] = np.where(released, 0, column("until_us"))
-    rows["day"] = column("time_us") // DAY_US
+    rows["used"] = np.where(over, 0, outstanding)
+    rows["until_us"] = np.where(over, np.where(lapsed, LAPSED, RELEASED), column("until_us"))
     return _Beside(
         at,
         same,
-        column("invocation") <= newest,
+        (column("invocation") <= newest) & ~lapsed,
         rows,
-        np.where(released, 0, column("wanted") + outstanding),
-        np.where(whole, np.where(released, outstanding, 0), column("used")),
+        np.where(over, 0, column("wanted") + outstanding),
+        np.where(whole, np.where(over, outstanding, 0), column("used")),
     )
 
 
-def _frame(requests: pl.DataFrame, rows: Array) -> pl.DataFrame:
-    """Requests with what their sessions have said before."""
-    said = [pl.Series(name, np.ascontiguousarray(rows[name])) for name in SAID]
-    service = pl.Series("service", rows["service"].astype(str), dtype=pl.String).replace("", None)
-    return requests.with_columns(*said, service)
+def _said(requests: pl.DataFrame, held: Rows, first: Array) -> Rows:
+    """Requests as rows of sessions; what one does not say, its session has said."""
+    rows = np.zeros(len(requests), SESSIONS.dtype)
+    for name in ("session", "group", "invocation", "wanted", *USE):
+        rows[name] = requests[name].to_numpy()
+    rows["service"] = requests["service"].fill_null("").to_list()
+    rows["asked_us"] = requests["time_us"].to_numpy()
+    rows["day"] = rows["asked_us"] // DAY_US
+    known = first >= 0
+    silent = ~requests["says"].to_numpy() & known
+    for name in (*USE, "service"):
+        rows[name][silent] = held[name][first[silent]]
+    began = (rows["kind"] == int(Kind.VOICE)) & known  # a call began when it began, whatever is said later
+    rows["start_us"][began] = held["start_us"][first[began]]
+    return rows
+
+
+def _out(sessions: Grouped, beside: _Beside, time_us: Array) -> tuple[Rows, Array]:
+    """What the subscribers of new requests are promised now: rows, and which of the subscribers each belongs to."""
+    now_us = np.full(len(sessions), np.iinfo(np.int64).max)
+    new = ~beside.answered
+    now_us[beside.at[new]] = time_us[new]
+    owners = np.repeat(np.arange(len(sessions)), np.diff(sessions.offsets))
+    rows = sessions.rows
+    out = (rows["until_us"] > now_us[owners]) & (rows["used"] + rows["granted"] > 0)
+    return rows[out], owners[out]
 
 
 def _with(sessions: Grouped, beside: _Beside, new: Array) -> Grouped:
-    """Sessions with what is written down of new requests in the place of what their rating groups had."""
-    owner = np.repeat(np.arange(len(sessions)), np.diff(sessions.offsets))
-    stays = np.ones(len(sessions.rows), np.bool_)
-    stays[beside.same[new & (beside.same >= 0)]] = False
-    owners = np.concatenate([owner[stays], beside.at[new]])
-    rows = np.concatenate([sessions.rows[stays], beside.rows[new]])
-    order = np.argsort(owners, kind="stable")
-    offsets = np.zeros(len(sessions) + 1, np.int64)
-    np.cumsum(np.bincount(owners, minlength=len(sessions)), out=offsets[1:])
-    return Grouped(sessions.keys, offsets, rows[order])
+    """Sessions with what is written down of new requests in the place of what their rating groups had.
 
-
-def _matched(sessions: Grouped, at: Array, group: Array) -> tuple[Array, Array, Array]:
+    A session that has been over for a day is forgotten.
+    """
     rows = sessions.rows
-    return _match(
+    owners = np.repeat(np.arange(len(sessions)), np.diff(sessions.offsets))
+    now_us = np.zeros(len(sessions), np.int64)
+    now_us[beside.at[new]] = beside.rows["asked_us"][new]
+    stays = (rows["until_us"] > 0) | (rows["asked_us"] >= now_us[owners] - REMEMBERED_US)
+    stays[beside.same[new & (beside.same >= 0)]] = False
+    owner = np.concatenate([owners[stays], beside.at[new]])
+    order = np.argsort(owner, kind="stable")
+    offsets = np.zeros(len(sessions) + 1, np.int64)
+    np.cumsum(np.bincount(owner, minlength=len(sessions)), out=offsets[1:])
+    return Grouped(sessions.keys, offsets, np.concatenate([rows[stays], beside.rows[new]])[order])
+
+
+def _matched(sessions: Grouped, at: Array, named: pl.DataFrame) -> _Matched:
+    rows = sessions.rows
+    found = _match(
         sessions.offsets,
+        np.ascontiguousarray(rows["session"]),
         np.ascontiguousarray(rows["group"]),
         np.ascontiguousarray(rows["invocation"]),
         at,
-        group,
+        named["session"].to_numpy(),
+        named["group"].to_numpy(),
     )
+    return _Matched(*found)
 
 
 @nb.njit(nogil=True, cache=True)
 def _match(
-    offsets: Array, groups: Array, invocations: Array, at: Array, group: Array
+    offsets: Array,
+    sessions: Array,
+    groups: Array,
+    invocations: Array,
+    at: Array,
+    session: Array,
+    group: Array,
 ) -> tuple[Array, Array, Array]:
-    """For each request: its rating group's row, its session's first row, the newest invocation; -1 for none."""
+    """For each request: its rating group's row, its session's first row, the session's newest invocation."""
     same = np.full(len(at), -1, np.int64)
     first = np.full(len(at), -1, np.int64)
     newest = np.full(len(at), -1, np.int64)
     for row in range(len(at)):
         for held in range(offsets[at[row]], offsets[at[row] + 1]):
+            if sessions[held] != session[row]:
+                continue
             if first[row] < 0:
                 first[row] = held
             if groups[held] == group[row]:

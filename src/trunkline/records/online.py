@@ -22,58 +22,46 @@ class Action(IntEnum):
 
     RESERVE = 1
     RELEASE = 2
+    LAPSE = 3  # the platform's own: nothing was heard of the session before its promises ended
 
 
-_ASKED_OF = tuple(
-    column
-    for column in METERED.record.columns
-    if column.name
-    in (
-        "kind",
-        "direction",
-        "subscriber",
-        "calling",
-        "called",
-        "start_us",
-        "amount_micros",
-        "currency",
-        "visited_plmn",
-        "slice",
-        "five_qi",
-        "service",
-    )
-)
+def _of(*names: str) -> tuple[Column, ...]:
+    """Columns that mean what they mean of usage."""
+    return tuple(column for column in METERED.record.columns if column.name in names)
 
+
+_KEY = ("session", "group", "invocation")
 _NAMED = (
-    Column("seq", pl.Int64, "Arrival number."),
+    *_of("subscriber"),
     Column("session", pl.UInt64, "Digest that names the charging session."),
     Column("group", pl.UInt32, "Rating group within the session."),
-    Column("hold", pl.UInt64, "Digest of both: the name of the promise in the account."),
     Column("invocation", pl.Int32, "Sequence number that the requester gave."),
-    Column("action", pl.UInt8, "What it wants: `Action`."),
-    Column("time_us", pl.Int64, "When it was asked.", "us UTC"),
-    Column("until_us", pl.Int64, "When a promise made for it ends.", "us UTC"),
 )
-
-_SPENT = (
-    Column("used", pl.Int64, "Units used since the request before, in the unit of their kind."),
-    Column("wanted", pl.Int64, "Units asked for; 0 when none are."),
+_USE = _of(
+    "kind", "direction", "calling", "called", "start_us", "visited_plmn", "slice", "five_qi", "service"
 )
-_KEY = ("session", "group", "invocation")
+_WANTED = Column("wanted", pl.Int64, "Units asked for, in the unit of their kind; 0 when none are.")
+_REFUSAL = Column("refusal", pl.UInt8, "Why nothing could be judged: number in `REFUSALS`; 0 when it could.")
 
 REQUESTS = Stream(
     "online.requests",
     Record(
         "Quota request",
         "One rating group of a charging request.",
-        _NAMED
-        + (Column("says", pl.Boolean, "Whether it says who uses what; else the session has said so before."),)
-        + _ASKED_OF
-        + _SPENT,
+        (
+            *_NAMED,
+            Column("action", pl.UInt8, "What it wants: `Action`."),
+            Column("time_us", pl.Int64, "When it was asked, by our clock.", "us UTC"),
+            Column("until_us", pl.Int64, "When a promise made for it ends.", "us UTC"),
+            Column("says", pl.Boolean, "Whether it says who uses what; else its session has said so before."),
+            *_USE,
+            Column("used", pl.Int64, "Units used since the request before."),
+            _WANTED,
+        ),
         _KEY,
         35,
     ),
-    key="session",
+    key="subscriber",
     text="Requests for quota on their way to the account.",
 )
 
@@ -81,12 +69,14 @@ ASKED = Stream(
     "online.asked",
     Record(
         "Asked quota",
-        "A request that was not answered before, with the units that a promise has to cover.",
-        _NAMED
-        + _ASKED_OF
-        + (
+        "A request that was not answered before, or what another rating group was promised and still has.",
+        (
+            *_NAMED,
+            *_USE,
+            *_of("amount_micros", "currency"),
+            Column("asked", pl.Boolean, "Whether it is asked for now; else it is out."),
             Column(
-                "units", pl.Int64, "Units to be promised: those wanted, and those used and not charged yet."
+                "units", pl.Int64, "Units of the promise: those wanted, and those used and not charged yet."
             ),
         ),
         _KEY,
@@ -96,23 +86,16 @@ ASKED = Stream(
     text="What accounts are asked to promise.",
 )
 
-_REFUSAL = Column("refusal", pl.UInt8, "Why nothing could be judged: number in `REFUSALS`; 0 when it could.")
-
 QUOTAS = Stream(
     "online.quotas",
     Record(
         "Quota",
         "What an account promised.",
-        (
-            *_NAMED[1:3],
-            _NAMED[4],
-            Column("promised", pl.Int64, "Units that the account can pay for."),
-            _REFUSAL,
-        ),
+        (*_NAMED, Column("promised", pl.Int64, "Units that the account can pay for."), _REFUSAL),
         _KEY,
         35,
     ),
-    key="session",
+    key="subscriber",
     text="Promises on their way back to their sessions.",
 )
 
@@ -122,40 +105,39 @@ ANSWERS = Stream(
         "Quota answer",
         "What the requester is told.",
         (
-            *_NAMED[1:3],
-            _NAMED[4],
-            _SPENT[1],
-            Column(
-                "granted", pl.Int64, "Units that may be used now; fewer than asked for are the last ones."
-            ),
+            *_NAMED,
+            _WANTED,
+            Column("granted", pl.Int64, "Units that may be used now; fewer than wanted are the last ones."),
             _REFUSAL,
         ),
         _KEY,
         35,
     ),
-    key="session",
+    key="subscriber",
     text="Answers to requests for quota.",
 )
+
+RELEASED, LAPSED = 0, -1  # in the place of a promise's end; a lapsed session may be heard of again
 
 # What stops a promise besides money; the numbers are stored and never reused.
 REFUSALS = ("", "unknown_subscriber", "no_plan_at_time", "tariff_not_found", "too_large", "wrong_currency")
 
 SESSIONS = State(
     "online.sessions",
-    "session",
+    "subscriber",
     np.dtype(
         [
+            ("session", "u8"),
             ("group", "u4"),
             ("invocation", "i4"),  # the last one that was answered
             ("wanted", "i8"),  # by it
             ("granted", "i8"),
             ("used", "i8"),  # and not charged yet
             ("asked_us", "i8"),  # when it was last asked
-            ("subscriber", "u8"),
             ("calling", "u8"),
             ("called", "u8"),
             ("start_us", "i8"),
-            ("until_us", "i8"),  # the promise ends; 0 = the session was released
+            ("until_us", "i8"),  # the promise ends; LAPSED, or RELEASED
             ("day", "i4"),  # days since 1970 of the last request
             ("visited_plmn", "u4"),
             ("slice", "u4"),
@@ -166,6 +148,5 @@ SESSIONS = State(
             ("service", "S64"),
         ]
     ),
-    "Charging sessions that were opened, with what each rating group was last answered.",
-    digests=True,
+    "Each subscriber's charging sessions, with what each rating group was last answered.",
 )

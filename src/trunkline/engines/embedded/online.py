@@ -8,8 +8,10 @@ is charged at the next start; its records have the names that the repeated reque
 
 from __future__ import annotations
 
+import heapq
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -37,9 +39,10 @@ from trunkline.ports import (
 MOST_AT_ONCE = 1024
 AHEAD = 2  # batches that are carried while others become durable
 TAIL_OCTETS = 4 << 20
+FORGOTTEN_US = 86_400_000_000  # so long after its end is a session still known by its name
 # A request that says nothing of who uses what; its session has said so before.
 SILENT = dict.fromkeys(
-    ("kind", "direction", "subscriber", "calling", "called", "start_us", "visited_plmn", "slice", "five_qi"),
+    ("kind", "direction", "calling", "called", "start_us", "visited_plmn", "slice", "five_qi"),
     0,
 )
 
@@ -54,6 +57,7 @@ class OnlineRules:
     used: Callable[[pl.DataFrame, Grouped], pl.DataFrame]  # what of the requests is charged now
     lines: Callable[[pl.DataFrame], bytes]  # that as records of `mapping`
     release: int  # the action that ends a session
+    lapse: int  # the action that ends the promises of one that vanished
     refusals: tuple[str, ...]  # names of what stops a promise besides money, by number
     mapping: str = "trunkline"
     source: str = "online"
@@ -70,11 +74,28 @@ class _Waiting:
 class EngineOnline:
     """The embedded engine's online charging (`ports.OnlineCharging`). Any thread may ask; one thread runs it."""
 
-    def __init__(self, engine: Engine, rules: OnlineRules) -> None:
-        """Build it over an engine that is driven elsewhere; nothing is answered before `run`."""
-        self._engine, self._rules = engine, rules
+    def __init__(
+        self,
+        engine: Engine,
+        rules: OnlineRules,
+        opened: Sequence[tuple[int, int, int]] = (),
+        heard: Callable[[QuotaRequest, list[QuotaAnswer]], None] = lambda _request, _answers: None,
+    ) -> None:
+        """Build it over an engine that is driven elsewhere; nothing is answered before `run`.
+
+        `opened` are the sessions of an earlier life: name, subscriber, and when they lapse (us; 0 or less: they are
+        over). `heard` is told of each answer.
+        """
+        self._engine, self._rules, self._heard = engine, rules, heard
+        self._over = (rules.release, rules.lapse)
+        self._payers = {session: subscriber for session, subscriber, _ in opened}
+        self._until_us = {session: until_us for session, _, until_us in opened if until_us > 0}
+        self._lapses = [(until_us, session) for session, until_us in self._until_us.items()]
+        heapq.heapify(self._lapses)
+        self._ended = deque((engine.clock_us(), each) for each in self._payers if each not in self._until_us)
         self._asked: queue.Queue[_Waiting] = queue.Queue()
         self._late: list[_Waiting] = []
+        self._lapsing = threading.Lock()
         self._ahead = threading.Semaphore(AHEAD)
         self._lines: dict[int, tuple[int, int, int]] = {}  # of each spool: end, lines, rejected
 
@@ -88,6 +109,7 @@ class EngineOnline:
         """Answer until told to stop; first charge what a crash left in the spool."""
         self._charge_left()
         while not stop.is_set():
+            self._close_lapsed()
             batch = self._next()
             if batch:
                 self._ahead.acquire()
@@ -120,51 +142,97 @@ class EngineOnline:
             if error is not None:
                 waiting.answer.set_exception(error)
             elif waiting.request.session in done.result():
-                waiting.answer.set_result(done.result()[waiting.request.session])
+                answers = done.result()[waiting.request.session]
+                self._remember(waiting.request)
+                self._heard(waiting.request, answers)
+                waiting.answer.set_result(answers)
             else:
                 waiting.answer.set_exception(UnknownSession(waiting.request.session))
+
+    # -- sessions that vanished ------------------------------------------------------------------------------
+
+    def _remember(self, request: QuotaRequest) -> None:
+        """When a session lapses unless it is heard of again."""
+        with self._lapsing:
+            if request.action in self._over:
+                self._until_us.pop(request.session, None)
+                self._ended.append((request.time_us, request.session))
+            else:
+                self._until_us[request.session] = request.until_us
+                heapq.heappush(self._lapses, (request.until_us, request.session))
+
+    def _close_lapsed(self) -> None:
+        """Let go of what was promised to sessions that were not heard of in time; forget those that ended long ago."""
+        now_us = self._engine.clock_us()
+        with self._lapsing:
+            while self._lapses and self._lapses[0][0] <= now_us:
+                until_us, session = heapq.heappop(self._lapses)
+                if self._until_us.get(session) == until_us:
+                    del self._until_us[session]
+                    lapse = QuotaRequest(
+                        0,
+                        session,
+                        0,
+                        self._rules.lapse,
+                        begins=False,
+                        time_us=now_us,
+                        until_us=now_us,
+                        groups=(),
+                    )
+                    self._asked.put(_Waiting(lapse))
+            while self._ended and self._ended[0][0] < now_us - FORGOTTEN_US:
+                _, session = self._ended.popleft()
+                if session not in self._until_us:
+                    self._payers.pop(session, None)
 
     # -- carried by the engine ------------------------------------------------------------------------------
 
     def _carry(self, engine: Engine, number: int, batch: Sequence[_Waiting]) -> tuple[Commit | None, Any]:
-        keys = distinct(np.array([each.request.session for each in batch], np.uint64))
+        for each in batch:
+            if each.request.begins:
+                self._payers.setdefault(each.request.session, each.request.subscriber)
+        known = [each.request for each in batch if each.request.session in self._payers]
+        keys = distinct(np.array([self._payers[request.session] for request in known], np.uint64))
         sessions = engine.states.gather(self._rules.sessions, keys)
-        rows = self._rows(batch, sessions)
+        rows, answers = self._rows(known, sessions)
         if not len(rows):
-            return None, {}
-        rows = engine.numbered(rows)
+            return None, answers
         charged = self._rules.used(rows, sessions)
         carried, counts, progress = self._charge(engine, number, charged)
         carrier = Carrier(self._rules.flow, engine.tables, engine.states)
         carried.join(carrier.whole(rows, number))
-        answers: dict[int, list[QuotaAnswer]] = {}
-        told = carried.rows(self._rules.answers)
-        for session, group, invocation, wanted, granted, reason in told.iter_rows():
-            answers.setdefault(session, []).append(
-                QuotaAnswer(group, invocation, wanted, granted, reason or "")
-            )
-        for session in rows["session"].unique():
-            answers.setdefault(session, [])
+        told = carried.rows(self._rules.answers).select(
+            "session", "group", "invocation", "wanted", "granted", "refusal"
+        )
+        for session, group, invocation, wanted, granted, refusal in told.iter_rows():
+            answer = QuotaAnswer(group, invocation, wanted, granted, self._rules.refusals[refusal])
+            answers[session].append(answer)
         return engine.commit_of(number, carried, counts=counts, progress=progress), answers
 
-    def _rows(self, batch: Sequence[_Waiting], sessions: Grouped) -> pl.DataFrame:
-        """A row for each rating group of the requests whose session is known or begins."""
+    def _rows(
+        self, requests: Sequence[QuotaRequest], sessions: Grouped
+    ) -> tuple[pl.DataFrame, dict[int, list[QuotaAnswer]]]:
+        """A row for each rating group of the requests whose session is open or begins, and room for their answers."""
         rows: list[dict[str, Any]] = []
-        for each in batch:
-            request = each.request
-            held = sessions.rows_of(request.session)
-            still = held["group"][held["until_us"] > 0].tolist()
-            answered = len(held) and int(held["invocation"].max()) >= request.invocation
-            if not (answered or request.begins or still):
+        answers: dict[int, list[QuotaAnswer]] = {}
+        for request in requests:
+            payer = self._payers[request.session]
+            held = sessions.rows_of(payer)
+            held = held[held["session"] == request.session]
+            still = held["group"][held["until_us"] != 0].tolist()
+            answered = len(held) > 0 and int(held["invocation"].max()) >= request.invocation
+            again = answered and (request.begins or request.action == self._rules.release)
+            if not (still or again or (request.begins and not answered)):
                 continue
+            answers[request.session] = []
             groups = {group: (used, wanted) for group, used, wanted in request.groups}
-            if request.action == self._rules.release:
+            if request.action in self._over:
                 groups = dict.fromkeys(still, (0, 0)) | groups
             rows += [
                 {
+                    "subscriber": payer,
                     "session": request.session,
                     "group": group,
-                    "hold": hold_of(request.session, group),
                     "invocation": request.invocation,
                     "action": request.action,
                     "time_us": request.time_us,
@@ -172,12 +240,11 @@ class EngineOnline:
                     "says": bool(request.said),
                     "used": used,
                     "wanted": wanted,
-                    "amount_micros": 0,
                     **(request.said or SILENT),
                 }
                 for group, (used, wanted) in groups.items()
             ]
-        return _framed(self._rules.flow.steps[0].reads, rows)
+        return _framed(self._rules.flow.steps[0].reads, rows), answers
 
     def _charge(
         self, engine: Engine, number: int, charged: pl.DataFrame
@@ -232,8 +299,3 @@ def _framed(stream: Stream, rows: list[dict[str, Any]]) -> pl.DataFrame:
             for name, dtype in stream.record.schema.items()
         ]
     )
-
-
-def hold_of(session: int, group: int) -> int:
-    """Name of the promise of one rating group: the session's digest, turned by the group (an odd multiplier)."""
-    return (session ^ (group + 1) * 0x9E3779B97F4A7C15) & 0x7FFF_FFFF_FFFF_FFFF

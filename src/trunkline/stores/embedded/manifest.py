@@ -14,6 +14,7 @@ from trunkline.ports import FolderDamaged
 from trunkline.stores.embedded.disk import Disk, full_disk_named
 
 NAME = "manifest.sqlite"
+BEGINNINGS = 6  # each waits about ten seconds (sqlite.org/rescode.html#protocol)
 VERSION = 1
 
 _SCHEMA = """
@@ -120,12 +121,25 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
     return connection
 
 
+def _begin(connection: sqlite3.Connection) -> None:
+    """Begin to write; on a machine so busy that SQLite loses its own race for the lock, again."""
+    for _ in range(BEGINNINGS - 1):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_PROTOCOL:
+                raise
+        else:
+            return
+    connection.execute("BEGIN IMMEDIATE")
+
+
 @contextmanager
 def transaction(connection: sqlite3.Connection, disk: Disk, folder: Path) -> Iterator[None]:
     """All or nothing: commits durably at its end, rolls back when anything is raised."""
     path = folder / NAME
     with full_disk_named(path):
-        connection.execute("BEGIN IMMEDIATE")
+        _begin(connection)
         try:
             yield
             disk.commit(connection, path)

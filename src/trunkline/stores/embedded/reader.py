@@ -56,11 +56,15 @@ class EmbeddedReader:
 
     def accounts(self) -> Grouped:
         """Every account at one moment, for recomputations."""
+        return self.every(ACCOUNTS)
+
+    def every(self, state: State) -> Grouped:
+        """All that is remembered of one kind, at one moment."""
 
         def ask() -> Grouped:
             with self._moment() as connection:
-                parts = [run.slice(0, len(run)) for run in self._runs(connection, ACCOUNTS, 0, 2**64 - 1)]
-            return runs.newest(parts[::-1], ACCOUNTS.dtype)
+                parts = [run.slice(0, len(run)) for run in self._runs(connection, state, 0, 2**64 - 1)]
+            return runs.newest(parts[::-1], state.dtype)
 
         return self._again(ask)
 

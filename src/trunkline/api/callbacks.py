@@ -1,0 +1,68 @@
+"""Addresses that others ask us to call: never anywhere but where the settings let us go.
+
+A name is resolved once, every address behind it is judged, and the very address that was judged is called, so that a
+name that leads elsewhere a moment later leads nowhere.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from trunkline.api.problems import Problem
+
+PATIENCE_S = 5.0
+_REFUSED = (
+    "The callback must be an http or https address that leads to this machine, "
+    "or into a network that the setting for notifications names."
+)
+
+
+class Callbacks:
+    """What may be called besides this machine itself: addresses in `networks`."""
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        """Name the networks, such as 10.1.0.0/16."""
+        self._networks = [ipaddress.ip_network(each) for each in networks]
+
+    def allowed(self, callback: str) -> tuple[str, int]:
+        """Address and port behind a callback, when every address of its name may be reached; answers 400 otherwise."""
+        refused = Problem(400, "callback_not_allowed", _REFUSED)
+        try:
+            parts = urlsplit(callback)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError as error:
+            raise refused from error
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+            raise refused
+        try:
+            found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise refused from error
+        addresses = [str(each[4][0]) for each in found]
+        if not addresses or not all(self._reachable(address) for address in addresses):
+            raise refused
+        return addresses[0], port
+
+    def connected(self, callback: str, protocols: Sequence[str] = ()) -> socket.socket:
+        """A line to the address behind a callback, with TLS where it asks for it (`protocols`: for ALPN)."""
+        parts = urlsplit(callback)
+        plain = socket.create_connection(self.allowed(callback), PATIENCE_S)
+        if parts.scheme != "https":
+            return plain
+        context = ssl.create_default_context()
+        if protocols:
+            context.set_alpn_protocols(list(protocols))
+        try:
+            return context.wrap_socket(plain, server_hostname=parts.hostname or "")
+        except BaseException:
+            plain.close()
+            raise
+
+    def _reachable(self, text: str) -> bool:
+        address = ipaddress.ip_address(text.partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        return address.is_loopback or any(address in network for network in self._networks)

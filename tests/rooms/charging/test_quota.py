@@ -1,0 +1,180 @@
+"""What is promised can be paid: whatever the tariff, whoever asks, in whichever order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.charging_room import NOTHING_REGISTERED, Platform, metered
+from tests.opinion.pricing import Use
+from trunkline.charging import quota, rate
+from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.charging.tariffs.compiling import compile_catalogue
+from trunkline.kernel.dial import to_key
+from trunkline.kernel.grouping import locate
+from trunkline.records.charging import ACCOUNTS
+
+PAYER = "447700900001"
+NOW_S = 1_790_000_000
+TARIFF = {
+    "operator.yaml": """
+operator: {name: Example Mobile, currency: EUR, time_zone: UTC, country_code: "44"}
+destinations: {uk: {prefixes: ["44"]}, abroad: {prefixes: ["49"]}}
+rates:
+  call: {price: "0.10", per: 60s, increments: [60s, 1s], connect_fee: "0.05"}
+  far:
+    slots:
+      - {from: 0s, price: "0.40", per: 60s, increment: 30s, connect_fee: "0.30"}
+      - {from: 120s, price: "0.20", per: 60s, increment: 10s}
+  data: {price: "0.01", per: 1MB, increments: [1KB]}
+balances:
+  main: {unit: money, main: true}
+  minutes: {unit: time, grant: 5m, every: month, usage: [voice], to: [uk], priority: 10, increment: 10s}
+  data_pack: {unit: octets, grant: 20MB, every: month, usage: [data], priority: 10}
+  gift: {unit: money, priority: 5}
+""",
+    "payg.yaml": """
+plan: payg
+effective: 2026-01-01
+includes: [minutes, data_pack]
+prices:
+  - {usage: voice, to: [uk], rate: call}
+  - {usage: voice, to: [abroad], rate: far, max_cost: "3.00"}
+  - {usage: data, to: any, rate: data}
+""",
+}
+
+
+@cache
+def catalogue() -> Catalogue:
+    """Compiled once."""
+    return compile_catalogue(TARIFF, NOTHING_REGISTERED)[0]
+
+
+def platform(main_micros: int, gift_micros: int = 0) -> Platform:
+    """One payer with so much money."""
+    made = Platform(catalogue())
+    made.enrol([{"subscriber": PAYER, "plan": "payg", "opening_micros": main_micros}])
+    if gift_micros:
+        made.open(PAYER, "gift", gift_micros)
+    return made
+
+
+def use(kind: str, called: str, units: int, seq: int = 0) -> Use:
+    """A use that is going on."""
+    return Use(
+        seq=seq, source="online", record_id=str(seq), kind=kind, subscriber=PAYER, start_us=NOW_S * 1_000_000,
+        units=units, called=called,
+    )  # fmt: skip
+
+
+@dataclass
+class Desk:
+    """An account with the quotas that are out, asked as the step asks."""
+
+    world: Platform
+    out: dict[int, Use] = field(default_factory=dict)
+
+    def ask(self, wanted: Use, name: int) -> int:
+        """Units that the account promises; 0 wanted gives a promise back."""
+        uses = [*self.out.values(), wanted]
+        batch = metered([replace(each, seq=at) for at, each in enumerate(uses)])
+        state = self.world._state(self.world.accounts, batch, ACCOUNTS.dtype)
+        groups = locate(state.keys, batch["subscriber"].to_numpy())
+        priced = rate.price_batch(batch, groups, state, self.world.catalogue)
+        quotas = quota.Quotas(
+            np.array([*self.out, name], np.uint64),
+            np.array([*(False for _ in self.out), True]),
+            batch["units"].to_numpy().copy(),
+            *(batch[each].to_numpy() for each in ("kind", "direction", "start_us", "amount_micros")),
+        )
+        units = int(quota.promise(quotas, priced, groups, state, self.world.catalogue)[-1])
+        self.out.pop(name, None)
+        if units:
+            self.out[name] = replace(wanted, units=units)
+        return units
+
+
+KINDS = st.sampled_from([("voice", "447700900002"), ("voice", "4930123456"), ("data", "")])
+WANTED = st.integers(1, 40_000_000)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(0, 5_000_000),
+    st.integers(0, 1_000_000),
+    st.lists(st.tuples(KINDS, WANTED, st.integers(0, 100)), min_size=1, max_size=4),
+    st.randoms(use_true_random=False),
+)
+def test_all_that_is_promised_can_be_used_in_any_order(
+    main: int, gift: int, asked: list[tuple[tuple[str, str], int, int]], chance: Any
+) -> None:
+    """The account never owes anything, whatever share of its quota a session uses, and whichever ends first."""
+    desk = Desk(platform(main, gift))
+    for at, ((kind, called), wanted, _) in enumerate(asked):
+        desk.ask(use(kind, called, wanted, at), at + 1)
+    order = sorted(desk.out)
+    chance.shuffle(order)
+    for name in order:
+        promised = desk.out.pop(name)
+        units = promised.units * asked[name - 1][2] // 100
+        if units:
+            desk.world.charge([replace(promised, units=units)])
+    assert desk.world.value(PAYER, "main") >= 0
+    assert desk.world.value(PAYER, "gift") >= 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 5_000_000), KINDS, WANTED)
+def test_not_a_unit_more_could_have_been_promised(main: int, what: tuple[str, str], wanted: int) -> None:
+    """What is promised is the most: one more unit would have to be owed."""
+    kind, called = what
+    units = Desk(platform(main)).ask(use(kind, called, wanted), 1)
+    assert 0 <= units <= wanted
+    if units < wanted:
+        more = platform(main)
+        more.charge([use(kind, called, units + 1)])
+        assert more.value(PAYER, "main") < 0
+
+
+def test_a_promise_changes_no_account() -> None:
+    """Nothing is booked before it is used."""
+    desk = Desk(platform(1_000_000))
+    before = desk.world.accounts[to_key(PAYER)].copy()
+    assert desk.ask(use("voice", "447700900002", 600_000), 1) == 600_000
+    assert (desk.world.accounts[to_key(PAYER)] == before).all()
+
+
+def test_asking_again_replaces_the_promise() -> None:
+    """One name has one promise, and its own earlier one is no obstacle."""
+    desk = Desk(platform(0))
+    assert desk.ask(use("voice", "447700900002", 200_000), 1) == 200_000
+    assert desk.ask(use("voice", "447700900002", 300_000), 1) == 300_000
+    assert desk.ask(use("voice", "447700900002", 300_000), 2) == 0, "all five minutes are promised"
+    assert desk.ask(use("voice", "447700900002", 0), 1) == 0
+    assert desk.ask(use("voice", "447700900002", 300_000), 2) == 300_000
+
+
+def test_credit_counts_as_money() -> None:
+    """A postpaid account is promised what its credit limit allows, and no more."""
+    world = Platform(catalogue())
+    world.enrol([{"subscriber": PAYER, "plan": "payg", "payment": "postpaid", "credit_micros": 500_000}])
+    assert Desk(world).ask(use("data", "", 100_000_000), 1) == 70_000_000, (
+        "20 free megabytes, and fifty cents' worth"
+    )
+
+
+def test_many_sessions_are_tried_in_orders_that_turn() -> None:
+    """Beyond four sessions the account still owes nothing when they end first to last, last to first, or turned."""
+    desk = Desk(platform(2_000_000))
+    data, call = use("data", "", 30_000_000), use("voice", "447700900002", 90_000)
+    promised = [desk.ask(data if at % 2 else call, at + 1) for at in range(7)]
+    assert sum(units > 0 for units in promised) >= 4
+    for name in sorted(desk.out, reverse=True):
+        desk.world.charge([desk.out[name]])
+    assert desk.world.value(PAYER, "main") >= 0
