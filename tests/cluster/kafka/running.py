@@ -159,11 +159,6 @@ class Day:
         """How many rows of usage have come out of buckets, as committed."""
         return sum(sums[0] for sums in self.accounts().values())
 
-    def goes_on(self, what: str, timeout_s: float = 300.0) -> None:
-        """Wait until more is carried than was when this was asked."""
-        before = self.carried()
-        until(lambda: self.carried() > before, what, timeout_s, every_s=0.3)
-
     def drained(self, records: int, timeout_s: float = 600.0) -> None:
         """Wait until so many records in all have come out somewhere, by what is committed."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.cluster.kafka.conftest import Truth
-from tests.cluster.kafka.workers import PIECES, TIMES, Workers, chance_of, handing_in
+from tests.cluster.kafka.workers import TIMES, Workers, chance_of, handing_in
 
 KILLS = TIMES or 6
 LONGEST_LIFE_S = 4.0
@@ -20,8 +20,9 @@ def test_kills_of_workers(workers: Callable[..., Workers], truth: Truth) -> None
     """Whenever workers die, nothing is missing, nothing is double and no alert is told twice."""
     chance, running, pause = chance_of("kills"), workers(*NAMES), threading.Event()
     truth.begun(running.day)
-    with handing_in(running.day, truth.rest, KILLS * LONGEST_LIFE_S / 2 / PIECES):
+    with handing_in(running.day, truth.rest, KILLS) as load:
         for _ in range(KILLS):
+            load.step()
             pause.wait(chance.uniform(0.1, LONGEST_LIFE_S))
             name = chance.choice(NAMES)
             running.kill(name)

@@ -12,14 +12,13 @@ from tests.cluster.conftest import Kafka
 from tests.cluster.kafka.between import ADD_OFFSETS, END, OFFSETS, PRODUCE, Between, Fate, Request
 from tests.cluster.kafka.conftest import Truth
 from tests.cluster.kafka.running import Day
-from tests.cluster.kafka.workers import PIECES, TIMES, chance_of, handing_in
-from tests.waiting import until
+from tests.cluster.kafka.workers import TIMES, chance_of, handing_in
 from trunkline.engines.kafka.client import Server
 
 COMMITS = TIMES or 6  # whose answer is lost
 OTHERS = COMMITS // 2  # requests and other answers of a transaction that are lost beside them
-GAP = 8  # transactions between two losses, on average
-SECONDS_A_LOSS = 3.0
+GAP = 4  # transactions between two losses, on average
+STEPS = 4 * (COMMITS + OTHERS)
 
 
 class Losing:
@@ -70,8 +69,9 @@ def test_lost_answers(kafka: Kafka, truth: Truth) -> None:
         with far.running("one"):
             truth.begun(day)
             losing.begun.set()
-            with handing_in(day, truth.rest, (COMMITS + OTHERS) * SECONDS_A_LOSS / PIECES):
-                until(lambda: losing.all, "everything lost that was to be lost", 600)
+            with handing_in(day, truth.rest, STEPS) as load:
+                while not losing.all:
+                    load.goes_on("work goes on behind what was lost")
             truth.finished(day)
     finally:
         between.close()

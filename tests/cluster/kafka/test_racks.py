@@ -10,12 +10,11 @@ from confluent_kafka.admin import AdminClient
 from tests.cluster.conftest import Kafka
 from tests.cluster.kafka.conftest import Truth
 from tests.cluster.kafka.running import Day
-from tests.cluster.kafka.workers import PIECES, TIMES, chance_of, handing_in
+from tests.cluster.kafka.workers import TIMES, chance_of, handing_in
 from tests.waiting import until
 
 KILLS = TIMES or 2
 COPIES = 3
-SECONDS_A_KILL = 20.0
 LONGEST_PEACE_S = 4.0
 WAIT_S = 300.0
 
@@ -40,12 +39,13 @@ def test_brokers_die(three_racks: Kafka, truth: Truth) -> None:
     try:
         with day.running("one", "two"):
             truth.begun(day)
-            with handing_in(day, truth.rest, (KILLS + 1) * SECONDS_A_KILL / PIECES):
+            with handing_in(day, truth.rest, 2 * (KILLS + 1)) as load:
                 for left in range(KILLS, -1, -1):
+                    load.step()
                     pause.wait(chance.uniform(0.1, LONGEST_PEACE_S))
                     name = chance.choice(three_racks.names)
                     three_racks.kill(name)
-                    day.goes_on(f"work goes on without {name}")
+                    load.goes_on(f"work goes on without {name}")
                     if left:
                         three_racks.up()
                         until(lambda: in_step(day), "all copies in step", WAIT_S, 0.5)

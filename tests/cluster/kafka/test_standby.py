@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.cluster.kafka.conftest import Truth
-from tests.cluster.kafka.workers import PIECES, Workers, handing_in
+from tests.cluster.kafka.workers import Workers, handing_in
 from tests.waiting import until
 from trunkline.engines.kafka.standby import chosen
 
@@ -20,12 +20,12 @@ def test_a_copy_takes_over(workers: Callable[..., Workers], truth: Truth) -> Non
     running = workers("victim", named=False)
     day, half = running.day, running.day.plan.buckets // 2
     truth.begun(day)
-    with day.running("heir", standby=1) as (heir,), handing_in(day, truth.rest, 30 / PIECES):
+    with day.running("heir", standby=1) as (heir,), handing_in(day, truth.rest, 2) as load:
         until(lambda: day.owners() == {"victim": half, "heir": half}, "both have buckets", WAIT_S, 0.5)
         until(lambda: len(heir.status()["standby"]["level"]) == half, "the copies are level", WAIT_S, 0.2)
         until(lambda: not heir.status()["charger"]["building"], "its own are built", WAIT_S, 0.2)
         before = heir.status()["charger"]["built"]
-        day.goes_on("both are charging")
+        load.goes_on("both are charging")
         running.kill("victim")
         until(lambda: len(heir.status()["charger"]["buckets"]) == 2 * half, "it has all buckets", WAIT_S, 0.2)
         assert heir.status()["charger"]["built"] == {**before, "warm": before["warm"] + half}

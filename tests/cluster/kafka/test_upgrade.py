@@ -7,12 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from tests.cluster.kafka.conftest import Truth
-from tests.cluster.kafka.workers import PIECES, TIMES, Workers, chance_of, handing_in
+from tests.cluster.kafka.workers import TIMES, Workers, chance_of, handing_in
 
 NAMES = ("one", "two", "three")
 REPLACEMENTS = TIMES or len(NAMES)
 KILLED = REPLACEMENTS // 3  # of them; the others are asked to end
-SECONDS_A_REPLACEMENT = 12.0
 
 
 @pytest.mark.timeout(900)
@@ -22,14 +21,15 @@ def test_a_rolling_upgrade(workers: Callable[..., Workers], truth: Truth) -> Non
     day = running.day
     truth.begun(day)
     killed = set(chance.sample(range(REPLACEMENTS), KILLED))
-    with handing_in(day, truth.rest, REPLACEMENTS * SECONDS_A_REPLACEMENT / PIECES):
+    with handing_in(day, truth.rest, 2 * REPLACEMENTS) as load:
         for number in range(REPLACEMENTS):
             name = NAMES[number % len(NAMES)]
+            load.step()
             if number in killed:
                 running.kill(name)
             else:
                 assert running.stop(name) == 0, running.said(name)
-            day.goes_on("the others carry on")
+            load.goes_on("the others carry on")
             running.start(name)
     truth.finished(day)
     assert running.ended() == []

@@ -12,11 +12,10 @@ import pytest
 from tests.cluster.conftest import Kafka
 from tests.cluster.kafka.between import END, OFFSETS, Between, Fate, Request
 from tests.cluster.kafka.conftest import Truth
-from tests.cluster.kafka.workers import PIECES, TIMES, Workers, chance_of, handing_in
+from tests.cluster.kafka.workers import TIMES, Workers, chance_of, handing_in
 from tests.waiting import until
 
 ROUNDS = -(-TIMES // 3) or 1
-SECONDS_A_ROUND = 40.0
 WAIT_S = 240.0
 END_OF_A_LIFE = "a life of the charger is over"
 
@@ -85,9 +84,10 @@ def test_a_zombie(
         half = day.plan.buckets // 2
         both, alone = {"zombie": half, "heir": half}, {"heir": day.plan.buckets}
         until(lambda: day.owners() == both, "both have buckets", WAIT_S, 0.5)
-        with handing_in(day, truth.rest, ROUNDS * SECONDS_A_ROUND / PIECES):
+        with handing_in(day, truth.rest, ROUNDS) as load:
             for number in range(ROUNDS):
                 trap.arm()
+                load.step()
                 until(trap.caught.is_set, "it has something in hand", WAIT_S, 0.1)
                 until(lambda: day.owners() == alone, "its partitions have moved", WAIT_S, 0.5)
                 running.wake("zombie")

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import IO
 
 from tests.cluster.kafka.running import Day
+from tests.waiting import until
 
 # How often each thing is broken, where a test says no other number; 20 is what a release is tried with.
 TIMES = int(os.environ.get("TRUNKLINE_TEST_KILLS", "0"))
 SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(10**9)
 PIECES = 60
+PACE_S = 0.3
 END_S = 120.0
 
 
@@ -108,28 +110,67 @@ def _written(file: IO[str] | None, line: str) -> None:
     file.flush()
 
 
-@contextmanager
-def handing_in(day: Day, lines: bytes, pause_s: float) -> Iterator[None]:
-    """Somebody hands in a piece of the lines every `pause_s` while the caller works, and what is left at its end."""
-    every = lines.splitlines(keepends=True)
-    over, troubles = threading.Event(), []
+class Load:
+    """Usage of a day that somebody hands in while a test breaks things: a step's worth whenever the test says so."""
 
-    def hand_in() -> None:
+    def __init__(self, day: Day, lines: bytes, steps: int) -> None:
+        """`steps` of them are all of the day."""
+        every, count = lines.splitlines(keepends=True), steps * max(4, PIECES // steps)
+        self._day = day
+        self._left = [
+            b"".join(every[at * len(every) // count : (at + 1) * len(every) // count]) for at in range(count)
+        ]
+        self._a_step, self._allowed = count // steps, 0
+        self._over = False
+        self._changed = threading.Condition()
+        self.trouble: BaseException | None = None
+
+    def step(self) -> None:
+        """Hand in some more, piece by piece, beside what the caller does."""
+        with self._changed:
+            assert self._allowed < len(self._left), "there is something left to hand in"
+            self._allowed += self._a_step
+            self._changed.notify()
+
+    def goes_on(self, what: str, timeout_s: float = 300.0) -> None:
+        """Hand in some more, and wait until more is carried than before."""
+        before = self._day.carried()
+        self.step()
+        until(lambda: self._day.carried() > before, what, timeout_s, every_s=0.3)
+
+    def run(self) -> None:
+        """Hand in, what is left at the end, too."""
         try:
-            for at in range(PIECES):
-                first, last = at * len(every) // PIECES, (at + 1) * len(every) // PIECES
-                day.hand_in(b"".join(every[first:last]), 20)
-                over.wait(pause_s)
+            while self._left:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._allowed > 0 or self._over)
+                    self._allowed -= 1
+                    pieces = self._left if self._over else self._left[:1]
+                    self._left = self._left[len(pieces) :]
+                self._day.hand_in(b"".join(pieces), 20)
+                with self._changed:
+                    self._changed.wait_for(lambda: self._over, PACE_S)
         except BaseException as error:  # noqa: BLE001 -- raised again by the test's own thread
-            troubles.append(error)
+            self.trouble = error
 
-    sending = threading.Thread(target=hand_in)
+    def finish(self) -> None:
+        """Hand in what is left."""
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+
+
+@contextmanager
+def handing_in(day: Day, lines: bytes, steps: int) -> Iterator[Load]:
+    """Somebody hands in the lines while the caller works, in so many steps, and what is left at its end."""
+    load = Load(day, lines, steps)
+    sending = threading.Thread(target=load.run)
     sending.start()
     try:
-        yield
+        yield load
     finally:
-        over.set()
+        load.finish()
         sending.join(END_S)
     assert not sending.is_alive(), "everything is handed in"
-    if troubles:
-        raise troubles[0]
+    if load.trouble is not None:
+        raise load.trouble

@@ -24,6 +24,7 @@ _FLUSH_S = 0.05
 _PAUSE_S = 0.02
 _RENEWED_S = 0.2
 _GENERATION_S = 10.0  # for the reading thread to hear of a new generation
+_STUCK_S = 4 * PATIENCE_S  # a turn's transaction is given up by the brokers long before
 
 
 @dataclass
@@ -76,15 +77,22 @@ class Committer:
             raise self._trouble if isinstance(self._trouble, Lost) else Lost(repr(self._trouble))
 
     def put(self, turn: Turn) -> None:
-        """Hand over a turn; waits while the brokers are slow, which is all the backpressure there is."""
+        """Hand over a turn; waits while the brokers are slow, which is all the backpressure there is.
+
+        Raises `Lost` when nothing moves any more: the client was seen to wait for ever where it was told not to.
+        """
         with self._idle:
             self._waiting += 1
+        deadline = time.monotonic() + _STUCK_S
         while True:
             self.check()
             try:
                 self._turns.put(turn, timeout=_RENEWED_S)
             except queue.Full:
                 self.renew()
+                if time.monotonic() > deadline:
+                    with self._idle:
+                        self._trouble = Lost(f"no turn was committed within {_STUCK_S:g} s")
                 continue
             return
 
