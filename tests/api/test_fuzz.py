@@ -15,6 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.billing.small import billing
 from tests.network.watching import simulated, watch
 from tests.page.serve import Served, served
 from trunkline.api.access import Role
@@ -48,11 +49,12 @@ def bounded(examples: int, *phases: Phase) -> settings:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A real server, so that what is refused before our code is seen, too; it watches a small network."""
+    """A real server, so that what is refused before our code is seen, too; it watches a network and makes bills."""
     day = simulated(tmp_path_factory.mktemp("day"), SMALL)
     with (
         watch(tmp_path_factory.mktemp("data"), day / "inventory") as watching,
-        served(60, period_s=0.5, network=watching.watching) as world,
+        billing(tmp_path_factory.mktemp("bills")) as (_, bills),
+        served(60, period_s=0.5, network=watching.watching, bills=bills) as world,
     ):
         watching.play(day)
         yield world
