@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import bills, detector, live, throughput, volume
+from bench import bills, detector, live, network, throughput, volume
 from bench.command import Measures, measure_named
 
 MEASURES: Measures = {
@@ -15,6 +15,10 @@ MEASURES: Measures = {
     "detector": (lambda work, size: detector.bands(work, size, 5), 1_000_000, 50_000),
     "detector_patterns": (detector.patterns, 20_000, 500),
     "detector_week": (detector.week, 10_000, 10),
+    "network_period": (network.period, 100_000, 300),
+    "network_events": (network.events, 360_000, 900),
+    "network_readers": (network.readers, 500, 5),
+    "network_week": (network.week, 200, 3),
     "volume": (volume.memory_and_history, 100_000_000, 500_000),
     "sessions": (volume.open_sessions, 2_000_000, 50_000),
     "accounts": (volume.many_accounts, 50_000_000, 200_000),

@@ -3,14 +3,14 @@
 `python -m tests.learn_forecast` prints the weights to put into `trunkline.network.forecast.WEIGHTS` and, for
 days it has not learnt from, precision, recall, lead and how often what it called likely came true. Learning is
 by Newton's method with a small penalty, the same every time. In learning faults come more often than in life,
-or days would show too few; what did not fail is weighed so much the more.
+or days would show too few; moments of cells that no fault touches are weighed so much the more.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,14 @@ from trunkline.network import forecast as ours
 from trunkline.records.network import BUCKET_SHIFT, KPIS
 from trunkline.simulator import Settings, make_world
 from trunkline.simulator.network import Network, make_network, measurements
-from trunkline.simulator.network_faults import Kind, NetworkFault
+from trunkline.simulator.network_faults import Kind
 from trunkline.simulator.network_settings import NetworkSettings
 
 Floats = npt.NDArray[np.float64]
 
 FAULTS = 12.0  # times as many as usual while learning
-CROWDS = 6.0  # slow crowds for each thousand cells a day, times `FAULTS`
 CONGESTED = 90.0  # percent of resource blocks
+LULL_US = 1_800_000_000
 PENALTY = 1.0
 
 # What a KPI that leads is made of, out of the simulated counters; the real formulas are network/formulas/network.yaml.
@@ -68,28 +68,7 @@ def kpis_of(measured: pl.DataFrame) -> pl.DataFrame:
 def network_of(seed: int, cells: int, hours: int, faults: float) -> Network:
     """A simulated network with a period of a minute."""
     world = make_world(Settings(seed=seed, cells=cells, subscribers=cells * 25, hours=hours))
-    network = make_network(world, NetworkSettings(period_s=60, faults=faults))
-    crowds = _crowds(network, round(cells * faults * CROWDS / 1_000))
-    return replace(network, faults=[*network.faults, *crowds])
-
-
-def _crowds(network: Network, count: int) -> list[NetworkFault]:
-    """Crowds that gather over an hour or two, which the simulator's own, sudden ones do not."""
-    world, taken = network.world, {cell for fault in network.faults for cell in fault.cells.tolist()}
-    rng = np.random.default_rng(world.settings.seed)
-    free = [cell for cell in range(world.country.cells) if cell not in taken]
-    crowds = []
-    for number, cell in enumerate(rng.permutation(free)[:count].tolist()):
-        lasts_us = int(rng.integers(300, 600)) * 60_000_000
-        latest_us = max(world.settings.hours * 3_600_000_000 - lasts_us, 4 * 3_600_000_000)
-        begin_us = world.start_us + int(rng.integers(3 * 3_600_000_000, latest_us))
-        crowds.append(
-            NetworkFault(
-                10_000 + number, Kind.CONGESTION, network.plan.cell_names[cell], np.array([cell]),
-                begin_us, begin_us, begin_us + lasts_us, silent=False,
-            )
-        )  # fmt: skip
-    return crowds
+    return make_network(world, NetworkSettings(period_s=60, faults=faults))
 
 
 @dataclass(frozen=True)
@@ -98,6 +77,7 @@ class Judged:
 
     frame: pl.DataFrame  # object, time_us, until_interrupted_s, until_congested_s
     features: Floats
+    weight: Floats  # how many moments like this one a usual day has for each of these days
 
 
 def followed(network: Network) -> Judged:
@@ -118,7 +98,21 @@ def followed(network: Network) -> Judged:
             until_congested_s=_until(frame, _congestions(rows)),
         ),
         shown[last],
+        np.where(_touched(frame, network), 1.0, network.settings.faults),
     )
+
+
+def _touched(frame: pl.DataFrame, network: Network) -> npt.NDArray[np.bool_]:
+    """Which moments are of cells that a fault touches, or has touched within the hour."""
+    objects, time_us = frame["object"].to_numpy(), frame["time_us"].to_numpy()
+    touched = np.zeros(len(frame), np.bool_)
+    for fault in network.faults:
+        cells = name_words(
+            pl.Series([network.plan.cell_names[cell] for cell in fault.cells.tolist()], dtype=pl.String)
+        )
+        lasts = (time_us >= fault.begin_us) & (time_us <= fault.end_us + 3_600_000_000)
+        touched |= lasts & np.isin(objects, cells)
+    return touched
 
 
 def _interruptions(network: Network, names: tuple[str, ...] | list[str]) -> pl.DataFrame:
@@ -137,13 +131,12 @@ def _interruptions(network: Network, names: tuple[str, ...] | list[str]) -> pl.D
 
 
 def _congestions(rows: pl.DataFrame) -> pl.DataFrame:
-    """When which cell's blocks become full for five minutes."""
+    """When which cell's blocks become full for five minutes, and until when they are; lulls of half an hour count."""
     prb = rows.filter(pl.col("kpi") == "PRBUsageDl").sort("object", "end_us")
-    full = prb.with_columns(
-        full=(pl.col("value_milli").rolling_mean(5).over("object") >= CONGESTED * 1000).fill_null(value=False)
-    )
-    begins = full.filter(pl.col("full") & ~pl.col("full").shift(1).over("object").fill_null(value=False))
-    return begins.select("object", begin_us="end_us", at_us="end_us", end_us=pl.col("end_us") + 600_000_000)
+    full = prb.filter(pl.col("value_milli").rolling_mean(5).over("object") >= CONGESTED * 1000)
+    begins = (pl.col("end_us") - pl.col("end_us").shift(1).over("object")).fill_null(LULL_US) >= LULL_US
+    spells = full.with_columns(spell=begins.cum_sum()).group_by("object", "spell", maintain_order=True)
+    return spells.agg(at_us=pl.col("end_us").min(), end_us=pl.col("end_us").max()).drop("spell")
 
 
 def _until(frame: pl.DataFrame, events: pl.DataFrame) -> pl.Series:
@@ -181,13 +174,16 @@ def learn(seeds: range, cells: int, hours: int) -> Floats:
     """Weights out of several runs."""
     parts = [followed(network_of(seed, cells, hours, FAULTS)) for seed in seeds]
     features = np.concatenate([part.features for part in parts])
+    weight = np.concatenate([part.weight for part in parts])
     weights = np.zeros((ours.OUTCOMES, ours.FEATURES + 1))
     for outcome in range(ours.OUTCOMES):
         column = ("until_interrupted_s", "until_congested_s")[outcome // 2]
         until = np.concatenate([part.frame[column].to_numpy() for part in parts])
         usable = until > 0
         happens = usable & (until <= ours.HORIZONS_S[outcome % 2])
-        weights[outcome] = learnt(features[usable], happens[usable], np.where(happens, 1.0, FAULTS)[usable])
+        first, last = (0, ours.LEADING) if outcome < ours.CONGESTED else (ours.LEADING, ours.FEATURES)
+        found = learnt(features[usable, first:last], happens[usable], weight[usable])
+        weights[outcome, first:last], weights[outcome, -1] = found[:-1], found[-1]
     return weights
 
 
@@ -210,26 +206,32 @@ def verdict(judged: list[Judged], weights: Floats, outcome: int) -> Verdict:
     """Judge one outcome at every moment of runs that were not learnt from."""
     column = ("until_interrupted_s", "until_congested_s")[outcome // 2]
     horizon_s = ours.HORIZONS_S[outcome % 2]
-    right = wrong = hit = total = 0  # wrong ones and what did not happen weigh as much as on usual days
+    right, wrong, hit, total = 0, 0.0, 0, 0  # what no fault touches weighs as much as on usual days
     leads: list[float] = []
     all_p: list[Floats] = []
     all_y: list[npt.NDArray[np.bool_]] = []
+    all_weights: list[Floats] = []
     for part in judged:
         p = probabilities(weights, part.features)[:, outcome]
         until = part.frame[column].to_numpy()
         usable = until > 0
         all_p.append(p[usable])
         all_y.append(until[usable] <= horizon_s)
-        frame = part.frame.with_columns(p=pl.Series(p), until=pl.Series(until)).sort("object", "time_us")
+        frame = part.frame.with_columns(
+            p=pl.Series(p), until=pl.Series(until), weight=pl.Series(part.weight)
+        ).sort("object", "time_us")
+        all_weights.append(part.weight[usable])
         for _, cell in frame.group_by("object", maintain_order=True):
-            r, w, h, t, lead = _alarms(cell["p"].to_numpy(), cell["until"].to_numpy(), horizon_s)
+            r, w, h, t, lead = _alarms(
+                cell["p"].to_numpy(), cell["until"].to_numpy(), cell["weight"].to_numpy(), horizon_s
+            )
             right, wrong, hit, total = right + r, wrong + w, hit + h, total + t
             leads += lead
     p, y = np.concatenate(all_p), np.concatenate(all_y)
-    weight = np.where(y, 1.0, FAULTS)
+    weight = np.concatenate(all_weights)
     bins = [(p >= low) & (p < low + 0.2) for low in (0.0, 0.2, 0.4, 0.6, 0.8)]
     return Verdict(
-        right / max(right + FAULTS * wrong, 1),
+        right / max(right + wrong, 1),
         hit / max(total, 1),
         float(np.median(leads)) if leads else 0.0,
         [
@@ -244,9 +246,11 @@ def verdict(judged: list[Judged], weights: Floats, outcome: int) -> Verdict:
     )
 
 
-def _alarms(p: Floats, until: Floats, horizon_s: int) -> tuple[int, int, int, int, list[float]]:
+def _alarms(
+    p: Floats, until: Floats, weight: Floats, horizon_s: int
+) -> tuple[int, float, int, int, list[float]]:
     """Of one cell: risks told that came true and that did not, events told in time, events, and leads in minutes."""
-    right = wrong = hit = total = 0
+    right, wrong, hit, total = 0, 0.0, 0, 0
     leads: list[float] = []
     told, lead = False, 0.0
     for at in range(len(p)):
@@ -260,7 +264,7 @@ def _alarms(p: Floats, until: Floats, horizon_s: int) -> tuple[int, int, int, in
         if not told and p[at] >= ours.TOLD_FROM[0] and until[at] > 0:
             told, lead = True, until[at]
             came = until[at] <= 1.5 * horizon_s  # half as late again is still worth having been told
-            right, wrong = right + came, wrong + (not came)
+            right, wrong = right + came, wrong + (0.0 if came else float(weight[at]))
         elif told and p[at] < ours.TOLD_UNTIL:
             told, lead = False, 0.0
     return right, wrong, hit, total, leads

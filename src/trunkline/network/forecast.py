@@ -54,17 +54,19 @@ LEADS = (
 PRB = 5
 HORIZONS_S = (900, 3600)
 EVENTS = ("interrupted", "congested")
-FEATURES = (
-    2 * len(LEADS) + 2
-)  # distance and pace of each lead; how full the blocks are, and will be at this pace
+LEADING = 2 * len(LEADS)  # features of interruption: distance and pace of each lead
+FEATURES = LEADING + 8  # and of congestion: see `_describe_load`
 OUTCOMES = len(EVENTS) * len(HORIZONS_S)
 CONGESTED = len(HORIZONS_S)  # outcomes from here on
 
 FAST_S, MIDDLE_S, SLOW_S = 180.0, 1_200.0, 28_800.0  # memories: now, the pace, and the usual
 LEARN_POINTS = 20
 GAP_S = 3_600.0  # after a longer silence what was remembered of the pace is let go
-FILLING = 60.0  # percent of resource blocks from which on filling matters
-TOLD_FROM = (0.5, 0.7, 0.9)  # told when likely, and again when it becomes likelier,
+FULLEST = 98.5  # percent of resource blocks beyond which the load behind them cannot be told
+BUSY, FULL, CROWDED = 1.6, 1.8, 2.1  # loads at 80, 83 and 88 percent of the blocks
+BRISK, HASTY = 0.12, 0.3  # growth of load beyond that of a morning, and that of a crowd
+AHEAD = 2.0  # by so many of its paces the load is drawn on
+TOLD_FROM = (0.6, 0.8, 0.9)  # told when likely, and again when it becomes likelier,
 TOLD_UNTIL = 0.2  # and when it is unlikely again
 
 FORETOLD = State(
@@ -91,16 +93,17 @@ _UNIT = np.array([lead.unit for lead in LEADS])
 _CHANGE = np.dtype([("row", "i8"), ("outcome", "i8"), ("lead", "i8"), ("probability", "f8"), ("told", "u1")])
 
 # A row for each of: interrupted within 900 s, 3600 s, congested within 900 s, 3600 s. A column for each feature,
-# then the constant; learnt on seeds 1 to 6, judged on others in tests/rooms/network/detect/test_forecast.py.
-WEIGHTS = np.array(
-    [
-        [4.671, 2.869, 0.474, -0.343, 1.036, -0.676, 5.716, 5.369, -0.626, 0.321, -0.46, 0.04, 0.02, 0.21, -30.75],
-        [1.416, 9.445, 0.151, -0.005, 1.81, -1.144, 0.322, 3.603, -0.88, 0.565, -0.729, 0.269, 4.094, -2.365, -15.0],
-        [-0.51, 0.315, -1.13, 0.257, -1.381, 1.364, -0.412, 2.544, -0.324, -0.542, 1.322, 1.287, 0.478, 1.039, -11.94],
-        [0.319, -0.605, -0.234, 0.034, -1.261, 1.326, -0.51, 1.98, -0.516, -0.507, 1.308, 0.844, -0.173, 1.18, -9.533],
-    ]
-)  # fmt: skip
-assert WEIGHTS.shape == (OUTCOMES, FEATURES + 1), "a weight for each feature, and the constant"
+# then the constant; learnt on seeds 1 to 4, judged on others in tests/rooms/network/detect/test_forecast.py.
+WEIGHTS = np.zeros((OUTCOMES, FEATURES + 1))
+WEIGHTS[:CONGESTED, :LEADING] = [
+    [2.485, -0.223, 1.267, -0.422, 2.216, -1.356, 2.307, 1.729, -0.904, 0.686, -0.189, 0.492],
+    [3.996, 4.926, 0.581, -0.593, 0.302, 0.251, 2.075, 0.892, -0.949, 0.806, -0.491, 1.449],
+]
+WEIGHTS[CONGESTED:, LEADING:-1] = [
+    [1.359, 0.004, 5.787, 0.459, 2.252, -2.062, 1.872, -0.001],
+    [1.44, 0.96, 7.649, -0.79, 0.22, -1.567, 1.784, 0.874],
+]
+WEIGHTS[:, -1] = [-15.288, -13.674, -9.612, -7.324]
 
 
 def forecast(kpis: pl.DataFrame, foretold: Grouped, weights: Floats | None = None) -> Outcome:
@@ -203,11 +206,29 @@ def _describe(
         if points[lead] >= LEARN_POINTS and now_us - seen_us[lead] <= GAP_S * 1e6:
             out[2 * lead] = _tamed(_BAD[lead] * (fast[lead] - slow[lead]) / _UNIT[lead])
             out[2 * lead + 1] = _tamed(_BAD[lead] * (fast[lead] - middle[lead]) / _UNIT[lead])
-    full, pace = 0.0, 0.0
+    out[LEADING:] = 0.0
     if points[PRB] >= LEARN_POINTS and now_us - seen_us[PRB] <= GAP_S * 1e6:
-        full, pace = fast[PRB], fast[PRB] - middle[PRB]
-    out[2 * len(_BAD)] = max(full - FILLING, 0.0) / 10.0
-    out[2 * len(_BAD) + 1] = min(max(full + pace - FILLING, 0.0), 60.0) / 10.0
+        _describe_load(_load(fast[PRB]), _load(middle[PRB]), _load(slow[PRB]), out[LEADING:])
+
+
+@nb.njit(inline="always")
+def _load(percent: float) -> float:
+    """The load behind blocks of which so many percent are in use: a crowd adds to it evenly, and to the blocks not."""
+    return -np.log(1.0 - min(max(percent, 0.0), FULLEST) / 100.0)
+
+
+@nb.njit(inline="always")
+def _describe_load(now: float, lately: float, usual: float, out: Floats) -> None:
+    """How large the load is, how fast it grows, where it will be at this pace, and how far it is from usual."""
+    pace = min(max(now - lately, -1.0), 1.5)
+    out[0] = now
+    out[1] = pace
+    out[2] = max(pace - BRISK, 0.0)
+    out[3] = max(now - BUSY, 0.0)
+    out[4] = max(min(now + AHEAD * pace, 3.5) - FULL, 0.0)
+    out[5] = max(now - CROWDED, 0.0)
+    out[6] = min(max(now - usual, -1.0), 2.0)
+    out[7] = max(pace - HASTY, 0.0)
 
 
 @nb.njit(inline="always")

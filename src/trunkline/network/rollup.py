@@ -25,6 +25,7 @@ from trunkline.records.network_sums import LATE_PARTS
 
 KEPT_US = 900_000_000
 KEPT_PERIODS = 4
+WITNESSES = 8  # of its most cells in a window, the part that must have come to another one
 _UNTOLD = -1
 
 SUMS = State(
@@ -53,7 +54,7 @@ _KEY = ["object", "slice", "begin_us", "end_us", "kpi"]
 def add_up(parts: pl.DataFrame, state: Grouped, formulas: Formulas, inventory: Inventory) -> Outcome:
     """`PARTS` into the `KPIS` of larger things, and the `LATE_PARTS` that came after their window was forgotten."""
     before = _frame(state)
-    newest = before.group_by("object").agg(newest_us=pl.col("end_us").max())
+    newest = before.select("object", newest_us=_newest_us()).unique("object")
     length = pl.col("end_us") - pl.col("begin_us")
     kept_us = pl.max_horizontal(pl.lit(KEPT_US), KEPT_PERIODS * length)
     judged = parts.join(newest, on="object", how="left", maintain_order="left").with_columns(
@@ -74,7 +75,7 @@ def add_up(parts: pl.DataFrame, state: Grouped, formulas: Formulas, inventory: I
         }
     ).with_columns(told=pl.lit(_UNTOLD, pl.Int32))
     sums = _merged(pl.concat([before, added]))
-    sums = sums.with_columns(newest_us=pl.col("end_us").max().over("object"))
+    sums = sums.with_columns(newest_us=_newest_us())
     kpis, sums = _tell(sums, formulas, inventory)
     kept = sums.filter(pl.col("end_us") > pl.col("newest_us") - kept_us)
     late = LATE_PARTS.record.conform(judged.filter(pl.col("late")))
@@ -88,11 +89,7 @@ def settle(pulses: pl.DataFrame, state: Grouped, formulas: Formulas, inventory: 
         _frame(state)
         .with_columns(bucket=pl.col("object") // (1 << BUCKET_SHIFT))
         .join(times, on="bucket", how="left", maintain_order="left")
-        .with_columns(
-            newest_us=pl.max_horizontal(
-                pl.col("end_us").max().over("object"), pl.col("time_us") + formulas.lateness_us
-            )
-        )
+        .with_columns(newest_us=pl.max_horizontal(_newest_us(), pl.col("time_us") + formulas.lateness_us))
     )
     kpis, sums = _tell(sums, formulas, inventory)
     return Outcome((kpis,), _state(state, sums))
@@ -100,6 +97,15 @@ def settle(pulses: pl.DataFrame, state: Grouped, formulas: Formulas, inventory: 
 
 def _frame(state: Grouped) -> pl.DataFrame:
     return pl.DataFrame({name: np.ascontiguousarray(state.rows[name]) for name in SUMS.dtype.names or ()})
+
+
+def _newest_us() -> pl.Expr:
+    """How far each thing has come: to its newest window that a good part of its cells have reached.
+
+    A cell whose clock runs ahead would otherwise close windows that hardly anybody has brought a part to.
+    """
+    reached = pl.col("cells") * WITNESSES >= pl.col("cells").max().over("object")
+    return pl.col("end_us").filter(reached).max().over("object")
 
 
 def _merged(rows: pl.DataFrame) -> pl.DataFrame:

@@ -46,7 +46,7 @@ USUAL: dict[Kind, tuple[float, tuple[int, int], tuple[int, int]]] = {
     Kind.SLEEPING_CELL: (6.0, (40, 240), (7, 21)),
     Kind.BACKHAUL_CUT: (1.0, (30, 90), (0, 24)),
     Kind.SLOW_DEGRADATION: (4.0, (90, 180), (7, 20)),
-    Kind.CONGESTION: (3.0, (90, 150), (15, 21)),
+    Kind.CONGESTION: (3.0, (150, 300), (13, 19)),
     Kind.FIREWALL_OVERLOAD: (0.5, (20, 60), (8, 21)),
     Kind.FLOOD: (0.5, (10, 40), (0, 24)),
     Kind.SIGNALLING_STORM: (0.5, (20, 60), (6, 22)),
@@ -193,7 +193,8 @@ def _apply(fault: NetworkFault, effects: Effects, rows: Ints, at_us: Ints) -> No
     """Write one fault's marks; `rows` are the bins in which it lasts."""
     where = np.ix_(rows, fault.cells)
     part = ((at_us - fault.begin_us) / (fault.end_us - fault.begin_us))[:, None]
-    hump = np.minimum(1.0, np.minimum(part, 1 - part) * 5)  # rises and falls over a fifth each
+    # Rises and falls over a fifth each; people come to an event, and leave it, over a third.
+    hump = np.minimum(1.0, np.minimum(part, 1 - part) * (3 if fault.kind is Kind.CONGESTION else 5))
     if fault.kind is Kind.CELL_OUTAGE:
         _switch_off(fault, effects, where)
     elif fault.kind is Kind.BACKHAUL_CUT:

@@ -77,7 +77,7 @@ class Findings:
     spike: int = Severity.WARNING
     drift: int = Severity.WARNING
     score_milli: int = 0  # findings below it raise nothing
-    risk_raise_milli: int = 700
+    risk_raise_milli: int = 600
     risk_clear_milli: int = 500
 
 

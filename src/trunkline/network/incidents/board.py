@@ -23,6 +23,7 @@ CLOCK, INCIDENT, MEMBER, CHANGE = range(4)
 ACTIONS = ("raise", "update", "clear", "suppress", "unsuppress")
 SAID_OCTETS_MOST = 64
 STEP_US = 10_000_000  # what is raised within one step is judged together, so that a cut is one incident and not forty
+STANDS_US = 60_000_000  # so long a minor alarm stands before anybody is called: a port that flaps does not
 _OUTAGES = {
     EVENT_TYPES.index(f"{kind}Alarm")
     for kind in ("communications", "processingError", "environmental", "equipment")
@@ -54,8 +55,18 @@ class Member:
     @property
     def is_outage(self) -> bool:
         """Whether it takes along what hangs on its object."""
+        return self.counts and self.took_along
+
+    @property
+    def took_along(self) -> bool:
+        """Whether it takes along what hangs on its object, or did until it ended."""
         serious = self.severity <= Severity.MAJOR and not self.security
-        return self.counts and serious and self.event_type in _OUTAGES
+        return self.held != MAINTENANCE and serious and self.event_type in _OUTAGES
+
+    @property
+    def opens_us(self) -> int:
+        """From when on an incident is opened for it, if it still stands; what is minor must prove that it lasts."""
+        return self.raised_us + (STANDS_US if self.severity == Severity.MINOR and not self.security else 0)
 
     @property
     def opens(self) -> bool:

@@ -4,7 +4,8 @@ Changes of alarms wait until the data's clock has come to them; then everything 
 judged together, so that a cut of a link that takes forty cells is one incident and not forty. What belongs together is
 found by topology (`explain`), by time (an incident takes alarms in for a quarter of an hour beside its root, and merges
 with another that turns out to have the same cause), and by what is known of which alarm brings which about
-(`causes`). Security events are never mixed with failures.
+(`causes`). Security events are never mixed with failures. What is wrong in a whole area is wrong in its cells, and they
+open the incident.
 
 Only times of events decide, so the same alarms give the same incidents, however they are cut into batches. The words
 that are told are made from what is known then; nobody has to believe a root without its reason.
@@ -30,6 +31,7 @@ from trunkline.network.incidents.board import (
     CHANGE,
     INCIDENT,
     MEMBER,
+    STANDS_US,
     STEP_US,
     Board,
     Incident,
@@ -43,7 +45,7 @@ from trunkline.network.inventory import Inventory
 from trunkline.records.network import CORRELATED, INCIDENTS, Severity
 
 YOUNG_US = 900_000_000  # so long an incident may find another root, or merge
-JOINS_US = 3_600_000_000  # so long it takes in what hangs on its root
+JOINS_US = 86_400_000_000  # so long it takes in what hangs on its root
 QUIET_US = 120_000_000  # so long after its last alarm's end it is closed
 LOST = EVENT_TYPES.index("communicationsAlarm")
 FORGOTTEN_US = 86_400_000_000  # alarms too slight for an incident are let go
@@ -56,6 +58,13 @@ class _World:
     carriage: Carriage
     causes: CausalGraph
     stakes: Stakes
+    sums: frozenset[
+        int
+    ]  # areas, technologies, the network: what is wrong in them is wrong in cells of theirs
+
+    def opens(self, member: Member, moment_us: int) -> bool:
+        """Whether an incident is opened for an alarm at a moment."""
+        return member.opens and _moment_of(member.opens_us) <= moment_us and member.object not in self.sums
 
 
 @dataclass
@@ -90,7 +99,8 @@ def correlate(
     agreements: Promises,
 ) -> Outcome:
     """Judge everything that time (`PULSES`) has come to: `INCIDENTS` that open, change, merge and close."""
-    world = _World(carriage_of(inventory), causes, Stakes(inventory, worth, agreements))
+    sums = frozenset(inventory.targets.objects.tolist())
+    world = _World(carriage_of(inventory), causes, Stakes(inventory, worth, agreements), sums)
     until = dict(pulses.group_by("component").agg(pl.col("time_us").max()).iter_rows())
     groups, told = [], []
     for key, begin, end in zip(
@@ -116,7 +126,11 @@ def _something_due(rows: np.ndarray[Any, Any], until_us: int) -> bool:
     due = (rows["kind"] == CHANGE) & (_moment_of(rows["time_us"]) <= until_us)
     stands = (rows["kind"] == MEMBER) & (rows["cleared_us"] == 0) & (rows["held"] != MAINTENANCE)
     quiet = (rows["kind"] == INCIDENT) & ~np.isin(rows["incident"], rows["incident"][stands])
-    return bool(due.any() or quiet.any())
+    waits = (rows["kind"] == MEMBER) & (rows["incident"] == 0) & (rows["cleared_us"] == 0)
+    lasts = (
+        waits & (rows["severity"] == Severity.MINOR) & (_moment_of(rows["raised_us"] + STANDS_US) <= until_us)
+    )
+    return bool(due.any() or quiet.any() or lasts.any())
 
 
 def _moment_of(time_us: Any) -> Any:  # noqa: ANN401 -- a number, or many
@@ -130,12 +144,18 @@ def _judged(board: Board, until_us: int, world: _World) -> list[dict[str, Any]]:
     while True:
         dues = [max(_moment_of(change.time_us), board.clock_us) for change in board.changes]
         dues += [_moment_of(due) for due in map(_closes_us, board.incidents.values()) if due is not None]
+        dues += [_moment_of(each.opens_us) for each in board.members.values() if _waits(each, board.clock_us)]
         moment_us = min(dues, default=until_us + 1)
         if moment_us > until_us:
             return told
         moment_us = board.clock_us = max(moment_us, board.clock_us)
         touched = _apply(board, moment_us)
         told += _judge(board, touched, moment_us, world)
+
+
+def _waits(member: Member, clock_us: int) -> bool:
+    """Whether an incident may be opened for an alarm later, if it still stands then."""
+    return not member.incident and member.opens and _moment_of(member.opens_us) > clock_us
 
 
 def _closes_us(incident: Incident) -> int | None:
@@ -244,7 +264,7 @@ def _given_to_incident(
         incident = board.incidents[known[0]]
         if len(known) > 1 or _better_root(incident, group, world):
             incident.root = group.root
-    elif any(member.opens for member in group.members):
+    elif any(world.opens(member, moment_us) for member in group.members):
         first = min(group.members, key=lambda m: (m.raised_us, m.alarm_key))
         name = f"{group.root}|{moment_us}|{first.alarm_key}|{first.raised_us}"
         incident = Incident(digest_of(name)[0], moment_us, group.root)
@@ -299,7 +319,8 @@ def _with_root(by_root: dict[int, list[Incident]], group: _Group, moment_us: int
             ):
                 continue
             lately = moment_us - incident.opened_us <= JOINS_US
-            outage = any(member.is_outage for member in incident.members if member.object == root)
+            # What comes to light as an outage ends, such as a rate over all of it, belongs to it too.
+            outage = any(member.took_along for member in incident.members if member.object == root)
             if root == group.root or (lately and outage and not security):
                 found.add(incident.word)
     return found

@@ -147,7 +147,7 @@ def test_weak_findings_raise_nothing_but_their_end_still_clears() -> None:
 
 
 @pytest.mark.parametrize(
-    ("probability", "actions"), [(700, ["raise"]), (699, []), (500, []), (499, ["clear"])]
+    ("probability", "actions"), [(600, ["raise"]), (599, []), (500, []), (499, ["clear"])]
 )
 def test_forecasts_are_raised_and_cleared_with_room_between(probability: int, actions: list[str]) -> None:
     """Between the two probabilities nothing changes, so that a trembling forecast does not call every minute."""

@@ -100,6 +100,17 @@ def test_why_is_a_sentence_with_what_was_expected() -> None:
     assert 500 <= row["score_milli"] <= 1000
 
 
+@pytest.mark.parametrize("level", [0.0, 99.997, 3.3e7, 9.1e11])
+def test_large_and_steady_numbers_are_followed_like_small_ones(level: float) -> None:
+    """What hardly ever changes, however large, is expected as it is; and its collapse is told."""
+    values = days(9, lambda _h, _d: level, 3, 1e-9)
+    watched = Watched()
+    assert told(watched.detect(kpi_frame("A", values))) == []
+    later = MONDAY_US + 9 * 86_400_000_000
+    fallen = watched.detect(kpi_frame("A", [0.0] * 4, start_us=later))
+    assert told(fallen) == ([("collapse", 0)] if level else [])
+
+
 def test_nothing_is_told_before_enough_was_seen() -> None:
     """A series that has just begun is not told off for beginning."""
     wild = np.random.default_rng(3).lognormal(3, 2, 31).tolist()

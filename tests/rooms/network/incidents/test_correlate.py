@@ -134,6 +134,33 @@ def test_slight_trouble_opens_nothing_but_joins() -> None:
     assert (incident["root_name"], incident["alarms"]) == ("L0", 2)
 
 
+def test_what_is_minor_must_last_and_a_port_that_flaps_does_not() -> None:
+    """A minor alarm opens an incident when it has stood for a minute; one that comes and goes opens none."""
+    desk = Desk()
+    flaps = [(100 + 30 * turn, "S0", ("raise", "clear")[turn % 2], 3, BROKEN) for turn in range(8)]
+    desk.watch([*flaps, (110, "S1", "raise", 3, BROKEN)], 165)
+    assert desk.open == []
+    told = desk.until(600)
+    assert told.filter(pl.col("action") == "open")["opened_us"].to_list() == [170 * S]
+    assert roots(desk) == ["S1"]
+
+
+def test_what_an_outage_leaves_behind_belongs_to_it() -> None:
+    """A rate over the whole of an outage comes to light as it ends: no incident of its own."""
+    desk = Desk()
+    desk.watch([(100, "L0", "raise", 1), (500, "L0", "clear")], 510)
+    desk.watch([(505, "S0/C0", "raise", 2, BAD_SERVICE)], 540)
+    (incident,) = desk.open
+    assert (incident["root_name"], incident["alarms"]) == ("L0", 2)
+
+
+def test_an_area_opens_no_incident() -> None:
+    """What is wrong in an area is wrong in its cells; the sum over them calls nobody a second time."""
+    desk = Desk()
+    name = desk.inventory.targets.names[0]
+    assert desk.watch([(100, name, "raise", 2, BAD_SERVICE)], 200).is_empty()
+
+
 def test_planned_work_is_no_incident_until_it_outlasts_its_window() -> None:
     """What maintenance holds back opens nothing; what still stands when the window ends does."""
     desk = Desk(rules=AlarmRules(windows=(window("upgrade", ["L0"], 0, 500),)))
@@ -173,7 +200,7 @@ def test_what_is_known_to_follow_belongs_together(*, known: bool, incidents: int
     """Heat at one end of a link and a broken router at the other are one incident if that is known to happen."""
     causes = graph(HOT, BROKEN) if known else CausalGraph.empty()
     desk = Desk(causes=causes)
-    desk.watch([(100, "L2b", "raise", 3, HOT), (130, "S2", "raise", 3, BROKEN)], 160)
+    desk.watch([(100, "L2b", "raise", 3, HOT), (130, "S2", "raise", 3, BROKEN)], 200)
     assert len(desk.open) == incidents
     if known:
         assert desk.open[0]["root_name"] == "L2b"
@@ -183,7 +210,7 @@ def test_what_is_known_to_follow_belongs_together(*, known: bool, incidents: int
 def test_effects_do_not_come_before_their_causes() -> None:
     """The same two alarms the other way round in time stay apart."""
     desk = Desk(causes=graph(HOT, BROKEN))
-    desk.watch([(100, "S2", "raise", 3, BROKEN), (160, "L2b", "raise", 3, HOT)], 200)
+    desk.watch([(100, "S2", "raise", 3, BROKEN), (160, "L2b", "raise", 3, HOT)], 230)
     assert len(desk.open) == 2
 
 
