@@ -18,7 +18,7 @@ ARTIFACTS = "kafka"
 ADMIN = "admin"
 HEAP_MB = 768
 RACK_HEAP_MB = 448
-FORMAT_S = 60
+FORMAT_S = 240
 ASK_S = 5
 
 LOG = """Configuration:

@@ -110,6 +110,8 @@ def _reader(plan: Plan, who: str) -> Iterator[Right]:
 def _server(plan: Plan, who: str) -> Iterator[Right]:
     """As a reader, and it hands in what came over HTTP; movements are delivered to where they are shown."""
     yield from _reader(plan, who)
+    for group in ("follower", "intake"):  # a client asks for its group even where it commits nothing
+        yield Right(who, "GROUP", f"{plan.prefix}.{group}", "READ")
     yield Right(who, "TOPIC", plan.workers, "WRITE")  # it says how far its deliveries are
     for stream in plan.edges:
         yield Right(who, "TOPIC", plan.topic(stream), "WRITE")
@@ -128,7 +130,8 @@ def _events(doors: Doors, principals: Mapping[str, str]) -> Iterator[Right]:
             yield Right(who, "TOPIC", topic, "READ")
         for topic in (*exits, plan.topic(plan.raw), plan.undigested, plan.schemas):
             yield Right(who, "TOPIC", topic, "WRITE")
-        yield Right(who, "GROUP", f"{plan.prefix}.events", "READ")
+        for group in ("events", "follower"):
+            yield Right(who, "GROUP", f"{plan.prefix}.{group}", "READ")
         for name, prefixed in ((f"{plan.prefix}.events.", True), (f"{plan.prefix}.schemas", False)):
             for operation in ("WRITE", "DESCRIBE"):
                 yield Right(who, "TRANSACTIONAL_ID", name, operation, prefixed)
