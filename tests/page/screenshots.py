@@ -1,17 +1,30 @@
-"""Takes the pictures in docs/screenshots: `python -m tests.page.screenshots`, on a day that is the same every time."""
+"""Takes the pictures in docs/screenshots, on days that are the same every time.
+
+`python -m tests.page.screenshots` takes all of them; with `money` or `network` behind it only those.
+"""
 
 from __future__ import annotations
 
+import sys
+import tempfile
+from datetime import date
+import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, Playwright, expect, sync_playwright
 
+from tests.network.watching import simulated, watch
+from tests.billing.small import billing, charge, records
 from tests.page.conftest import ARGUMENTS, CHROMIUM
 from tests.page.serve import NUMBERS, Served, served, trickling
 from tests.page.test_status_page import words
 from tests.waiting import until
 from trunkline.api.access import Role
+from trunkline.simulator import Settings
 
+DRAWING = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+WATCHED = Settings(seed=7, subscribers=2_000, cells=60, hours=8, start=date(2026, 11, 3))
+PATIENCE_MS = 300_000
 OUT = Path(__file__).parents[2] / "docs" / "screenshots"
 SAMPLES = 60
 
@@ -49,9 +62,60 @@ def take_status(page: Page, world: Served, name: str) -> None:
     page.screenshot(path=OUT / f"status-{name}.png")
 
 
+def take_network(page: Page, world: Served, name: str) -> None:
+    """The NOC's views: the map by a KPI, an incident, a cell's chart, planned work."""
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(world.link(Role.ADMIN))
+    page.wait_for_selector("#pulse[data-state=live]")
+    page.evaluate("location.hash = '#/network'")
+    page.wait_for_selector("#map[data-drawn=yes] canvas")
+    page.get_by_label("Shows").select_option("PRBUsageDl")
+    expect(page.get_by_role("table", name="Tiles, PRBUsageDl").locator("tbody tr")).not_to_have_count(0)
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=OUT / f"network-{name}.png", full_page=True)
+    incidents = page.evaluate("() => fetch('/api/v1/network/incidents').then((answer) => answer.json())")[
+        "items"
+    ]
+    chosen = max(incidents, key=lambda row: row["affected_count"])
+    page.evaluate(f"location.hash = '#/network/incident/{chosen['incident_id']}'")
+    page.get_by_role("table", name="Time line, newest first").wait_for()
+    page.screenshot(path=OUT / f"network-incident-{name}.png")
+    page.evaluate("location.hash = '#/network/cell/C0007'")
+    page.get_by_label("KPI", exact=True).select_option("PRBUsageDl")
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=OUT / f"network-cell-{name}.png")
+    page.evaluate("location.hash = '#/network/maintenance'")
+    page.get_by_label("Name", exact=True).wait_for()
+    page.screenshot(path=OUT / f"network-maintenance-{name}.png")
+
+
 def main() -> None:
-    """Light, dark, and a telephone."""
+    """All pictures, or those of one side."""
     OUT.mkdir(parents=True, exist_ok=True)
+    wanted = sys.argv[1:] or ["money", "network"]
+    if "money" in wanted:
+        money()
+    if "network" in wanted:
+        network()
+
+
+def network() -> None:
+    """Light and dark, after a part of a day with its faults."""
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        day, data = simulated(Path(folder) / "day", WATCHED), Path(folder) / "data"
+        arguments = [each for each in ARGUMENTS if each != "--disable-gpu"] + DRAWING
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        with watch(data, day / "inventory") as watching, served(20, network=watching.watching) as world:
+            watching.play(day)
+            for scheme in ("light", "dark"):
+                context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+                take_network(context.new_page(), world, scheme)
+                context.close()
+        browser.close()
+
+
+def money() -> None:
+    """Light, dark, and a telephone."""
     with served(period_s=0.5) as world, trickling(world), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for scheme in ("light", "dark"):

@@ -186,7 +186,12 @@ class Service:
             self._carry(_hits(row, known, service.END, row["closed_us"]))
             rule = rules.credit_for(row["cause"] or "", row["severity"], row["closed_us"] - row["began_us"])
             if rule is not None and rule.by_itself:
-                credited = self.book(row["incident_id"], f"{RULE_ACTOR} {rule.name}", RULE_ACTOR)["booked"]
+                try:
+                    credited = self.book(row["incident_id"], f"{RULE_ACTOR} {rule.name}", RULE_ACTOR)[
+                        "booked"
+                    ]
+                except Refused as error:  # the rules were changed in this very moment
+                    log.warning("incident %s is not credited: %s", row["incident_id"], error)
         self.watch.store.served(row["incident_id"], _wall_us())
         return credited
 

@@ -239,6 +239,10 @@ def anomalies(data: Data = DATA, limit: Limit = 20, as_json: AsJson = False) -> 
 def alarms(
     data: Data = DATA,
     every: Annotated[bool, typer.Option("--all", help="Also those that are cleared.")] = False,
+    security: Annotated[
+        bool | None,
+        typer.Option("--security/--failures", help="Only security events, or only failures. Left out: both."),
+    ] = None,
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -247,8 +251,8 @@ def alarms(
         {"severity": Severity(row["severity"]).name.lower(), "object": row["name"], "problem": row["specific_problem"],
          "since": moment(row["raised_us"]), "cleared": moment(row["cleared_us"]) if row["cleared_us"] else None,
          "held_by": row["held_by"] or None, "acked_by": row["acked_by"], "text": row["text"],
-         "alarm_id": row["alarm_id"]}
-        for row in _reader(data).alarms(limit, active=None if every else True)
+         "security": bool(row["security"]), "alarm_id": row["alarm_id"]}
+        for row in _reader(data).alarms(limit, active=None if every else True, security=security)
     ]  # fmt: skip
     columns = {
         "severity": "severity",
@@ -258,6 +262,26 @@ def alarms(
         "text": "what",
     }
     _show(rows, columns, "No alarm is active.", as_json=as_json)
+
+
+@network.command("budgets")
+def budgets(data: Data = DATA, as_json: AsJson = False) -> None:
+    """Agreements with enterprises (agreements.yaml): what is left of each error budget, and how fast it burns."""
+    rows = [
+        {"severity": Severity(row["severity"]).name.lower(), "agreement": row["name"], "enterprise": row["enterprise"],
+         "slice": f"{row['slice'] >> 24}-{row['slice'] & 0xFFFFFF:06x}" if row["slice"] else None, "kpi": row["kpi"],
+         "left_percent": row["left_milli"] / 10, "burn_hour": row["fast_milli"] / 1000,
+         "burn_six_hours": row["slow_milli"] / 1000, "as_of": moment(row["time_us"]), "text": row["text"]}
+        for row in _reader(data).budgets().iter_rows(named=True)
+    ]  # fmt: skip
+    columns = {"severity": "severity", "agreement": "agreement", "enterprise": "with", "slice": "slice", "kpi": "KPI",
+               "left_percent": "% left", "burn_hour": "burns, last hour", "burn_six_hours": "last six"}  # fmt: skip
+    _show(
+        rows,
+        columns,
+        "No agreement is written down (agreements.yaml), or nothing was measured yet.",
+        as_json=as_json,
+    )
 
 
 @network.command("incidents")
