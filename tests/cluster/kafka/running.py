@@ -20,7 +20,7 @@ from trunkline.engines.kafka.bucket import Bucket
 from trunkline.engines.kafka.client import PARTITION_EOF, Server, consumer
 from trunkline.engines.kafka.follower import Follower
 from trunkline.engines.kafka.topics import make, topics
-from trunkline.engines.kafka.worker import Work, Worker, committed_at
+from trunkline.engines.kafka.worker import ROLES, Roles, Work, Worker, committed_at
 from trunkline.engines.plan import Plan
 from trunkline.engines.wire import progress_in, rows_in, rows_out
 from trunkline.kernel.flow import Stream
@@ -123,10 +123,10 @@ class Day:
     # -- running ------------------------------------------------------------------------------------------
 
     @contextmanager
-    def running(self, *names: str, standby: int = 0) -> Iterator[list[Worker]]:
+    def running(self, *names: str, standby: int = 0, roles: Roles = ROLES) -> Iterator[list[Worker]]:
         """Workers in this process; what broke one breaks the test."""
         stop = threading.Event()
-        workers = [Worker(self.work(name, standby=standby)) for name in names or ("worker",)]
+        workers = [Worker(self.work(name, standby=standby), kinds=roles) for name in names or ("worker",)]
         troubles: list[BaseException] = []
 
         def live(worker: Worker) -> None:

@@ -92,11 +92,24 @@ class _Group(ABC):
         self.committer = Committer(self.producer, self.consumer.consumer_group_metadata)
         self.written = self.committer.written
         self.lost = self.closing = False
-        self.consumer.subscribe(
-            topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        self._trouble: Exception | None = None
+        given, taken, lost = map(self._heard, (self._on_assign, self._on_revoke, self._on_lost))
+        self.consumer.subscribe(topics, on_assign=given, on_revoke=taken, on_lost=lost)
 
-    def _on_assign(self, _consumer: Consumer, given: list[TopicPartition]) -> None:
+    def _heard(self, act: Callable[[list[TopicPartition]], None]) -> Callable[..., None]:
+        """What the client may call. Trouble is kept for `take` to raise: let out of a callback, the client makes of its
+        own exceptions something that is none, and that no `except` catches.
+        """
+
+        def hear(_consumer: Consumer, parts: list[TopicPartition]) -> None:
+            try:
+                act(parts)
+            except Exception as error:  # noqa: BLE001 -- raised again by `take`
+                self._trouble = self._trouble or error
+
+        return hear
+
+    def _on_assign(self, given: list[TopicPartition]) -> None:
         self.rebalances += 1
         self.committer.renew()
         # Nothing is read before its past is known: partitions are taken up one by one when they are ready.
@@ -104,7 +117,7 @@ class _Group(ABC):
         for part in given:
             self.begin(part)
 
-    def _on_revoke(self, _consumer: Consumer, taken: list[TopicPartition]) -> None:
+    def _on_revoke(self, taken: list[TopicPartition]) -> None:
         self.rebalances += 1
         if self.closing:  # nothing is asked of a consumer that is being closed
             return
@@ -114,7 +127,7 @@ class _Group(ABC):
         for part in taken:
             self.end(part)
 
-    def _on_lost(self, _consumer: Consumer, taken: list[TopicPartition]) -> None:
+    def _on_lost(self, taken: list[TopicPartition]) -> None:
         self.lost = True
         self.committer.cancel()
         for part in taken:
@@ -139,6 +152,8 @@ class _Group(ABC):
                 raise Lost(f"{trouble.name()}: {trouble.str()}")
         if self.lost:
             raise Lost("the group went on without us")
+        if self._trouble is not None:
+            raise self._trouble
         self.committer.renew()
         self._measure()
         return found
@@ -515,7 +530,8 @@ class Worker:
             live(stop)
         except BaseException as error:  # noqa: BLE001 -- raised again by `run`
             self._failed = self._failed or error
-            stop.set()
+        finally:
+            stop.set()  # nobody works on without one of the roles, however that ended
 
     def _live(self, role: str, stop: threading.Event) -> None:
         """One life after another; a rest between those that came to nothing."""
