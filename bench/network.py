@@ -24,8 +24,10 @@ import polars as pl
 from websockets.asyncio.client import connect
 
 from bench.figures import Figure, percentile, resident_octets
+from bench.operator import folders, prepare
 from trunkline.api.heat import HeatBoard
 from trunkline.bootstrap import network as watched
+from trunkline.bootstrap.platform import opened
 from trunkline.bootstrap.tokens import add_token
 from trunkline.engines.embedded.engine import Totals
 from trunkline.ports import Commit
@@ -245,6 +247,9 @@ def _ves(number: int) -> bytes:
 def readers(work: Path, count: int, cells: int = 3_000, updates: int = 8) -> list[Figure]:
     """From handing a period in over HTTP to each of many readers of the map having it."""
     data = work / "data"
+    prepare(work, 1, 1)
+    with opened(folders(work)):
+        pass  # the tariff is known before the clock runs
     write_inventory(data / FOLDER / watched.INVENTORY, cells)
     token = add_token(data, "bench", "admin")
     command = [sys.executable, "-c", START, "run", "--data", str(data), "--port", "0"]
@@ -283,9 +288,10 @@ async def _read_along(url: str, token: str, work: Path, count: int, cells: int, 
             path = work / "period.csv"
             write_period(path, cells, number)
             end_us = START_US + (number + 1) * PERIOD_US
+            lines = _as_lines(path)
             posted[end_us] = time.perf_counter()
             answer = await client.post(
-                "/api/v1/network/telemetry", params={"mapping": "cells_csv"}, content=path.read_bytes()
+                "/api/v1/network/telemetry", params={"mapping": "cells_ndjson"}, content=lines
             )
             answer.raise_for_status()
             end = time.perf_counter() + PATIENCE_S
@@ -302,6 +308,16 @@ async def _read_along(url: str, token: str, work: Path, count: int, cells: int, 
     await asyncio.gather(*tasks, return_exceptions=True)
     counted = list(posted)[UNCOUNTED:]
     return [each[end_us] - posted[end_us] for each in seen for end_us in counted]
+
+
+def _as_lines(path: Path) -> bytes:
+    """A period as an exporter sends it over HTTP, a JSON line a cell."""
+    moments = [
+        pl.from_epoch(f"{name}_us", time_unit="us").dt.strftime("%Y-%m-%dT%H:%M:%SZ").alias(name)
+        for name in ("begin", "end")
+    ]
+    rows = pl.read_csv(path, infer_schema_length=None)
+    return rows.select(*moments, pl.exclude("begin_us", "end_us")).write_ndjson().encode()
 
 
 async def _follow(url: str, known: dict[str, str], seen: dict[int, float], stop: asyncio.Event) -> None:
