@@ -31,6 +31,7 @@ from trunkline.bootstrap.catalogues import (
 from trunkline.bootstrap.kafka import plan_of, properties, server_of
 from trunkline.bootstrap.platform import subscribers_file
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US, Facts, judged
+from trunkline.bootstrap.schemas import declare
 from trunkline.bootstrap.workers import saying
 from trunkline.charging.reconcile import CAUSES
 from trunkline.charging.subscribers import read_subscribers, time_zones_of
@@ -160,6 +161,7 @@ def opened(
         )
     if not looking:
         make_topics(kafka, plan)
+        declare(server_of(kafka), plan)
     settings.checkpoint.mkdir(parents=True, exist_ok=True)
     work, catalogue, people = work_of(folders, plan, settings.state)
     if not looking:
