@@ -17,9 +17,9 @@ from tests.billing.small import PEOPLE, billing, charge, records
 from trunkline.bootstrap.bills import FolderBills
 from trunkline.bootstrap.catalogues import load_catalogue
 
-KILLS = int(os.environ.get("TRUNKLINE_TEST_BILL_KILLS", "4"))
+KILLS = int(os.environ.get("TRUNKLINE_TEST_BILL_KILLS", "2"))
 SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(10**9)
-LONGEST_LIFE_S = 0.4
+LONGEST_LIFE_S = 0.5
 MOST_LIVES = 50
 IGNORED = ("seq", "issued_us", "bill_id", "cut_seq")
 

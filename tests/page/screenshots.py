@@ -8,13 +8,11 @@ from __future__ import annotations
 import sys
 import tempfile
 from datetime import date
-import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.network.watching import simulated, watch
-from tests.billing.small import billing, charge, records
 from tests.page.conftest import ARGUMENTS, CHROMIUM
 from tests.page.serve import NUMBERS, Served, served, trickling
 from tests.page.test_status_page import words
