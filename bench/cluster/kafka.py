@@ -7,11 +7,16 @@ with the last commit.
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -23,8 +28,10 @@ from trunkline.bootstrap.cluster.servers import brokers, jars_folder
 from trunkline.bootstrap.kafka import enrol, plan_of, work_of
 from trunkline.bootstrap.warming import warm
 from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.engines.kafka.bucket import progress_key
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, Server, consumer
-from trunkline.engines.kafka.router import Edge, Router
+from trunkline.engines.kafka.follower import last_progress
+from trunkline.engines.kafka.router import STREAM, Edge, Router
 from trunkline.engines.kafka.topics import make, topics
 from trunkline.engines.kafka.worker import Work, Worker
 from trunkline.engines.plan import Plan
@@ -37,6 +44,9 @@ BUCKETS = 4
 EDGE_PARTITIONS = 4
 PATIENCE_S = 300.0
 MESSAGES = 20_000
+RECOVERED_BUCKETS = 8
+ENROLLED_A_SECOND = 2_000  # at least, on a machine with other work
+QUIX = "TRUNKLINE_BENCH_QUIX"  # a Python that has quixstreams; its pins and ours do not go together
 ARROW_GOAL = "at least 400,000, durable, with the broker on the same two cores"
 JSON_GOAL = "at least 150,000, durable, with the broker on the same two cores"
 
@@ -65,106 +75,217 @@ def carried(work: Path, records: int, runs: int = 3) -> list[Figure]:
 
 
 def _arrow(server: Server, work: Path, lines: Path, records: int, runs: int) -> list[Figure]:
-    plan, parts = _prepared(server, work, "arrow")
-    router = Router(plan, parts.tables, parts.framing, lambda: time.time_ns() // 1000)
-    values = [(m.partition, m.value) for piece in _pieces(lines) for m in router.turn([(_edge(plan), [piece])])
-              if m.topic == plan.work]  # fmt: skip
-    sender = _sender(server)
-    told: list[tuple[str, str | bytes | None]] = [("stream", usage.DECODED.name)]
-
-    def fill() -> None:
-        for partition, value in values:
-            while True:
-                try:
-                    sender.produce(plan.work, value, partition=partition, headers=told)
-                    break
-                except BufferError:
-                    sender.poll(0.1)
-        assert not sender.flush(PATIENCE_S), "the broker takes everything"
-
-    fill()
+    plan, parts = _prepared(server, work, "arrow", BUCKETS)
+    messages = _fill(server, plan, parts, lines)
     record = usage.DECODED.record
     bare = median(
         lambda: _bare(server, plan.work, records, lambda m: len(rows_in(m.value() or b"", record))), runs
     )
-    rate = _charged(server, parts, plan, records, ("charger",))
-    return [
-        Figure(
-            "kafka_arrow", rate, "CDR/s", ARROW_GOAL, 1, "bare consuming and decoding of the same topic", bare
-        )
+    rate, cost_us = _charged(server, (parts,), plan, records, ("charger",))
+    beside = "bare consuming and decoding of the same topic"
+    figures = [
+        Figure("kafka_arrow", rate, "CDR/s", ARROW_GOAL, 1, beside, bare),
+        Figure("kafka_arrow_cost", cost_us, "us of processor/CDR", "less than 4, of two cores"),
     ]
+    return figures + _beside_quix(server, "kafka_arrow_quix", rate, plan.work, "arrow", messages, records)
+
+
+def _fill(server: Server, plan: Plan, parts: Work, lines: Path) -> int:
+    """Usage in the work topic, as the router leaves it there; how many messages."""
+    router = Router(plan, parts.tables, parts.framing, lambda: time.time_ns() // 1000)
+    told: list[tuple[str, str | bytes | None]] = [(STREAM, usage.DECODED.name)]
+    sender, count = _sender(server), 0
+    for piece in _pieces(lines):
+        for message in router.turn([(_edge(plan), [piece])]):
+            if message.topic == plan.work:
+                _send(sender, plan.work, message.value, message.partition, told)
+                count += 1
+    assert not sender.flush(PATIENCE_S), "the broker takes everything"
+    return count
 
 
 def _events(server: Server, work: Path, lines: Path, records: int, runs: int) -> list[Figure]:
-    plan, parts = _prepared(server, work, "events")
+    plan, parts = _prepared(server, work, "events", BUCKETS)
     sender = _sender(server)
     topic = plan.topic(usage.RAW)
     with lines.open("rb") as file:
         for number, line in enumerate(file):
-            while True:
-                try:
-                    sender.produce(topic, line, partition=number % EDGE_PARTITIONS)
-                    break
-                except BufferError:
-                    sender.poll(0.1)
+            _send(sender, topic, line, number % EDGE_PARTITIONS)
     assert not sender.flush(PATIENCE_S), "the broker takes everything"
     bare = median(lambda: _bare_json(server, topic, records), runs)
-    rate = _charged(server, parts, plan, records, ("router", "charger"))
-    return [
-        Figure(
-            "kafka_json",
-            rate,
-            "CDR/s",
-            JSON_GOAL,
-            1,
-            "bare consuming and read_ndjson of the same topic",
-            bare,
-        )
+    rate, cost_us = _charged(server, (parts,), plan, records, ("router", "charger"))
+    beside = "bare consuming and read_ndjson of the same topic"
+    figures = [
+        Figure("kafka_json", rate, "CDR/s", JSON_GOAL, 1, beside, bare),
+        Figure("kafka_json_cost", cost_us, "us of processor/CDR", "less than 11, of two cores"),
     ]
+    return figures + _beside_quix(server, "kafka_json_quix", rate, topic, "json", records, records)
 
 
-def _prepared(server: Server, work: Path, prefix: str) -> tuple[Plan, Work]:
-    plan = plan_of(prefix, BUCKETS)
+def _beside_quix(
+    server: Server, name: str, rate: float, topic: str, kind: str, messages: int, records: int
+) -> list[Figure]:
+    """Ours beside Quix Streams, exactly once, on the same topic, where a Python that has it is named."""
+    python = os.environ.get(QUIX)
+    if not python:
+        return []
+    done = subprocess.run(
+        [python, str(Path(__file__).with_name("quix.py")), server.brokers, topic, kind, str(messages)],
+        stdout=subprocess.PIPE, text=True, check=True, timeout=PATIENCE_S,
+    )  # fmt: skip
+    theirs = float(done.stdout.split()[-1]) * records / messages
+    beside = "Quix Streams, exactly once: decode, add a column, encode; no state, no charging"
+    return [Figure(name, rate, "CDR/s", "faster, though it charges", 1, beside, theirs)]
+
+
+def growth(work: Path, records: int) -> list[Figure]:
+    """Processor time a record with double the buckets and workers, as there are no more cores to run them on."""
+    lines = prepare(work, records, SUBSCRIBERS)
+    costs = []
+    with broker(work) as server:
+        for workers in (1, 2):
+            plan, parts = _prepared(server, work, f"growth-{workers}", BUCKETS * workers)
+            _fill(server, plan, parts, lines)
+            several = tuple(replace(parts, name=f"bench-{number}") for number in range(workers))
+            costs.append(_charged(server, several, plan, records, ("charger",))[1])
+    goal = "at most 1.15: double the buckets and workers, the same cost a record"
+    beside = f"us of processor/CDR: {BUCKETS} buckets, one worker"
+    return [Figure("kafka_growth", costs[1] / costs[0], "times", goal, 1, beside, costs[0])]
+
+
+def recovery(work: Path, subscribers: int) -> list[Figure]:
+    """After `kill -9`: the only worker again under its name, and half of all taken over by another, cold and warm."""
+    prepare(work, 1_000, subscribers)
+    figures = []
+    with broker(work) as server:
+        plan, _ = _prepared(server, work, "recovery", RECOVERED_BUCKETS)
+        all_ = plan.buckets
+        with _process(server, plan, "one", 0) as first:
+            _has(first, all_)
+            began = time.perf_counter()
+            first.kill()
+            with _process(server, plan, "one", 0) as again:
+                _has(again, all_)
+                figures.append(_recovered("kafka_recovery_restart", began, subscribers))
+        for standby, name in ((0, "kafka_recovery_cold"), (1, "kafka_recovery_warm")):
+            heir, victim = f"heir-{standby}", f"victim-{standby}"
+            with _process(server, plan, heir, standby) as left:
+                _has(left, all_)
+                with _process(server, plan, victim, 0) as gone:
+                    _has(gone, all_ // 2)
+                    _has(left, all_ // 2, level=all_ // 2 if standby else 0)
+                    began = time.perf_counter()
+                    gone.kill()
+                    _has(left, all_)
+                    figures.append(_recovered(name, began, subscribers))
+    return figures
+
+
+def _recovered(name: str, began: float, subscribers: int) -> Figure:
+    goal = f"at most 30 s with the state of {subscribers:,} subscribers"
+    return Figure(name, time.perf_counter() - began, "s", goal)
+
+
+@contextmanager
+def _process(server: Server, plan: Plan, name: str, standby: int) -> Iterator[subprocess.Popen[str]]:
+    """A worker in a process of its own, which says whenever it has other buckets or copies."""
+    code = (
+        "import sys\n"
+        "from bench.cluster.kafka import tell_of\n"
+        "brokers, prefix, buckets, name, standby = sys.argv[1:]\n"
+        "tell_of(brokers, prefix, int(buckets), name, int(standby))\n"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, server.brokers, plan.prefix, str(plan.buckets), name, str(standby)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.wait(PATIENCE_S)
+
+
+def tell_of(brokers_: str, prefix: str, buckets: int, name: str, standby: int) -> None:
+    """A worker's life in a process of its own, which tells how many buckets it has and how many copies are level."""
+    server, plan = Server(brokers_), plan_of(prefix, buckets)
+    parts = work_of(server, plan, Folders(), name, named=True, standby=standby)
+    worker, said = Worker(parts, ("charger",)), (-1, -1)
+    threading.Thread(target=worker.run, args=(threading.Event(),), daemon=True).start()
+    while True:
+        status = worker.status()
+        has = len(status["charger"].get("buckets", [])), len(status.get("standby", {}).get("level", []))
+        if has != said:
+            sys.stdout.write(f"{has[0]} {has[1]}\n")
+            sys.stdout.flush()
+            said = has
+        threading.Event().wait(0.05)
+
+
+def _has(running: subprocess.Popen[str], buckets: int, level: int = 0) -> None:
+    """Return when a worker says that it has so many buckets, and so many copies that are level."""
+    assert running.stdout is not None
+    for line in running.stdout:
+        has, copies = map(int, line.split())
+        if has == buckets and copies >= level:
+            return
+    raise AssertionError(f"it ended before it had {buckets} buckets")
+
+
+def _prepared(server: Server, work: Path, prefix: str, buckets: int) -> tuple[Plan, Work]:
+    plan = plan_of(prefix, buckets)
     make(server, topics(plan, EDGE_PARTITIONS, 1), 1)
     folders = Folders(tariffs=str(work / "tariffs"))
     parts = work_of(server, plan, folders, "bench")
     warm(parts.tables)
     catalogue = parts.tables[charging.TARIFFS.name]
     assert isinstance(catalogue, Catalogue), "the tariffs are a catalogue"
-    with _working(parts, ("router", "charger")) as worker:
+    with _working(parts, ("router", "charger")):
         rows = enrol(server, plan, folders, catalogue)
-        _until(worker, "charger", rows)
+        deadline = time.monotonic() + PATIENCE_S + rows / ENROLLED_A_SECOND
+        while sum(each["arrivals"] for each in _told(server, plan)) < rows:
+            assert time.monotonic() < deadline, f"{rows} subscribers were not enrolled"
+            threading.Event().wait(0.5)
     return plan, parts
 
 
-def _charged(server: Server, parts: Work, plan: Plan, records: int, roles: tuple[str, ...]) -> float:
-    """Records a second from the first commit's beginning to the last commit."""
-    before = _committed(server, plan)
-    with _working(parts, roles) as worker:
+def _charged(
+    server: Server, several: Sequence[Work], plan: Plan, records: int, roles: tuple[str, ...]
+) -> tuple[float, float]:
+    """Records a second from the first commit to the last, and processor time of ours a record, all of them, in us."""
+    before, used = _committed(server, plan), time.process_time()
+    with ExitStack() as stack:
+        workers = [stack.enter_context(_working(parts, roles)) for parts in several]
         began = None
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            life = worker.status()
-            first = life[roles[0]].get("written", {}).get("turns", 0)
+            first = _written(workers, roles[0])
             if began is None and first:
-                began = time.perf_counter(), life[roles[0]]["written"]["rows"]
-            if life["charger"].get("written", {}).get("rows", 0) >= records:
+                began = time.perf_counter(), first
+            if _written(workers, "charger") >= records:
                 break
             threading.Event().wait(0.05)
         assert began is not None, "something was charged"
-        seconds = time.perf_counter() - began[0]
+        seconds, used = time.perf_counter() - began[0], time.process_time() - used
     assert _committed(server, plan) - before == records, "every record was accounted for"
-    return float(records - began[1]) / seconds
+    return float(records - began[1]) / seconds, used / records * 1e6
+
+
+def _written(workers: Sequence[Worker], role: str) -> int:
+    return sum(worker.status()[role].get("written", {}).get("rows", 0) for worker in workers)
 
 
 def _committed(server: Server, plan: Plan) -> int:
-    from trunkline.engines.kafka.bucket import progress_key
-    from trunkline.engines.kafka.follower import last_progress
+    """Records that came out of buckets, as committed."""
+    return sum(sums[0] for each in _told(server, plan) for sums in each["accounts"].values())
 
+
+def _told(server: Server, plan: Plan) -> list[dict[str, Any]]:
+    """How far every bucket is that is anywhere."""
     reader = consumer(server, "bench", {"enable.partition.eof": True})
     try:
         told = [last_progress(reader, plan, number, progress_key(number)) for number in range(plan.buckets)]
-        return sum(sums[0] for each in told if each for sums in each["accounts"].values())
+        return [each for each in told if each]
     finally:
         reader.close()
 
@@ -179,13 +300,6 @@ def _working(parts: Work, roles: tuple[str, ...]) -> Iterator[Worker]:
     finally:
         stop.set()
         thread.join()
-
-
-def _until(worker: Worker, role: str, rows: int) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while worker.status()[role].get("written", {}).get("rows", 0) < rows:
-        assert time.monotonic() < deadline, f"{role} did not come to {rows} rows"
-        threading.Event().wait(0.02)
 
 
 def _bare(server: Server, topic: str, records: int, decode: Callable[[Message], int]) -> float:
@@ -222,6 +336,22 @@ def _reading(server: Server, topic: str) -> Iterator[Consumer]:
         yield reader
     finally:
         reader.close()
+
+
+def _send(
+    sender: Producer,
+    topic: str,
+    value: bytes,
+    partition: int,
+    told: list[tuple[str, str | bytes | None]] | None = None,
+) -> None:
+    while True:
+        try:
+            sender.produce(topic, value, partition=partition, headers=told)
+        except BufferError:
+            sender.poll(0.1)
+            continue
+        return
 
 
 def _sender(server: Server) -> Producer:
