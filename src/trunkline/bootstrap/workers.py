@@ -18,7 +18,6 @@ from typing import Any
 import orjson
 from confluent_kafka import (
     OFFSET_BEGINNING,
-    KafkaError,
     KafkaException,
     Message,
     Producer,
@@ -35,12 +34,6 @@ SAID_EVERY_S = 2.0
 LET_GO_S = 10.0  # of a word that the brokers do not take
 FORGOTTEN_S = 86_400.0  # after a worker's last word
 _LEAVE_S = 5.0
-_NO_MORE = (  # a flow that never ran here has no topic
-    PARTITION_EOF,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 -- the client's own name
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 -- the client's own name
-)
 
 Known = Callable[[], Sequence[Worker]]
 """What the workers of a process know of themselves now; their rates are worked out here."""
@@ -102,12 +95,20 @@ class Listener:
     """Keeps the last word of each worker; one thread reads, anybody may ask."""
 
     def __init__(self, server: Server, plans: Sequence[Plan]) -> None:
-        """Begin to listen to the workers of some plans; `close` ends it."""
+        """Begin to listen to the workers of some plans; `close` ends it. Raises `KafkaException`."""
         self._words: dict[tuple[str, str], Worker] = {}  # by topic and name
-        self._silent = {plan.workers for plan in plans}  # whose end was not seen yet
         self._lock = threading.Lock()
         self._stop, self.whole = threading.Event(), threading.Event()
         self._reader = consumer(server, f"{plans[0].prefix}.follower", {"enable.partition.eof": True})
+        try:
+            there = self._reader.list_topics(timeout=PATIENCE_S).topics
+        except KafkaException:
+            self._reader.close()
+            raise
+        # A flow that never ran here has no topic, of which the client would say so only after half a minute.
+        self._silent = {plan.workers for plan in plans} & set(there)  # whose end was not seen yet
+        if not self._silent:
+            self.whole.set()
         self._reader.assign([TopicPartition(plan.workers, 0, OFFSET_BEGINNING) for plan in plans])
         self._thread = threading.Thread(target=self._listen, name="listening to workers", daemon=True)
         self._thread.start()
@@ -137,7 +138,7 @@ class Listener:
                 trouble = message.error()
                 if trouble is None:
                     self._hear(message)
-                elif trouble.code() in _NO_MORE:
+                elif trouble.code() == PARTITION_EOF:
                     self._silent.discard(message.topic() or "")
                     if not self._silent:
                         self.whole.set()
@@ -154,7 +155,7 @@ class Listener:
 
 
 def last_words(server: Server, plans: Sequence[Plan]) -> list[Worker]:
-    """The last words that the plans' topics hold now; raises `TimeoutError` when the brokers do not answer."""
+    """The last words that the plans' topics hold now; raises `TimeoutError` or `KafkaException`."""
     listener = Listener(server, plans)
     try:
         if not listener.whole.wait(PATIENCE_S):

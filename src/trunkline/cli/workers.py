@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from confluent_kafka import KafkaException
+
 from trunkline import settings
 from trunkline.api.workers import seen
 from trunkline.bootstrap import network_cluster
@@ -21,8 +23,10 @@ def show_workers(*, as_json: bool) -> None:
         words = last_words(
             server_of(kafka), [plan_of(kafka.kafka_prefix), network_cluster.plan_of(kafka.kafka_prefix)]
         )
-    except TimeoutError as error:
-        raise Refused(f"{error}. Is {kafka.kafka_brokers} up, and may this account read it?") from error
+    except (TimeoutError, KafkaException) as error:
+        raise Refused(
+            f"{kafka.kafka_brokers} does not say how the workers are. Is it up, and may this account read there?"
+        ) from error
     told = [seen(word, time.time_ns() // 1000) for word in words]
     if as_json:
         answer_json({"workers": told})
