@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import bills, detector, live, network, throughput, volume
+from bench import bills, detector, live, network, online, throughput, volume
 from bench.command import Measures, measure_named
 
 MEASURES: Measures = {
@@ -22,6 +22,7 @@ MEASURES: Measures = {
     "volume": (volume.memory_and_history, 100_000_000, 500_000),
     "sessions": (volume.open_sessions, 2_000_000, 50_000),
     "accounts": (volume.many_accounts, 50_000_000, 200_000),
+    "online": (online.requests, 2_000, 200),
     "bills": (bills.run, 1_000_000, 2_000),
 }
 

@@ -33,6 +33,8 @@ from trunkline.stores.embedded.reader import EmbeddedReader
 
 LONGEST_URI = 2048
 STREAMS_MAX = 1000  # requests at once on one connection
+IDLE_S = 3600.0  # a network function keeps its connections
+REQUESTS_MAX = 2**30  # of one connection: HTTP/2 has no more numbers for streams
 SOURCE = "online"
 _UNITS = {Kind.VOICE: "duration_ms", Kind.DATA: "octets_down"}
 
@@ -134,6 +136,8 @@ class OnlineLife:
         config.bind = [f"fd://{self._listener.fileno()}"]
         config.errorlog = config.accesslog = None
         config.h2_max_concurrent_streams = STREAMS_MAX
+        config.keep_alive_timeout = IDLE_S
+        config.keep_alive_max_requests = REQUESTS_MAX
         config.graceful_timeout = 2.0
         config.include_server_header = False
         if self._settings.online_certificate:
