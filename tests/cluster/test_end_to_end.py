@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -82,6 +84,7 @@ def test_usage_and_money_go_through_a_cluster(kafka: Kafka, cassandra: Cassandra
             assert httpx.get(f"{url}/schema-registry/subjects", timeout=60).status_code == 401
             with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as api:
                 walk(api)
+                assert_watched(api, environment)
 
 
 def walk(api: httpx.Client) -> None:
@@ -114,6 +117,29 @@ def walk(api: httpx.Client) -> None:
     assert corrected.status_code == 204, corrected.text
     until(lambda: counted()["rated"] == 3, "the corrected record is charged", 240, 0.5)
     assert api.get("/api/v1/rejects").json()["items"] == []
+
+
+def assert_watched(api: httpx.Client, environment: dict[str, str]) -> None:
+    """How the worker and the deliveries are is in the API, in /metrics and in `trunkline status`, in their words."""
+
+    def caught_up() -> dict[str, dict[str, Any]]:
+        items = {each["engine"]: each for each in api.get("/api/v1/workers").json()["items"]}
+        return items if {"kafka", "delivery"} <= set(items) and not items["kafka"]["lag_messages"] else {}
+
+    told = until(caught_up, "the worker has said that nothing waits", 240, 0.5)["kafka"]
+    assert told["rebalances"] > 0
+    assert told["state_octets"] > 0
+    assert told["checkpoint_age_s"] is not None
+    assert {place.rpartition("/")[0] for place in told["lag"]} >= {"whole.usage.raw", "whole.work"}
+    lines = api.get("/metrics").text.splitlines()
+    assert any(line.startswith("trunkline_worker_lag_messages{") and "whole.work" in line for line in lines)
+    done = subprocess.run(
+        [sys.executable, "-c", "from trunkline.cli import main; main()", "status", "--engine", "kafka", "--json"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment}, capture_output=True, text=True,
+        timeout=300, check=True,
+    )  # fmt: skip
+    said_too = json.loads(done.stdout)["workers"]
+    assert told["name"] in [each["name"] for each in said_too]
 
 
 def money(api: httpx.Client, person: str) -> int:
