@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from cassandra.cluster import NoHostAvailable
 from confluent_kafka import Producer
 
 from tests.cluster.cassandra.conftest import contact
@@ -20,6 +21,7 @@ from tests.cluster.conftest import Cassandra, Kafka
 from tests.contract import test_ports as contract
 from tests.contract.test_ports import EVER
 from tests.waiting import until
+from trunkline.bootstrap.cluster import credentials
 from trunkline.bootstrap.delivery import Delivery, deliver
 from trunkline.bootstrap.kafka import plan_of
 from trunkline.bootstrap.platform import Platform, opened
@@ -31,17 +33,18 @@ from trunkline.engines.kafka import topics
 from trunkline.engines.kafka.client import Server
 from trunkline.engines.plan import Plan
 from trunkline.kernel.flow import Stream
-from trunkline.ports import Commit, Intake
+from trunkline.ports import Commit, Intake, Refused
 from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS
 from trunkline.records.usage import HELD, RAW, REJECTED
 from trunkline.settings import Folders
 from trunkline.stores.cassandra import tables
-from trunkline.stores.cassandra.connection import Connection
+from trunkline.stores.cassandra.connection import Connection, Contact
 from trunkline.stores.cassandra.reader import CassandraReader
 from trunkline.stores.embedded.reader import EmbeddedReader
 
 SEED = 20261122
-KILLS = int(os.environ.get("TRUNKLINE_KILLS", "3"))  # of Cassandra, each at a moment drawn from the seed
+KILLS = int(os.environ.get("TRUNKLINE_TEST_KILLS", "3"))  # of Cassandra, each at a moment drawn from the seed
+LONGEST_PAUSE_S = 1.5  # from a batch to the kill: before, while or after it is written
 PEOPLE = [f"4477009{number:05d}" for number in range(40)]
 RESULTS: dict[str, Stream] = {stream.name: stream for stream in (CHARGED, ENTRIES, ALERTS, REJECTED, HELD)}
 
@@ -117,12 +120,14 @@ class World:
 
 
 @contextmanager
-def world(kafka: Kafka, cassandra: Cassandra, folder: Path, name: str) -> Iterator[World]:
+def world(
+    kafka: Kafka, cassandra: Cassandra, folder: Path, name: str, who: Contact | None = None
+) -> Iterator[World]:
     """Topics of their own, an engine, and delivery in its threads."""
     server, plan = Server(kafka.bootstrap_servers), plan_of(name, 1)
     topics.make(server, topics.topics(plan, 1, 1), 1)
     stop, enough = threading.Event(), threading.Event()
-    roles, wait = deliver(server, plan, lambda: Connection(contact(cassandra)), enough)
+    roles, wait = deliver(server, plan, lambda: Connection(who or contact(cassandra)), enough)
 
     def stop_delivering() -> None:
         enough.set()
@@ -185,14 +190,61 @@ def rows_in(connection: Connection, stream: Stream) -> int:
     return int(connection.session.execute(f"SELECT count(*) FROM {table.name}", timeout=60).one()[0])
 
 
+def deliverer(administrator: Connection, folder: Path) -> Contact:
+    """An account that may deliver and nothing more."""
+    known = administrator.contact
+    ask = administrator.session.execute
+    ask(
+        "CREATE ROLE IF NOT EXISTS delivering WITH LOGIN = true AND PASSWORD = %s",
+        ("first-password",),
+        timeout=60,
+    )
+    ask("ALTER ROLE delivering WITH PASSWORD = %s", ("first-password",), timeout=60)
+    for right in ("SELECT", "MODIFY"):
+        ask(f"GRANT {right} ON KEYSPACE {known.keyspace} TO delivering", timeout=60)
+    file = credentials.keep(folder / "delivering.password", "first-password")
+    made = Contact(**{**vars(known), "user": "delivering", "password_file": file})
+
+    def let_in() -> bool:
+        try:
+            Connection(made).close()
+        except Refused:
+            return False
+        return True
+
+    until(let_in, "the account is known", 60, 0.5)
+    return made
+
+
+def change_password(administrator: Connection, who: Contact, password: str) -> None:
+    """At the nodes first, which let it be changed every few seconds only, and then in the file."""
+
+    def changed() -> bool:
+        try:
+            administrator.session.execute(
+                f"ALTER ROLE {who.user} WITH PASSWORD = %s", (password,), timeout=60
+            )
+        except NoHostAvailable:
+            return False
+        return True
+
+    until(changed, "it may be changed", 120, 1.0)
+    credentials.keep(who.password_file, password)
+
+
 @pytest.mark.timeout(1800)
 def test_a_node_that_dies_costs_nothing(
     kafka: Kafka, cassandra: Cassandra, connection: Connection, tmp_path: Path
 ) -> None:
-    """`kill -9` of Cassandra at random moments while usage is delivered: in the end nothing is missing or double."""
+    """`kill -9` of Cassandra at random moments while usage is delivered: in the end nothing is missing or double.
+
+    Meanwhile the password of those who deliver is changed: they come back after the kill with the new one.
+    """
     print(f"seed {SEED}")
-    chance = random.Random(SEED)
-    with world(kafka, cassandra, tmp_path, "killed") as running:
+    chance, pause = random.Random(SEED), threading.Event()
+    as_deliverer = deliverer(connection, tmp_path)
+    with world(kafka, cassandra, tmp_path, "killed", as_deliverer) as running:
+        change_password(connection, as_deliverer, "second-password")
         count = 0
         for kill in range(KILLS):
             batches = chance.randrange(4, 9)
@@ -202,6 +254,7 @@ def test_a_node_that_dies_costs_nothing(
                 running.intake.move([contract.topup(f"t{kill}.{batch}", batch + 1)])
                 count += 250
                 if batch == fatal:
+                    pause.wait(chance.uniform(0.0, LONGEST_PAUSE_S))
                     cassandra.kill()
             contract_charged(running, count)
             cassandra.up()

@@ -74,8 +74,9 @@ def charged_there(day: Day, part: bytes, records: int) -> None:
     """A worker at a site carries a part of the day to its end."""
     declare(day.server, day.plan)
     with day.running("mover"):
+        day.enrolled(600)
         day.hand_in(part, 50)
-        day.drained(records, 300)
+        day.drained(records)
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def embedded(operator: Path, tmp_path: Path) -> Embedded:
     )
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(2700)
 def test_charging_moves_to_another_site_and_home(site: Site, operator: Path, embedded: Embedded) -> None:
     """Nothing is missing and nothing double; a worker that comes too early is refused at every site."""
     parts = [(operator / f"part{number}.ndjson").read_bytes() for number in range(3)]
@@ -103,7 +104,7 @@ def test_charging_moves_to_another_site_and_home(site: Site, operator: Path, emb
             break
         there = site(f"move{number + 2}")
         mirror(here, there, NAME)
-        until(lambda day=day, there=there: copied(day, there), "the mirror has everything", 400, 1.0)  # type: ignore[misc]
+        until(lambda day=day, there=there: copied(day, there), "the mirror has everything", 600, 1.0)  # type: ignore[misc]
         there.cluster.down(["mirror"])
         here.kill("kafka")
         day = Day(operator, Server(there.bootstrap_servers), day.plan)

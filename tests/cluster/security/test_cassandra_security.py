@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from cassandra.cluster import NoHostAvailable
 
 from tests.cluster.cassandra.conftest import contact
 from tests.cluster.conftest import Cassandra
+from tests.cluster.security.test_kafka_security import shown_serial
 from tests.waiting import until
+from trunkline.bootstrap.cluster import cassandra as server
 from trunkline.bootstrap.cluster import credentials
 from trunkline.ports import Refused
 from trunkline.stores.cassandra import tables
@@ -115,3 +118,35 @@ def test_a_password_is_changed_while_everything_runs(administrator: Connection, 
         after.close()
     finally:
         before.close()
+
+
+def test_a_certificate_is_changed_while_everything_runs(cassandra: Cassandra) -> None:
+    """A node told to look at its file again shows the new certificate to whoever comes; it is not started again."""
+    place, ca_file = cassandra.place, str(cassandra.ca_file)
+    before = shown_serial(cassandra.port, ca_file)
+    pids = [each.pid for each in cassandra.cluster.status() if each.name == "cassandra"]
+    connected = Connection(contact(cassandra), make=True)
+    try:
+        credentials.issue(place.secrets, "cassandra.pem", "cassandra")
+        keeper = ["org.apache.cassandra.tools.NodeTool", "-p", str(place.port("jmx")), "reloadssl"]
+        opened = [
+            *(f"--add-opens={each}=ALL-UNNAMED" for each in server._OPENED),
+            *(f"--add-exports={each}=ALL-UNNAMED" for each in server._EXPORTED),
+        ]
+        program, *options = place.java(server.ARTIFACTS, heap_mb=64)
+        opened.append(f"-Duser.home={place.folder}")  # its history goes there
+        done = subprocess.run(
+            [program, *opened, *options, *keeper],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        until(lambda: shown_serial(cassandra.port, ca_file) != before, "the new certificate is shown", 60)
+        after = Connection(contact(cassandra))
+        after.close()
+        assert connected.ask(tables.META_TABLE.select("WHERE name = ?"), ("buckets",))
+    finally:
+        connected.close()
+    assert [each.pid for each in cassandra.cluster.status() if each.name == "cassandra"] == pids
