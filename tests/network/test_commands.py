@@ -16,6 +16,7 @@ from trunkline.cli.app import app, failed
 from trunkline.ports import Refused
 
 PRB = "PRBUsageDl"
+AGREEMENT = "campus: {enterprise: Example Ltd, area: network, kpi: PRBUsageDl, mark: 99, share: 90}\n"
 
 
 def run(*words: str, given: str | None = None) -> str:
@@ -47,6 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, lists: Path) -> Path:
     folder = tmp_path_factory.mktemp("data")
     at = ("--data", str(folder))
     assert ask("inventory", "load", str(lists), *at)["cells"] == CELLS
+    (folder / "network" / "agreements.yaml").write_text(AGREEMENT)
     for path, mapping, source in prepared(tmp_path_factory.mktemp("day")):
         said = ask("ingest", str(path), "--mapping", mapping, "--source", source, *at)
         assert said["received"] == sum(
@@ -75,7 +77,17 @@ def test_what_the_network_tells_can_be_asked_for(data: Path) -> None:
     assert "scan" in run("alarms", "--all", *at)
     assert isinstance(ask("anomalies", *at), list)
     run("anomalies", *at)
+    assert {row["problem"] for row in ask("alarms", "--all", "--security", *at)} == {"scan"}
+    assert "scan" not in {row["problem"] for row in ask("alarms", "--all", "--failures", *at)}
     assert ask("incidents", "--all", *at)
+    (budget,) = ask("budgets", *at)
+    assert (budget["agreement"], budget["enterprise"], budget["severity"]) == (
+        "campus",
+        "Example Ltd",
+        "cleared",
+    )
+    assert budget["left_percent"] <= 100
+    assert "Example Ltd" in run("budgets", *at)
     run("incidents", *at)
     assert "MTTD" in run("measures", *at)
 

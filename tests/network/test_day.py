@@ -330,7 +330,7 @@ def test_telemetry_that_was_set_aside_is_settled(world: World) -> None:
     """Listed with its reason, exported as it came, corrected and measured, or closed; each by those who may."""
     path = "/api/v1/network/rejects"
     moment = {"begin": "2026-11-03T09:50:00Z", "end": "2026-11-03T09:55:00Z", "technology": "NR"}
-    wrong = [{"cell": cell, **moment, "Test.Own": "lots"} for cell in ("C0041", "C0042")]
+    wrong = [{"cell": cell, **moment, "CPU.Load": -3} for cell in ("C0041", "C0042")]
     with world.client(Role.BILLING) as client, world.client(Role.VIEWER) as viewer:
         content = b"".join(orjson.dumps(each) + b"\n" for each in wrong)
         query = {"mapping": "cells_ndjson", "source": "corrected"}
@@ -356,7 +356,7 @@ def test_telemetry_that_was_set_aside_is_settled(world: World) -> None:
         number = first["number"]
         assert viewer.post(f"{path}/{number}/close").status_code == 403
         cut = {"text": '{"cell":"C0041"'}
-        right = {"text": orjson.dumps({**wrong[0], "Test.Own": 7}).decode()}
+        right = {"text": orjson.dumps({**wrong[0], "CPU.Load": 7}).decode()}
         assert client.post(f"{path}/{number}/correct", json={"text": " "}).status_code == 400
         assert client.post(f"{path}/{number}/correct", json=right).status_code == 204
         assert client.post(f"{path}/{number}/correct", json=right).status_code == 409

@@ -115,8 +115,36 @@ def test_maintenance_is_previewed_before_it_is_planned(visitor: Opened) -> None:
     expect(visitor.page.get_by_text("No maintenance is planned.")).to_be_visible()
 
 
+def test_rejected_telemetry_is_corrected(visitor: Opened) -> None:
+    """A record that could not be used is shown with its reason, corrected, and gone from the list."""
+    visitor.sign_in(Role.BILLING)
+    line = (
+        '{"cell":"C0001","technology":"NR","begin":"2026-11-03T05:55:00Z","end":"2026-11-03T06:00:00Z",'
+        '"CPU.Load":-3}'
+    )
+    visitor.page.evaluate(
+        "(line) => fetch('/api/v1/network/telemetry?mapping=cells_ndjson&source=shown', { method: 'POST',"
+        " headers: { 'X-Trunkline': 'page', 'Content-Type': 'application/octet-stream' }, body: line + '\\n' })",
+        line,
+    )
+    visitor.page.wait_for_function(
+        "() => fetch('/api/v1/network/rejects').then((answer) => answer.json())"
+        ".then((said) => said.items.some((row) => row.source === 'shown'))"
+    )
+    visitor.go("network/rejects")
+    row = visitor.page.get_by_role("row").filter(has_text="shown")
+    expect(row).to_contain_text("bad value")
+    row.get_by_role("button", name="Correct").click()
+    text = visitor.page.get_by_label("The record as shown sent it")
+    expect(text).to_have_value(line)
+    text.fill(line.replace("-3", "7"))
+    visitor.page.get_by_role("button", name="Offer again").click()
+    expect(visitor.page.get_by_text("was offered again")).to_be_visible()
+    expect(visitor.page.get_by_role("row").filter(has_text="shown")).to_have_count(0)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("view", ["network", "network/cell/C0001", "network/maintenance"])
+@pytest.mark.parametrize("view", ["network", "network/cell/C0001", "network/maintenance", "network/rejects"])
 def test_views_are_for_everybody(drawing: Browser, watched: Served, view: str, scheme: str) -> None:
     """No rule of WCAG 2.2 AA that a machine can check is broken, in light and dark."""
     context = drawing.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ function overview(main, session) {
   const layer = h("select", { id: "layer" }), metric = h("select", { id: "metric" });
   const back = h("input", { id: "back", type: "range", min: String(-DAY_MINUTES), max: "0", step: String(STEP_MINUTES), value: "0", "aria-describedby": "back-said" });
   const backSaid = h("output", { id: "back-said", for: "back" }, "now");
-  const twin = h("details", { class: "twin", open: true }, h("summary", {}, "The map as a table"), figuresOfTiles);
+  const twin = h("details", { class: "twin tall", open: true }, h("summary", {}, "The map as a table"), figuresOfTiles);
   let drawn = null, line = null, tiles = new Map(), newestUs = 0, changes = "", ended = false, loading = false, spans = [0, 1], units = {}, texts = {};
 
   show(main, heading("Network", h("p", { class: "muted" }, "Incidents by money at stake; the map by severity or by KPI. Times are UTC.")), ways("#/network"), figures,
@@ -48,8 +48,8 @@ function overview(main, session) {
         h("div", { class: "find" }, h("label", { for: "layer" }, "Tiles"), layer, h("label", { for: "metric" }, "Shows"), metric),
         h("div", { class: "find" }, h("label", { for: "back" }, "Moment"), back, backSaid),
         state, canvas, severityLegend(), twin),
-      h("section", { class: "card", "aria-labelledby": "queue-title" }, h("h2", { id: "queue-title" }, "Incidents"), queue,
-        h("h3", {}, "Worst active alarms"), alarms)),
+      h("section", { class: "card", "aria-labelledby": "queue-title" }, h("h2", { id: "queue-title" }, "Incidents"), queue)),
+    h("section", { class: "card", "aria-labelledby": "alarms-title" }, h("h2", { id: "alarms-title" }, "Worst active alarms"), alarms),
     h("section", { class: "card", "aria-labelledby": "budgets-title" }, h("h2", { id: "budgets-title" }, "Service quality promised"), budgets),
     h("section", { class: "card", "aria-labelledby": "telemetry-title" }, h("h2", { id: "telemetry-title" }, "Telemetry"), accounting));
   show(queue, h("p", { class: "loading" }, "Loading…"));

@@ -13,18 +13,22 @@ export function cell(main, session, name) {
   show(main, heading(name, h("p", { class: "muted" }, "KPIs of the last day, with the range that was expected of them. While a KPI is learnt nothing is expected.")), ways(""), place);
   let drawing = null, ended = false, rows = [], found = [], units = {};
 
-  async function draw() {
-    const chosen = choice.value;
-    const of = `object=${encodeURIComponent(name)}&kpi=${encodeURIComponent(chosen)}`;
-    const band = await get(`/api/v1/network/expected?${of}`).then((said) => said.items).catch(() => []);
-    if (ended || choice.value !== chosen) return;
+  function paint(chosen, band) {
     const opened = chart.querySelector("details[open]") !== null;
     if (drawing) drawing.end();
-    const own = rows.filter((row) => row.kpi === choice.value && row.slice === 0).sort((a, b) => a.end_us - b.end_us);
-    drawing = series(`${choice.value}${units[choice.value] ? ` (${units[choice.value]})` : ""}`, own, band, found.filter((row) => row.kpi === choice.value));
+    const own = rows.filter((row) => row.kpi === chosen && row.slice === 0).sort((a, b) => a.end_us - b.end_us);
+    drawing = series(`${chosen}${units[chosen] ? ` (${units[chosen]})` : ""}`, own, band, found.filter((row) => row.kpi === chosen));
     show(chart, drawing.element);
     drawing.draw();
     chart.querySelector("details").open = opened;
+  }
+
+  // What was measured is shown at once; what was expected of it comes a moment later.
+  async function draw() {
+    const chosen = choice.value;
+    paint(chosen, []);
+    const band = await get(`/api/v1/network/expected?object=${encodeURIComponent(name)}&kpi=${encodeURIComponent(chosen)}`).then((said) => said.items).catch(() => []);
+    if (!ended && choice.value === chosen && band.length) paint(chosen, band);
   }
   choice.addEventListener("change", draw);
 
