@@ -199,7 +199,6 @@ def deliverer(administrator: Connection, folder: Path) -> Contact:
         ("first-password",),
         timeout=60,
     )
-    ask("ALTER ROLE delivering WITH PASSWORD = %s", ("first-password",), timeout=60)
     for right in ("SELECT", "MODIFY"):
         ask(f"GRANT {right} ON KEYSPACE {known.keyspace} TO delivering", timeout=60)
     file = credentials.keep(folder / "delivering.password", "first-password")
