@@ -1,4 +1,4 @@
-"""Takes the pictures of a bill in docs/screenshots: `python -m tests.page.bill_screenshots`, the same every time but for its name."""
+"""Takes the pictures of a bill in docs/screenshots: `python -m tests.page.bill_screenshots`."""
 
 from __future__ import annotations
 
