@@ -13,6 +13,7 @@ import pytest
 
 from tests.api.conftest import NUMBER, World
 from tests.api.test_tmf import PREPAY, TOPUP, USAGE, fits
+from trunkline.api.callbacks import Callbacks
 from trunkline.api.metrics import Metrics
 from trunkline.api.notices import ATTEMPTS_MAX, Notices
 from trunkline.api.options import ApiOptions
@@ -181,7 +182,7 @@ async def test_a_setting_opens_a_network_and_each_delivery_asks_again(
     notices.register("a", "http://10.1.2.3/", "", ("x",))
     with pytest.raises(Problem):
         notices.register("a", "http://10.2.0.1/", "", ("x",))
-    notices.networks = []
+    notices.callbacks = Callbacks(())
     with pytest.raises(Problem):
         notices._post("http://10.1.2.3/", b"{}")
 
