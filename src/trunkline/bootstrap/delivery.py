@@ -97,13 +97,22 @@ class Delivery:
             closing(_Raws(self._server, self._plan)) as self._raws,
             closing(consumer(self._server, self.group, {"enable.partition.eof": True})) as reader,
         ):
-            writer = Writer(connection)
+            writer = self.writer(connection)
             reader.subscribe(self.topics)
             credentials = Credentials(self._server, reader)
             while not stop.is_set():
                 if credentials.look():
                     self._raws.close()  # it is made anew when it is needed
                 self._turn(reader, writer, stop)
+
+    def writer(self, connection: Connection) -> Writer:
+        """Who writes what is delivered."""
+        return Writer(connection)
+
+    def with_octets(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows that were set aside with `path`, `mapping` and `raw`, out of the topic in which they came."""
+        assert self._raws is not None, "a life has begun"
+        return self._raws.joined(rows)
 
     def _turn(self, reader: Consumer, writer: Writer, stop: threading.Event) -> None:
         taken = []
@@ -187,9 +196,7 @@ class Delivery:
             headers = {name: _text(each) for name, each in _headers(message)}
             writer.rows(HELD, _undelivered(message, headers.get("reason", "")), *self._other_place(message))
         elif (stream := self._streams[topic]) in _SET_ASIDE:
-            assert self._raws is not None, "a life has begun"
-            rows = self._raws.joined(rows_in(value, stream.record))
-            writer.rows(stream, rows, partition, offset)
+            writer.rows(stream, self.with_octets(rows_in(value, stream.record)), partition, offset)
         else:
             frames.setdefault(topic, []).append(_rows_of(value, stream))
 
@@ -267,7 +274,11 @@ def deliver(
     server: Server, plan: Plan, connect: Callable[[], Connection], stop: threading.Event
 ) -> tuple[list[Delivery], Callable[[], None]]:
     """Both roles, each in a thread; what they are, and a function that waits for their end and raises their trouble."""
-    roles = [Delivery(server, plan, connect, role) for role in (BALANCES, HISTORY)]
+    return deliver_roles([Delivery(server, plan, connect, role) for role in (BALANCES, HISTORY)], stop)
+
+
+def deliver_roles(roles: list[Delivery], stop: threading.Event) -> tuple[list[Delivery], Callable[[], None]]:
+    """Roles, each in a thread; what they are, and a function that waits for their end and raises their trouble."""
     failed: list[BaseException] = []
 
     def guarded(role: Delivery) -> None:

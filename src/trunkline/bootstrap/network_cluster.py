@@ -13,7 +13,7 @@ import tempfile
 import threading
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,13 @@ from trunkline.engines.kafka.epochs import ROLES, EpochWork
 from trunkline.engines.kafka.shared import Body, agree
 from trunkline.engines.kafka.topics import make, topics
 from trunkline.engines.kafka.worker import Worker
-from trunkline.engines.loop import tallied
+from trunkline.engines.loop import Accounts, Carried, tallied
 from trunkline.engines.stages import Staged
 from trunkline.engines.wire import progress_in
+from trunkline.kernel.flow import Stream
 from trunkline.network.pulse import pulses_at
 from trunkline.network.telemetry.mapping import Mapping as TelemetryMapping
-from trunkline.ports import Refused
+from trunkline.ports import Accounting, Refused
 from trunkline.records import network, network_sums
 from trunkline.settings import Folders, Kafka, Watched
 from trunkline.stores.embedded.network import FOLDER
@@ -92,10 +93,17 @@ def plan_of(prefix: str = "trunkline", buckets: int = 12) -> Staged:
             network.SIGNALS.name: (_origin(), pl.col("time_us"), pl.col("alarm_key")),
             network_sums.PARTS.name: tuple(pl.col(name) for name in network_sums.PARTS.record.key),
         },
-        count=tallied(network.MEASURED, network.BINS),
+        count=counted,
         clock=network.PULSES,
         tick=tick,
     )
+
+
+def counted(
+    carried: Carried, received: Sequence[Stream], before: Carried, accounts: Accounts
+) -> list[Accounting]:
+    """The accounting of telemetry; a function of its own, so that Spark can send it to its executors."""
+    return tallied(network.MEASURED, network.BINS)(carried, received, before, accounts)
 
 
 def _origin() -> pl.Expr:
@@ -192,9 +200,9 @@ def propose(
     tables_in(files, mappings)
 
     def wanted(now: Body | None) -> Body | None:
-        if now is not None and (not files or now["files"] == files):
-            return None
-        return {"files": files}
+        # What the folder does not say stays as it was agreed on: work that was planned, for one.
+        whole = {**(now["files"] if now else {}), **files}
+        return None if now is not None and now["files"] == whole else {"files": whole}
 
     return int(agree(server, f"{plan.prefix}.follower", plan.catalogue, author, wanted)["version"])
 

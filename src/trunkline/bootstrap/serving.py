@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from trunkline.api.app import create_app
 from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
 from trunkline.api.workers import Worker
-from trunkline.bootstrap import network_cluster
+from trunkline.bootstrap import network_cluster, network_serving
 from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.delivery import Delivery, deliver
 from trunkline.bootstrap.kafka import plan_of, server_of
@@ -50,7 +51,7 @@ from trunkline.mediation.mapping import Mapping
 from trunkline.ports import Busy, Movement, Receipt, Refused
 from trunkline.records.charging import MOVEMENTS
 from trunkline.records.usage import HELD, REJECTED
-from trunkline.settings import Cassandra, Folders, Http, Kafka
+from trunkline.settings import Cassandra, Folders, Http, Kafka, Watched
 from trunkline.stores.cassandra.connection import Connection, Contact
 from trunkline.stores.cassandra.reader import CassandraAudit, CassandraReader
 
@@ -252,6 +253,7 @@ def serve(
     cassandra: Cassandra,
     stop: threading.Event,
     started: Callable[[str, str, list[Delivery]], None],
+    watched: Watched | None = None,
 ) -> None:
     """Deliver and serve until asked to stop or until something fails, which is raised.
 
@@ -272,6 +274,11 @@ def serve(
     reader = CassandraReader(connection)
     intake = ClusterIntake(server, plan, mappings, reader)
     roles, wait = deliver(server, plan, lambda: Connection(contact), stop)
+    of_network = ExitStack()
+    network, network_roles = of_network.enter_context(
+        network_serving.opened(kafka, watched or Watched(), lambda: Connection(contact))
+    )
+    roles += network_roles
     heard = Listener(server, [plan, network_cluster.plan_of(kafka.kafka_prefix)])
     listener, http = listening(http)
     url = http.public_url or f"http://{http.host}:{http.port}"
@@ -285,6 +292,7 @@ def serve(
     app = create_app(
         reader, intake, CassandraAudit(connection), lambda: catalogue, KeptTokens(folders.data), options,
         lambda: {"unread_octets": 0}, tariff_files=lambda: dict(body["files"]), workers=heard.workers,
+        network=network,
     )  # fmt: skip
     app.mount(REGISTRY_PATH, registry_app(Shelf(server, plan), app.state.desk.access))
     try:
@@ -293,6 +301,7 @@ def serve(
             _serve(app, listener, stop)
     finally:
         stop.set()
+        of_network.close()
         listener.close()
         heard.close()
         intake.close()

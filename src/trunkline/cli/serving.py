@@ -15,7 +15,7 @@ import typer
 from trunkline import settings
 from trunkline.api.logs import configure
 from trunkline.cli.app import app, err, out
-from trunkline.settings import Cassandra, Folders, Http, Kafka
+from trunkline.settings import Cassandra, Folders, Http, Kafka, Watched
 
 if TYPE_CHECKING:
     from trunkline.bootstrap.delivery import Delivery
@@ -57,7 +57,9 @@ def serve(
         out.print(f"Sign in (once, within the hour): {link}", highlight=False, soft_wrap=True)
         threading.Thread(target=_tell, args=(roles, stop), name="progress", daemon=True).start()
 
-    serve_cluster(folders, http, settings.read(Kafka), settings.read(Cassandra), stop, started)
+    serve_cluster(
+        folders, http, settings.read(Kafka), settings.read(Cassandra), stop, started, settings.read(Watched)
+    )
 
 
 def _tell(roles: list[Delivery], stop: threading.Event) -> None:

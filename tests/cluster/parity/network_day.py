@@ -52,12 +52,12 @@ class Batch:
     octets: bytes
 
 
-def batches(folder: Path) -> list[Batch]:
+def batches(folder: Path, periods: int = PERIODS_A_BATCH) -> list[Batch]:
     """The day, some periods at a time; at its end a period that came before, rubbish, and an event told otherwise."""
     day = list(pieces(folder))
     found = []
-    for first in range(0, len(day), PERIODS_A_BATCH):
-        part = day[first : first + PERIODS_A_BATCH]
+    for first in range(0, len(day), periods):
+        part = day[first : first + periods]
         for mapping, source, octets in (
             (MEASURED, "ran", b"".join(piece.measured for piece in part)),
             (EVENTS, "elements", b"".join(piece.events for piece in part)),
@@ -153,10 +153,10 @@ class Workers:
         until(done, f"epoch {epoch} carried", 240, every_s=0.01)
 
 
-def made(folder: Path, server: Server, prefix: str, buckets: int) -> Day:
+def made(folder: Path, server: Server, prefix: str, buckets: int, edges: int = 2) -> Day:
     """A network's topics and tables on some brokers."""
     plan = cluster.plan_of(prefix, buckets)
-    make(server, topics(plan, 2, 1), 1)
+    make(server, topics(plan, edges, 1), 1)
     cluster.propose(server, plan, "a test", folder, watched.load_telemetry_mappings())
     return Day(folder, server, plan)
 

@@ -30,7 +30,7 @@ from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPoli
 from cassandra.query import BoundStatement, PreparedStatement
 
 from trunkline.ports import Refused
-from trunkline.stores.cassandra import tables
+from trunkline.stores.cassandra import network_tables, tables
 
 ANSWER_S = 10.0
 PROTOCOL = 5  # of Cassandra 4 and 5
@@ -165,7 +165,7 @@ class Connection:
             f" {{'class': 'NetworkTopologyStrategy', '{contact.datacenter}': {contact.copies}}}"
         )
         self.session.set_keyspace(contact.keyspace)
-        for table in tables.TABLES:
+        for table in (*tables.TABLES, *network_tables.TABLES):
             for statement in table.create():
                 self.session.execute(statement, timeout=60.0)
         self.session.execute(
