@@ -214,7 +214,12 @@ def last_progress(spark: SparkSession, name: str) -> dict[str, Any] | None:
 
 def carry_on(running: Running, stop: threading.Event) -> None:
     """Run until there is nothing more (when asked to take what is there) or until told to stop; raises its trouble."""
-    queries = running.engine.start()
+    drive(running.engine, stop)
+
+
+def drive(engine: Engine, stop: threading.Event) -> None:
+    """Run an engine's queries until they end, or until told to stop; raises their trouble."""
+    queries = engine.start()
     try:
         while not stop.is_set() and any(query.isActive for query in queries):
             stop.wait(0.5)

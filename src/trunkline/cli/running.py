@@ -138,7 +138,7 @@ def run(
     flow: Annotated[
         FlowName,
         typer.Option(
-            help="With kafka: usage charges, network watches. Each is carried by workers of its own."
+            help="With kafka or spark: usage charges, network watches. Each is carried by workers of its own."
         ),
     ] = FlowName.USAGE,
     once: Annotated[
@@ -157,13 +157,16 @@ def run(
 
         (run_network if flow is FlowName.NETWORK else run_kafka)(folders, as_json=as_json)
         return
-    if flow is not FlowName.USAGE:
-        raise Refused(f"--flow {flow} needs --engine kafka; the embedded engine carries both flows at once.")
     if engine is EngineName.SPARK:
+        from trunkline.cli.spark import run_network as watch_on_spark
         from trunkline.cli.spark import run_spark
 
-        run_spark(folders, once=once, as_json=as_json)
+        (watch_on_spark if flow is FlowName.NETWORK else run_spark)(folders, once=once, as_json=as_json)
         return
+    if flow is not FlowName.USAGE:
+        raise Refused(
+            f"--flow {flow} needs --engine kafka or spark; the embedded engine carries both flows at once."
+        )
     http = settings.read(Http, host=host, port=port, hosts=hosts)
     configure(logging.WARNING)
     world = None

@@ -9,14 +9,37 @@ from types import FrameType
 from typing import Any
 
 from trunkline import settings
+from trunkline.bootstrap import network_spark
 from trunkline.bootstrap import spark as bootstrap
 from trunkline.cli.app import answer_json, err, out
 from trunkline.engines.spark.figures import Totals
-from trunkline.settings import Folders, Kafka, Spark
+from trunkline.settings import Folders, Kafka, Spark, Watched
 
 
 def run_spark(folders: Folders, *, once: bool, as_json: bool) -> None:
     """Carry what comes, telling a line a batch; with `once`, what is there, and end."""
+    stop = _stopping()
+    kafka, spark = settings.read(Kafka), settings.read(Spark)
+    with bootstrap.opened(folders, kafka, spark, _told, once=once) as running:
+        out.print(f"trunkline is charging on Spark, from {kafka.kafka_brokers}.", highlight=False)
+        bootstrap.carry_on(running, stop)
+        if as_json:
+            answer_json(bootstrap.told_as(running.engine.totals))
+
+
+def run_network(folders: Folders, *, once: bool, as_json: bool) -> None:
+    """Watch the network: carry the telemetry that comes, telling a line a batch."""
+    stop = _stopping()
+    kafka, spark, watched = settings.read(Kafka), settings.read(Spark), settings.read(Watched)
+    with network_spark.opened(folders, kafka, spark, watched, _told, once=once) as engine:
+        out.print(f"trunkline is watching the network on Spark, from {kafka.kafka_brokers}.", highlight=False)
+        bootstrap.drive(engine, stop)
+        if as_json:
+            answer_json({**engine.totals.sums, "batches": engine.totals.batches})
+
+
+def _stopping() -> threading.Event:
+    """What is set when we are asked to stop."""
     stop = threading.Event()
 
     def asked(_number: int, _frame: FrameType | None) -> None:
@@ -24,12 +47,7 @@ def run_spark(folders: Folders, *, once: bool, as_json: bool) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, asked)
-    kafka, spark = settings.read(Kafka), settings.read(Spark)
-    with bootstrap.opened(folders, kafka, spark, _told, once=once) as running:
-        out.print(f"trunkline is charging on Spark, from {kafka.kafka_brokers}.", highlight=False)
-        bootstrap.carry_on(running, stop)
-        if as_json:
-            answer_json(bootstrap.told_as(running.engine.totals))
+    return stop
 
 
 def reconcile_spark(folders: Folders, from_us: int, until_us: int) -> dict[str, Any]:

@@ -74,9 +74,13 @@ class Engine:
     ) -> None:
         """Build an engine; it does nothing before `start`. `told` is called after every batch."""
         self.spark, self.work, self.settings = spark, work, settings
-        self.totals = totals_of(newest_versions(Path(settings.state), NEWEST), 0)
+        self.totals = self._begun(newest_versions(Path(settings.state), NEWEST))
         self._told = told
         self.sent = spark.sparkContext.broadcast(work)
+
+    def _begun(self, versions: Sequence[tuple[Head, int]]) -> Totals:
+        """What was done before this process began."""
+        return totals_of(versions, 0)
 
     def start(self) -> list[StreamingQuery]:
         """Begin, or go on where the checkpoint stands: charging, and the sums a minute.
