@@ -24,7 +24,7 @@ from trunkline.bootstrap.warming import warm, warm_network
 from trunkline.cli.app import DATA, AsJson, Data, EngineName, FlowName, answer_json, app, err, failed, out
 from trunkline.kernel import money
 from trunkline.ports import Refused
-from trunkline.settings import Folders, Http, Keeping, Listening, Watched
+from trunkline.settings import Folders, Http, Keeping, Listening, Online, Watched
 from trunkline.simulator import NetworkSettings
 from trunkline.simulator import Settings as Simulated
 from trunkline.simulator import simulate as write_simulation
@@ -152,20 +152,12 @@ def run(
         Folders, data=folder, tariffs=tariffs, subscribers=subscribers, mappings=mappings, watch=watch,
         watch_mapping=watch_mapping,
     )  # fmt: skip
-    if engine is EngineName.KAFKA:
-        from trunkline.cli.kafka import run_kafka, run_network
-
-        (run_network if flow is FlowName.NETWORK else run_kafka)(folders, as_json=as_json)
-        return
-    if engine is EngineName.SPARK:
-        from trunkline.cli.spark import run_network as watch_on_spark
-        from trunkline.cli.spark import run_spark
-
-        (watch_on_spark if flow is FlowName.NETWORK else run_spark)(folders, once=once, as_json=as_json)
+    if engine is not EngineName.EMBEDDED:
+        _work(engine, flow, folders, once=once, as_json=as_json)
         return
     if flow is not FlowName.USAGE:
         raise Refused(
-            f"--flow {flow} needs --engine kafka or spark; the embedded engine carries both flows at once."
+            f"--flow {flow} needs --engine kafka or spark; embedded, both flows are carried at once."
         )
     http = settings.read(Http, host=host, port=port, hosts=hosts)
     configure(logging.WARNING)
@@ -174,12 +166,11 @@ def run(
         err.print("Making the demonstration operator …", highlight=False)
         world = demo.prepare(folder, datetime.now(UTC).date(), people, cells)
         folders = Folders(**{**vars(folders), "tariffs": str(folder / demo.FOLDER / "tariffs")})
-    watched = settings.read(Watched)
-    with opened(folders) as platform, opened_network(folder, watched) as network:
+    with opened(folders) as platform, opened_network(folder, watched := settings.read(Watched)) as network:
         err.print("Getting ready (the first time on a machine takes about a minute) …", highlight=False)
         warm(platform.engine.tables)
         warm_network(network.engine.tables)
-        serving = serve.prepare(platform, http, settings.read(Keeping))
+        serving = serve.prepare(platform, http, settings.read(Keeping), settings.read(Online))
         serve.watch_network(serving, network, watched, settings.read(Listening))
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         others = ()
@@ -189,6 +180,19 @@ def run(
         shown = threading.Thread(target=_show, args=(serving,), name="progress", daemon=True)
         with contextlib.suppress(KeyboardInterrupt):  # being asked to stop is no trouble
             serve.run(serving, lambda link: _started(serving, link, shown), others)
+
+
+def _work(engine: EngineName, flow: FlowName, folders: Folders, *, once: bool, as_json: bool) -> None:
+    """Be a worker of a cluster; its clients are imported only here."""
+    if engine is EngineName.KAFKA:
+        from trunkline.cli.kafka import run_kafka, run_network
+
+        (run_network if flow is FlowName.NETWORK else run_kafka)(folders, as_json=as_json)
+        return
+    from trunkline.cli.spark import run_network as watch_on_spark
+    from trunkline.cli.spark import run_spark
+
+    (watch_on_spark if flow is FlowName.NETWORK else run_spark)(folders, once=once, as_json=as_json)
 
 
 def _started(serving: serve.Serving, link: str, shown: threading.Thread) -> None:
