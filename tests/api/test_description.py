@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from tests.api.conftest import World
 from trunkline.api.access import RIGHTS, Role
 from trunkline.api.export import main
-from trunkline.api.metrics import METRICS
+from trunkline.api.metrics import METRICS, OF_NETWORK, MetricName, Metrics
+from trunkline.ports import Accounting
 
 PAGE = (Path(__file__).parents[2] / "docs" / "interface.md").read_text()
 
@@ -40,14 +42,40 @@ async def test_the_description_is_served_and_exported_alike(world: World, tmp_pa
 
 @pytest.mark.anyio
 async def test_every_metric_of_the_list_is_shown_and_no_other(world: World) -> None:
-    """With the type, sentence and labels of the list."""
+    """With the type, sentence and labels of the list; those of the network where one is watched."""
     async with world.client(Role.VIEWER) as client:
         await client.post("/api/v1/events", content=b"{}", headers={"Content-Type": "application/x-ndjson"})
-        text = (await client.get("/metrics")).text
+        assert_shown((await client.get("/metrics")).text, set(METRICS) - set(OF_NETWORK))
+    assert_shown(Metrics(world.store, lambda: 0, watched=QuietNetwork()).text().decode(), set(METRICS))
+
+
+def assert_shown(text: str, metrics: set[MetricName]) -> None:
+    """These metrics, and no other."""
     helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
     types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     ours = {name for name in helps if not name.endswith("_created")}
-    assert ours == {metric.name for metric in METRICS}
-    for metric in METRICS:
+    assert ours == {metric.name for metric in metrics}
+    for metric in metrics:
         assert helps[metric.name] == metric.text
         assert types[metric.name] == metric.type.value
+
+
+class QuietNetwork:
+    """A network that nothing has come from."""
+
+    reader: Any = property(lambda self: self)
+
+    @staticmethod
+    def listeners() -> list[dict[str, Any]]:
+        """None is on."""
+        return []
+
+    @staticmethod
+    def accounting() -> list[Accounting]:
+        """No source was heard of."""
+        return []
+
+    @staticmethod
+    def counts() -> dict[str, int]:
+        """Nothing is there."""
+        return {"newest_kpi_us": 0, "alarms_active": 0, "incidents_open": 0}

@@ -157,6 +157,17 @@ TELEMETRY_AGE = MetricName(
 ALARMS_ACTIVE = MetricName("trunkline_alarms_active", Type.GAUGE, "Alarms that stand.")
 INCIDENTS_OPEN = MetricName("trunkline_incidents_open", Type.GAUGE, "Incidents that are open.")
 
+# Shown where a network is watched.
+OF_NETWORK = (
+    LISTENED,
+    LISTENED_OCTETS,
+    UNANSWERED,
+    TELEMETRY,
+    TELEMETRY_AGE,
+    ALARMS_ACTIVE,
+    INCIDENTS_OPEN,
+)
+
 METRICS = (
     RECEIVED,
     RECORDS,
@@ -169,13 +180,7 @@ METRICS = (
     SOCKETS,
     NOTICES,
     WAITING,
-    LISTENED,
-    LISTENED_OCTETS,
-    UNANSWERED,
-    TELEMETRY,
-    TELEMETRY_AGE,
-    ALARMS_ACTIVE,
-    INCIDENTS_OPEN,
+    *OF_NETWORK,
     WORKER_LAG,
     WORKER_RECORDS,
     WORKER_STATE,
@@ -236,11 +241,13 @@ class _Network(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """One sample a source or listener and outcome."""
-        names = (LISTENED, LISTENED_OCTETS, UNANSWERED, TELEMETRY)
-        counters = {each: CounterMetricFamily(each.name, each.text, labels=each.labels) for each in names}
+        counters = {
+            each: CounterMetricFamily(each.name, each.text, labels=each.labels)
+            for each in OF_NETWORK
+            if each.type is Type.COUNTER
+        }
         gauges = {
-            each: GaugeMetricFamily(each.name, each.text)
-            for each in (TELEMETRY_AGE, ALARMS_ACTIVE, INCIDENTS_OPEN)
+            each: GaugeMetricFamily(each.name, each.text) for each in OF_NETWORK if each.type is Type.GAUGE
         }
         for row in self.watched.listeners():
             for outcome, count in {"taken": row["messages"], **row["reasons"]}.items():

@@ -7,6 +7,7 @@ where personal data lies are all worked out from it, so a column is written down
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -32,7 +33,7 @@ class Record:
     key: tuple[str, ...]
     days_kept: int
 
-    @property
+    @cached_property
     def schema(self) -> pl.Schema:
         """The Polars schema, in the written order of columns."""
         return pl.Schema({column.name: column.dtype for column in self.columns})
@@ -43,7 +44,11 @@ class Record:
         return tuple(column.name for column in self.columns if column.personal)
 
     def empty(self) -> pl.DataFrame:
-        """A frame of this record with no rows."""
+        """A frame of this record with no rows; always the same one, for frames are never changed."""
+        return self._empty
+
+    @cached_property
+    def _empty(self) -> pl.DataFrame:
         return pl.DataFrame(schema=self.schema)
 
     def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
