@@ -198,7 +198,8 @@ class Delivery:
         elif (stream := self._streams[topic]) in _SET_ASIDE:
             writer.rows(stream, self.with_octets(rows_in(value, stream.record)), partition, offset)
         else:
-            frames.setdefault(topic, []).append(_rows_of(value, stream))
+            rows = _rows_of(value, stream)  # first of all, for it may be unreadable
+            frames.setdefault(topic, []).append(rows)
 
     def _other_place(self, message: Message) -> tuple[int, int]:
         """Where such a message stands among the held records: apart from conflicts, and from other topics' messages."""
