@@ -57,10 +57,16 @@ def get(server: Served, path: str, **params: Any) -> Any:
     return send(server, "GET", path, params=params).json()
 
 
+TRIES = 24
+
+
 def send(server: Served, method: str, path: str, **said: Any) -> httpx.Response:
-    """Ask a server."""
+    """Ask a server, and again while it is catching up."""
     headers = {"Authorization": f"Bearer {server.tokens[Role.ADMIN]}"}
-    answer = httpx.request(method, f"{server.url}{path}", headers=headers, timeout=120, **said)
+    for _ in range(TRIES):
+        answer = httpx.request(method, f"{server.url}{path}", headers=headers, timeout=120, **said)
+        if answer.status_code != 429:
+            break
     assert answer.status_code < 300, answer.text
     return answer
 
