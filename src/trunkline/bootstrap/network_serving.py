@@ -53,6 +53,7 @@ from trunkline.stores.cassandra.network_writer import NetworkWriter
 from trunkline.stores.cassandra.writer import ROW_BITS
 
 ANSWER_S = 20.0
+MARK = 1  # what is written by transactions ends with the mark of the last one, which nobody is given
 _PAUSE_S = 0.05
 _COME_AGAIN_S = 5
 _SHOWN = (network.HEAT, network.ALARMS, network.INCIDENTS)
@@ -108,10 +109,10 @@ class CarriedByOthers:
             message = self.send(stream, list(rows_out(stream.record.conform(rows))), {})
             edge = message.topic() or "", message.partition() or 0
             self._until(lambda: self._at(self._routed, *edge) > (message.offset() or 0))
-            work = self._end(self._plan.work, told)
+            work = self._end(self._plan.work, told) - MARK
             self._until(lambda: self._at(self._asking, self._plan.work, told) >= work)
-            end = self._end(alarms, told)  # behind the mark of the last transaction, which nobody is given
-            self._until(lambda: end == before or self._at(self._delivered, alarms, told) >= end - 1)
+            end = self._end(alarms, told)
+            self._until(lambda: end == before or self._at(self._delivered, alarms, told) >= end - MARK)
             found = self._reader.changes_after(((before + 1) << ROW_BITS) - 1, 10_000)
             mine = found.filter(pl.col("alarm_key").is_in(rows.get_column("alarm_key").implode()))
         carried, done = Carried(), Future[Carried]()

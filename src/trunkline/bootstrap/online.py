@@ -133,7 +133,7 @@ class OnlineLife:
             self.online, access, self.quotas, lambda: self.root, self._session_opened, count, self._clock_us
         )
         config = Config()
-        config.bind = [f"fd://{self._listener.fileno()}"]
+        config.bind = [f"fd://{self._listener.detach()}"]  # it is the server's from now on, and closed by it
         config.errorlog = config.accesslog = None
         config.h2_max_concurrent_streams = STREAMS_MAX
         config.keep_alive_timeout = IDLE_S
