@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Playwright, expect
 
 from tests.network.watching import simulated, watch
 from tests.page.conftest import ARGUMENTS, CHROMIUM, Opened
@@ -23,15 +23,12 @@ PATIENCE_MS = 60_000
 
 
 @pytest.fixture(scope="module")
-def drawing() -> Iterator[Browser]:
+def drawing(driver: Playwright) -> Iterator[Browser]:
     """A browser that draws maps without a graphics card."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine; on Debian and Ubuntu: apt-get install chromium")
     arguments = [each for each in ARGUMENTS if each != "--disable-gpu"] + DRAWING
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,8 @@ class Texts:
 
 
 def of_series(series: pl.Series) -> Texts:
-    """The texts of a string column; null is missing."""
+    """The texts of a column of strings or categories; null is missing."""
+    series = series.cast(pl.String)
     lengths = series.str.len_bytes().fill_null(0).cast(pl.Int32).to_numpy()
     data = padded((series.str.join("").item() or "").encode())
     starts = np.zeros(len(series), np.int32)

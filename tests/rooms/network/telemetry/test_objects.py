@@ -77,7 +77,7 @@ def test_a_ticket_is_an_event_of_its_cell() -> None:
         "care_tickets",
     )  # fmt: skip
     assert found.events.select("name", "severity", "specific_problem", "subscriber").rows() == [
-        ("C7", 3, "no service", to_key("447700900123"))
+        ("C7", 4, "no service", to_key("447700900123"))
     ]
     assert "900" not in found.events.get_column("text")[0]
     assert found.reasons == ["missing_object"]
