@@ -261,10 +261,6 @@ class Life:
         if self.process.poll() is None:
             kill_all(self.process)
 
-    def workers(self) -> list[int]:
-        """Processes of its Python workers, the executors' half that charges."""
-        return self._started("pyspark.daemon")
-
     def executors(self) -> list[int]:
         """JVMs of its executors, where they are processes of their own."""
         return self._started("CoarseGrainedExecutorBackend")

@@ -1,4 +1,4 @@
-"""`kill -9` of Spark's driver, workers and executors at random moments: the day is as if nobody had died."""
+"""`kill -9` of Spark's driver and executors at random moments: the day is as if nobody had died."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from trunkline.engines.plan import Plan
 
 TIMES = int(os.environ.get("TRUNKLINE_TEST_KILLS", "0"))
 DRIVERS = TIMES or 2  # a life begins in a quarter of a minute
-WORKERS = TIMES or 4
 EXECUTORS = TIMES or 1  # the next one has to start first
 SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(10**9)
 SMALL_BATCH = 200
@@ -52,24 +51,6 @@ def test_drivers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> 
     assert kills == DRIVERS, "the day was over before it could be disturbed"
     last = Life(day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_messages="5000").result(900)
     assert last["received"] == len(day.lines), f"seed {SEED}"
-    assert_undisturbed(day, kafka.bootstrap_servers, plan, tmp_path, connector)
-
-
-@pytest.mark.timeout(3600)
-def test_workers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> None:
-    """Workers die in the middle of their buckets; Spark does their tasks again, and nothing differs."""
-    plan = topics_of(kafka.bootstrap_servers, "workers")
-    produce(kafka.bootstrap_servers, plan, day.lines)
-    life = Life(
-        day, kafka.bootstrap_servers, plan, tmp_path, connector,
-        spark_messages=str(len(day.lines) // (3 + 2 * WORKERS)),
-    )  # fmt: skip
-    try:
-        disturb(life, life.workers, WORKERS)
-        done = life.result(1800)
-    finally:
-        life.kill()
-    assert done["received"] == len(day.lines), f"seed {SEED}"
     assert_undisturbed(day, kafka.bootstrap_servers, plan, tmp_path, connector)
 
 
