@@ -8,7 +8,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-def until(seen: Callable[[], Result], what: str, timeout_s: float = 120.0, every_s: float = 0.02) -> Result:
+def until(seen: Callable[[], Result], what: str, timeout_s: float = 600.0, every_s: float = 0.02) -> Result:
     """Ask `seen` until it answers something true, and give that back; fail with `what` after a while.
 
     The time is long because a fresh clone compiles its loops first, on a machine that does other things too.

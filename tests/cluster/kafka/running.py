@@ -31,7 +31,7 @@ from trunkline.simulator import LIVELY_FAULTS, Settings, simulate
 
 EDGE_PARTITIONS = 3
 NEVER_A_BATCH = 10_000
-HANDED_IN_S = 120.0
+HANDED_IN_S = 600.0
 
 
 def small_day(out: Path, subscribers: int = 250, hours: int = 24) -> Path:

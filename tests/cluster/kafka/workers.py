@@ -22,7 +22,7 @@ TIMES = int(os.environ.get("TRUNKLINE_TEST_KILLS", "0"))
 SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(10**9)
 PIECES = 60
 PACE_S = 0.3
-END_S = 120.0
+END_S = 600.0
 
 
 def chance_of(name: str) -> random.Random:

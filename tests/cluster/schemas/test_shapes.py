@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def test_another_layout_is_another_schema() -> None:
 
 def changed(record: Record, **change: Any) -> Record:
     """A record with something else about it."""
-    return Record(**{**vars(record), **change})
+    return replace(record, **change)
 
 
 def test_what_a_record_may_become() -> None:
