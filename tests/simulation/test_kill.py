@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.simulation.charging_process import TOPUPS
+from tests.simulation.lives import Lives, lives_of
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
 from trunkline.bootstrap.reconcile import reconcile
 from trunkline.records.charging import Cause
@@ -38,55 +34,11 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-class Lives:
-    """The process that forks lives."""
-
-    def __init__(self, operator: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.simulation.charging_process", str(operator)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        )  # fmt: skip
-
-        self.pause = threading.Event()
-
-    def line(self) -> str:
-        """The next answer."""
-        assert self.process.stdout is not None
-        answer = self.process.stdout.readline().strip()
-        assert answer, "the process of the lives ended"
-        assert not answer.startswith("failed"), answer
-        return answer
-
-    def live(self, data: Path, until_s: float | None) -> bool:
-        """One life, killed some time after it was ready; whether it came to its end."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{data}\n")
-        self.process.stdin.flush()
-        child = int(self.line().split()[1])
-        answer = self.line() if until_s is None or until_s > 0 else ""
-        if answer == "ready" and until_s is not None:
-            self.pause.wait(until_s)
-        elif until_s is not None:
-            self.pause.wait(-until_s)
-        if until_s is not None:
-            with suppress(ProcessLookupError):  # it came to its end in this very moment
-                os.kill(child, signal.SIGKILL)
-        done = False
-        while answer != "over":
-            answer = self.line()
-            done = done or answer == "done"
-        return done
-
-
 @pytest.fixture
 def lives(operator: Path) -> Iterator[Lives]:
     """Started once; ended with the test."""
-    started = Lives(operator)
-    yield started
-    assert started.process.stdin is not None
-    started.process.stdin.close()
-    started.process.wait(10)
+    with lives_of("tests.simulation.charging_process", operator) as started:
+        yield started
 
 
 @pytest.mark.timeout(900)

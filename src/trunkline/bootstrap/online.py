@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -21,6 +19,7 @@ from trunkline.api.callbacks import Callbacks
 from trunkline.api.nchf.messages import Asked, Quotas
 from trunkline.api.nchf.notify import Notifier
 from trunkline.api.nchf.service import Charging
+from trunkline.bootstrap.addresses import bound, is_loopback
 from trunkline.charging import online as rules
 from trunkline.engines.embedded.engine import Engine
 from trunkline.engines.embedded.online import EngineOnline, OnlineRules
@@ -107,7 +106,9 @@ class OnlineLife:
             settings.online_validity_s,
             settings.online_grace_s,
         )
-        self._listener, self.port = _listener(settings)
+        advice = "Choose another port with TRUNKLINE_ONLINE_PORT."
+        self._listener = bound(settings.online_host, max(settings.online_port, 0), advice)
+        self.port = self._listener.getsockname()[1]
 
     @property
     def root(self) -> str:
@@ -175,27 +176,8 @@ def _opened(reader: EmbeddedReader) -> list[tuple[int, int, int]]:
 
 def _assert_safe(settings: Online) -> None:
     """Cleartext never leaves this machine."""
-    try:
-        loopback = ipaddress.ip_address(settings.online_host).is_loopback
-    except ValueError:
-        loopback = settings.online_host == "localhost"
-    if not loopback and not settings.online_certificate:
+    if not is_loopback(settings.online_host) and not settings.online_certificate:
         raise Refused(
             f"Charging requests on {settings.online_host} would carry tokens in cleartext. Name a certificate"
             " and its key with TRUNKLINE_ONLINE_CERTIFICATE and TRUNKLINE_ONLINE_KEY, or listen on 127.0.0.1."
         )
-
-
-def _listener(settings: Online) -> tuple[socket.socket, int]:
-    family = socket.AF_INET6 if ":" in settings.online_host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.online_host, max(settings.online_port, 0)))
-    except OSError as error:
-        listener.close()
-        raise Refused(
-            f"{settings.online_host}:{settings.online_port} is taken ({error.strerror}). Choose another port with"
-            " TRUNKLINE_ONLINE_PORT."
-        ) from error
-    return listener, listener.getsockname()[1]

@@ -6,7 +6,6 @@ asked for. When one of them fails, all stop in order, so that nothing is accepte
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
 import threading
@@ -26,6 +25,7 @@ from trunkline.api.desk import Watching
 from trunkline.api.heat import HeatBoard
 from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
+from trunkline.bootstrap.addresses import bound, is_loopback
 from trunkline.bootstrap.bills import FolderBills
 from trunkline.bootstrap.catalogues import remembered_tariff
 from trunkline.bootstrap.listening import listeners_of
@@ -129,11 +129,7 @@ def watch_network(
 
 def assert_safe(http: Http) -> None:
     """Listening beyond loopback is a decision: whoever makes it names the hosts to answer to."""
-    try:
-        loopback = http.host == "localhost" or ipaddress.ip_address(http.host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback and not http.hosts:
+    if not is_loopback(http.host) and not http.hosts:
         raise Refused(
             f"{http.host} is not loopback. Put a proxy with TLS before it,"
             " and name the host names to answer to with --hosts."
@@ -207,19 +203,9 @@ def _keep(serving: Serving) -> None:
 
 def listening(http: Http) -> tuple[socket.socket, Http]:
     """A socket that listens where the settings say, and the settings with the port that it has got."""
-    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((http.host, http.port))
-        listener.listen(
-            2048
-        )  # before the link is told: whoever opens it at once is kept waiting, not refused
-    except OSError as error:
-        listener.close()
-        raise Refused(
-            f"{http.host}:{http.port} is taken ({error.strerror}). Choose another with --port, or 0 for any."
-        ) from error
+    advice = "Choose another with --port, or 0 for any."
+    # It listens before the link is told: whoever opens it at once is kept waiting, not refused.
+    listener = bound(http.host, http.port, advice, backlog=2048)
     return listener, Http(**{**vars(http), "port": listener.getsockname()[1]})
 
 

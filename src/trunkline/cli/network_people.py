@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from trunkline import settings
-from trunkline.api.people import mask, mask_text
+from trunkline.api.people import mask
 from trunkline.bootstrap import serve
 from trunkline.bootstrap.network import Network, NetworkHands, opened_network
 from trunkline.bootstrap.platform import opened
@@ -19,11 +19,19 @@ from trunkline.bootstrap.service import Service
 from trunkline.cli.app import DATA, AsJson, Data, answer_json, out, table
 from trunkline.cli.hand import TOKEN, Url, ask
 from trunkline.cli.network import network
+from trunkline.cli.setting_aside import (
+    Reason,
+    RecordNumber,
+    assert_known,
+    export_octets,
+    print_rejects,
+    shown,
+)
 from trunkline.engines.embedded.intake import Spooling
 from trunkline.engines.embedded.sources import LiveSources
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.money import to_text as money_text
-from trunkline.ports import FolderInUse, Refused
+from trunkline.ports import FolderInUse
 from trunkline.records.network import REASONS
 from trunkline.settings import Folders, Http, Keeping, Watched
 from trunkline.stores.embedded.network import FOLDER, NetworkReader
@@ -38,20 +46,12 @@ network.add_typer(rejects, name="rejects")
 network.add_typer(held, name="held")
 
 TEXTS = {reason.name: reason.text for reason in REASONS}
-AT_ONCE = 1000
 OPERATOR = "operator"
 
-Reason = Annotated[str | None, typer.Option(help="Only those with this reason.")]
-RecordNumber = Annotated[int, typer.Argument(help="The record's number in the list.")]
 IncidentName = Annotated[
     str, typer.Argument(help="The incident's name; `trunkline network incidents --json` tells it.")
 ]
 Limit = Annotated[int, typer.Option(help="How many.")]
-
-
-def _known(reason: str | None) -> None:
-    if reason is not None and reason not in TEXTS:
-        raise Refused(f'There is no reason "{reason}". Known are: {", ".join(TEXTS)}.')
 
 
 def _reader(data: Path) -> NetworkReader:
@@ -66,22 +66,14 @@ def list_rejects(
     data: Data = DATA, reason: Reason = None, limit: Limit = 20, as_json: AsJson = False
 ) -> None:
     """Open rejected telemetry with its place and reason; telephone numbers in the bytes are masked."""
-    _known(reason)
-    rows = [_shown(row) for row in _reader(data).rejects(reason, limit).iter_rows(named=True)]
+    assert_known(reason, TEXTS)
+    rows = [shown(row) for row in _reader(data).rejects(reason, limit).iter_rows(named=True)]
     if as_json:
         answer_json(rows)
         return
     columns = {"number": "number", "path": "file", "line": "line", "source": "source", "reason": "reason",
                "detail": "what was wrong"}  # fmt: skip
-    table(rows, columns, "Nothing is rejected.")
-    for name in dict.fromkeys(row["reason"] for row in rows):
-        out.print(f"{name}: {TEXTS.get(name, '')}", highlight=False)
-
-
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    raw = row.pop("raw") or b""
-    path = Path(row["path"]).name if row["path"] else ""
-    return row | {"path": path, "raw": mask_text(raw.decode(errors="replace"))}
+    print_rejects(rows, columns, TEXTS)
 
 
 @rejects.command("export")
@@ -93,16 +85,8 @@ def export(
     ] = None,
 ) -> None:
     """The original bytes of open rejects, one after the other, to correct in an editor and ingest again."""
-    _known(reason)
-    reader, offset = _reader(data), 0
-    with to.open("xb") if to else sys.stdout.buffer as target:
-        while True:
-            found = reader.rejects(reason, AT_ONCE, offset)
-            for raw in found["raw"]:
-                target.write(raw if (raw or b"").endswith(b"\n") else (raw or b"") + b"\n")
-            offset += len(found)
-            if len(found) < AT_ONCE:
-                break
+    assert_known(reason, TEXTS)
+    export_octets(_reader(data), reason, to)
 
 
 @rejects.command("correct")
@@ -139,7 +123,7 @@ def close(number: RecordNumber, data: Data = DATA, url: Url = None) -> None:
 @held.command("list")
 def list_held(data: Data = DATA, limit: Limit = 20, as_json: AsJson = False) -> None:
     """Events that say something else than one of the same identity, and records that broke a step."""
-    rows = [_shown(row) for row in _reader(data).held(limit).iter_rows(named=True)]
+    rows = [shown(row) for row in _reader(data).held(limit).iter_rows(named=True)]
     if as_json:
         answer_json(rows)
         return

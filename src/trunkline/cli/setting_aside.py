@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
+import polars as pl
 import typer
 
 from trunkline.api.people import mask_text
@@ -31,9 +33,44 @@ Reason = Annotated[str | None, typer.Option(help="Only those with this reason.")
 RecordNumber = Annotated[int, typer.Argument(help="The record's number in the list.")]
 
 
-def _known(reason: str | None) -> None:
-    if reason is not None and reason not in TEXTS:
-        raise Refused(f'There is no reason "{reason}". Known are: {", ".join(TEXTS)}.')
+class Rejecting(Protocol):
+    """A reader of what was rejected."""
+
+    def rejects(self, reason: str | None, limit: int, offset: int = 0) -> pl.DataFrame:
+        """`ports.Reader.rejects`."""
+
+
+def assert_known(reason: str | None, texts: Mapping[str, str]) -> None:
+    """Refuse a reason that there is not."""
+    if reason is not None and reason not in texts:
+        raise Refused(f'There is no reason "{reason}". Known are: {", ".join(texts)}.')
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A record that was set aside, by its file's name and with numbers in its octets masked."""
+    raw = row.pop("raw") or b""
+    path = Path(row["path"]).name if row["path"] else ""
+    return row | {"path": path, "raw": mask_text(raw.decode(errors="replace"))}
+
+
+def print_rejects(rows: list[dict[str, Any]], columns: Mapping[str, str], texts: Mapping[str, str]) -> None:
+    """A table of rejects, and what each of their reasons asks of a person."""
+    table(rows, dict(columns), "Nothing is rejected.")
+    for name in dict.fromkeys(row["reason"] for row in rows):
+        out.print(f"{name}: {texts.get(name, '')}", highlight=False)
+
+
+def export_octets(reader: Rejecting, reason: str | None, to: Path | None) -> None:
+    """Write the octets of open rejects, one after the other, to a new file or to standard output."""
+    offset = 0
+    with to.open("xb") if to else sys.stdout.buffer as target:
+        while True:
+            found = reader.rejects(reason, AT_ONCE, offset)
+            for raw in found["raw"]:
+                target.write(raw if (raw or b"").endswith(b"\n") else (raw or b"") + b"\n")
+            offset += len(found)
+            if len(found) < AT_ONCE:
+                break
 
 
 @rejects.command("list")
@@ -44,8 +81,8 @@ def list_rejects(
     as_json: AsJson = False,
 ) -> None:
     """Open rejects with their place and reason; telephone numbers in the bytes are masked."""
-    _known(reason)
-    rows = [_shown(row) for row in EmbeddedReader(data).rejects(reason, limit).iter_rows(named=True)]
+    assert_known(reason, TEXTS)
+    rows = [shown(row) for row in EmbeddedReader(data).rejects(reason, limit).iter_rows(named=True)]
     if as_json:
         answer_json(rows)
         return
@@ -56,15 +93,7 @@ def list_rejects(
         "reason": "reason",
         "detail": "what was wrong",
     }
-    table(rows, columns, "Nothing is rejected.")
-    for name in dict.fromkeys(row["reason"] for row in rows):
-        out.print(f"{name}: {TEXTS.get(name, '')}", highlight=False)
-
-
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    raw = row.pop("raw") or b""
-    path = Path(row["path"]).name if row["path"] else ""
-    return row | {"path": path, "raw": mask_text(raw.decode(errors="replace"))}
+    print_rejects(rows, columns, TEXTS)
 
 
 @rejects.command("export")
@@ -76,16 +105,8 @@ def export(
     ] = None,
 ) -> None:
     """The original bytes of open rejects, one after the other, to correct in an editor and ingest again."""
-    _known(reason)
-    reader, offset = EmbeddedReader(data), 0
-    with to.open("xb") if to else sys.stdout.buffer as target:
-        while True:
-            found = reader.rejects(reason, AT_ONCE, offset)
-            for raw in found["raw"]:
-                target.write(raw if raw.endswith(b"\n") else raw + b"\n")
-            offset += len(found)
-            if len(found) < AT_ONCE:
-                break
+    assert_known(reason, TEXTS)
+    export_octets(EmbeddedReader(data), reason, to)
 
 
 @rejects.command("correct")
@@ -119,7 +140,7 @@ def list_held(
     data: Data = DATA, limit: Annotated[int, typer.Option(help="How many.")] = 20, as_json: AsJson = False
 ) -> None:
     """Records that wait for a decision."""
-    rows = [_shown(row) for row in EmbeddedReader(data).held(limit).iter_rows(named=True)]
+    rows = [shown(row) for row in EmbeddedReader(data).held(limit).iter_rows(named=True)]
     if as_json:
         answer_json(rows)
         return

@@ -100,14 +100,17 @@ class Day:
         assert sender.flush(HANDED_IN_S) == 0
 
     def enrolled(self, timeout_s: float = 60.0) -> None:
-        """Wait until the subscribers have reached every bucket: each is more than one in a small operator."""
+        """Wait until the subscribers have reached every bucket: each is more than one in a small operator.
+
+        A bucket that was only taken up has written its progress, too, but nothing has changed in it yet.
+        """
         every = self.plan.buckets
-        until(
-            lambda: len(self.progress(b"bucket|")) == every,
-            "the subscribers enrolled",
-            timeout_s,
-            every_s=0.2,
-        )
+
+        def done() -> bool:
+            told = self.progress(b"bucket|")
+            return len(told) == every and all(any(each["changed"].values()) for each in told)
+
+        until(done, "the subscribers enrolled", timeout_s, every_s=0.2)
 
     def hand_in(self, lines: bytes, a_message: int = NEVER_A_BATCH, partition: int = 0) -> None:
         """Hand in lines of usage, so many a message, all in one partition and so in their order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from trunkline.engines.plan import Plan
 from trunkline.engines.schemas.compatible import Rule
 from trunkline.engines.schemas.frames import framed
 from trunkline.engines.schemas.shapes import Kind, Schema, columns
-from trunkline.kernel.columns import Column, Record
+from trunkline.kernel.columns import Column
 from trunkline.ports import Refused
 from trunkline.records import charging, usage
 from trunkline.settings import Folders, Http
@@ -115,12 +116,8 @@ def test_a_producer_that_would_break_others_does_not_begin(kafka: Kafka, tmp_pat
     server, plan, chosen = made(kafka, "broken")
     subject = f"{plan.topic(charging.ALERTS)}-value"
     alerts = charging.ALERTS.record
-    other = Record(
-        **{
-            **vars(alerts),
-            "columns": (*alerts.columns[:-1], Column("period", usage.RAW.record.columns[1].dtype, ".")),
-        }
-    )
+    added = Column("period", usage.RAW.record.columns[1].dtype, ".")
+    other = replace(alerts, columns=(*alerts.columns[:-1], added))
     Registry(server, plan).enter([Wanted(subject, columns(other), Rule.FULL_TRANSITIVE)])
     folders = Folders(data=tmp_path / "data")
     with pytest.raises(Refused, match=r"CustomerAlerts-value may not change.*period.*Add columns"):

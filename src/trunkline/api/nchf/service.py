@@ -156,15 +156,17 @@ class Charging:
         try:
             return await asyncio.wait_for(answer, PATIENCE_S)
         except UnknownSession:
-            raise _Problem(
-                404,
-                "RESOURCE_URI_STRUCTURE_NOT_FOUND",
-                "There is no open charging session of that reference.",
-            ) from None
+            raise _unknown_session() from None
         except TimeoutError:
             raise _Problem(
                 503, "NF_CONGESTION", "The answer took too long; send the request again."
             ) from None
+
+
+def _unknown_session() -> _Problem:
+    return _Problem(
+        404, "RESOURCE_URI_STRUCTURE_NOT_FOUND", "There is no open charging session of that reference."
+    )
 
 
 def _operation(scope: Scope) -> tuple[str, int | None]:
@@ -181,9 +183,7 @@ def _operation(scope: Scope) -> tuple[str, int | None]:
         return "create", None
     session = session_of(rest[0])
     if session is None or len(rest) != 2 or rest[1] not in ("update", "release"):
-        raise _Problem(
-            404, "RESOURCE_URI_STRUCTURE_NOT_FOUND", "There is no open charging session of that reference."
-        )
+        raise _unknown_session()
     return rest[1], session
 
 

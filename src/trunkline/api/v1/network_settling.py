@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response, StreamingResponse
 
 from trunkline.api.access import SETTLE, WATCH_NETWORK
-from trunkline.api.desk import AtDesk, By, JsonBody, Needs, Watching
-from trunkline.api.exact import write_json
+from trunkline.api.desk import AtDesk, By, JsonBody, Needs
 from trunkline.api.problems import Problem
 from trunkline.api.shapes import CorrectOrder, ReasonsAnswer, RejectsAnswer, RowsAnswer
 from trunkline.api.shown import raw_text
 from trunkline.api.v1.network import watching_of
 from trunkline.api.v1.overview import Limit, Offset
-from trunkline.api.v1.settling import COUNTED, EXPORTED_A_TURN, Number, WithRaw, may_show
+from trunkline.api.v1.settling import Number, WithRaw, counted_by_reason, exported, may_show, reject_shown
 from trunkline.records.network import REASONS
 
 routes = APIRouter(tags=["network"])
@@ -43,17 +40,8 @@ def rejects(
     """Rejected and not yet settled telemetry."""
     may_show(desk, caller, "telemetry", raw=raw)
     frame = watching_of(desk).reader.rejects(reason, limit + 1, offset)
-    items = [_reject(row, raw=raw) for row in frame.head(limit).iter_rows(named=True)]
+    items = [reject_shown(row, raw=raw) for row in frame.head(limit).iter_rows(named=True)]
     return {"items": items, "more": len(frame) > limit}
-
-
-def _reject(row: dict[str, Any], *, raw: bool) -> dict[str, Any]:
-    texts = ("path", "source", "mapping", "detail")
-    return {
-        **{name: row[name] for name in ("number", "file", "line", "reason")},
-        **{name: row[name] or "" for name in texts},
-        "raw": raw_text(row["raw"]) if raw else None,
-    }
 
 
 @routes.get(
@@ -64,12 +52,7 @@ def _reject(row: dict[str, Any], *, raw: bool) -> dict[str, Any]:
 )
 def reasons(desk: AtDesk) -> dict[str, Any]:
     """How much open rejected telemetry there is for each reason, most first, and what to do about it."""
-    frame = watching_of(desk).reader.rejects(None, COUNTED)
-    items = [
-        {"reason": name, "text": TEXT_OF.get(name, ""), "count": count}
-        for name, count in Counter(frame["reason"].to_list()).most_common()
-    ]
-    return {"complete": len(frame) < COUNTED, "items": items}
+    return counted_by_reason(watching_of(desk).reader.rejects, TEXT_OF)
 
 
 @routes.get(
@@ -83,22 +66,7 @@ def export(desk: AtDesk, caller: By, reason: OfReason = None) -> StreamingRespon
     """All open rejected telemetry with the records as they came, one JSON object a line."""
     watching = watching_of(desk)
     desk.saw(caller, "export_telemetry_rejects", detail=reason or "all")
-    return StreamingResponse(
-        _export(watching, reason),
-        media_type="application/x-ndjson",
-        headers={"Content-Disposition": 'attachment; filename="telemetry-rejects.ndjson"'},
-    )
-
-
-def _export(watching: Watching, reason: str | None) -> Iterator[bytes]:
-    offset = 0
-    while True:
-        frame = watching.reader.rejects(reason, EXPORTED_A_TURN, offset)
-        for row in frame.iter_rows(named=True):
-            yield write_json(_reject(row, raw=True)) + b"\n"
-        if len(frame) < EXPORTED_A_TURN:
-            return
-        offset += len(frame)
+    return exported(watching.reader.rejects, reason, "telemetry-rejects.ndjson")
 
 
 @routes.post(

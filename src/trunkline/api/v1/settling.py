@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
+import polars as pl
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import Response, StreamingResponse
 
@@ -23,6 +24,7 @@ routes = APIRouter(tags=["rejects and conflicts"])
 
 Number = Annotated[int, Path(ge=0, le=2**62, description="The record's number in the list.")]
 WithRaw = Annotated[bool, Query(description="Also show the records as they came; this is written down.")]
+RejectsOf = Callable[[str | None, int, int], pl.DataFrame]  # reason, limit, offset: a reader's `rejects`
 COUNTED = 10_000
 EXPORTED_A_TURN = 1000
 TEXT_OF = {reason.name: reason.text for reason in (*REASONS, *MOVEMENT_REASONS)}
@@ -56,11 +58,12 @@ def rejects(
     """Rejected and not yet settled records."""
     may_show(desk, caller, "rejects", raw=raw)
     frame = desk.reader.rejects(reason, limit + 1, offset)
-    rows = [_reject(row, raw=raw) for row in frame.head(limit).iter_rows(named=True)]
+    rows = [reject_shown(row, raw=raw) for row in frame.head(limit).iter_rows(named=True)]
     return {"items": rows, "more": len(frame) > limit}
 
 
-def _reject(row: dict[str, Any], *, raw: bool) -> dict[str, Any]:
+def reject_shown(row: dict[str, Any], *, raw: bool) -> dict[str, Any]:
+    """A rejected record of whichever kind, with its octets where they may be seen."""
     return {
         "number": row["number"],
         "file": row["file"],
@@ -74,6 +77,36 @@ def _reject(row: dict[str, Any], *, raw: bool) -> dict[str, Any]:
     }
 
 
+def counted_by_reason(rejects_of: RejectsOf, texts: dict[str, str]) -> dict[str, Any]:
+    """How many open rejects there are for each reason, most first; `complete` unless there are too many to count."""
+    frame = rejects_of(None, COUNTED, 0)
+    items = [
+        {"reason": name, "text": texts.get(name, ""), "count": count}
+        for name, count in Counter(frame["reason"].to_list()).most_common()
+    ]
+    return {"complete": len(frame) < COUNTED, "items": items}
+
+
+def exported(rejects_of: RejectsOf, reason: str | None, file_name: str) -> StreamingResponse:
+    """All open rejects with the records as they came, one JSON object a line."""
+
+    def lines() -> Iterator[bytes]:
+        offset = 0
+        while True:
+            frame = rejects_of(reason, EXPORTED_A_TURN, offset)
+            for row in frame.iter_rows(named=True):
+                yield write_json(reject_shown(row, raw=True)) + b"\n"
+            if len(frame) < EXPORTED_A_TURN:
+                return
+            offset += len(frame)
+
+    return StreamingResponse(
+        lines(),
+        media_type="application/x-ndjson",
+        headers={"Content-Disposition": f'attachment; filename="{file_name}"'},
+    )
+
+
 @routes.get(
     "/api/v1/rejects/reasons",
     dependencies=[Depends(Needs(WATCH))],
@@ -82,13 +115,7 @@ def _reject(row: dict[str, Any], *, raw: bool) -> dict[str, Any]:
 )
 def reasons(desk: AtDesk) -> dict[str, Any]:
     """How many open rejects there are for each reason, most first."""
-    frame = desk.reader.rejects(None, COUNTED)
-    counts = Counter(frame["reason"].to_list())
-    items = [
-        {"reason": name, "text": TEXT_OF.get(name, ""), "count": count}
-        for name, count in counts.most_common()
-    ]
-    return {"complete": len(frame) < COUNTED, "items": items}
+    return counted_by_reason(desk.reader.rejects, TEXT_OF)
 
 
 @routes.get(
@@ -103,22 +130,7 @@ def export(
 ) -> StreamingResponse:
     """All open rejects with the records as they came, one JSON object a line."""
     desk.saw(caller, "export_rejects", detail=reason or "all")
-    return StreamingResponse(
-        _export(desk, reason),
-        media_type="application/x-ndjson",
-        headers={"Content-Disposition": 'attachment; filename="rejects.ndjson"'},
-    )
-
-
-def _export(desk: Desk, reason: str | None) -> Iterator[bytes]:
-    offset = 0
-    while True:
-        frame = desk.reader.rejects(reason, EXPORTED_A_TURN, offset)
-        for row in frame.iter_rows(named=True):
-            yield write_json(_reject(row, raw=True)) + b"\n"
-        if len(frame) < EXPORTED_A_TURN:
-            return
-        offset += len(frame)
+    return exported(desk.reader.rejects, reason, "rejects.ndjson")
 
 
 @routes.post(

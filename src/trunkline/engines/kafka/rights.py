@@ -168,20 +168,22 @@ def held(server: Server, principal: str) -> set[Right]:
     }  # fmt: skip
 
 
+def _of_client(right: Right) -> tuple[Any, ...]:
+    """A right in the client's words, in the order of its own arguments."""
+    return (
+        ResourceType[right.kind],
+        right.name,
+        ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL,
+        f"User:{right.principal}",
+        "*",
+        AclOperation[right.operation],
+        AclPermissionType.ALLOW,
+    )
+
+
 def revoke(server: Server, surplus: Iterable[Right]) -> None:
     """Take rights away; raises `Lost` when the brokers do not take it."""
-    filters = [
-        AclBindingFilter(
-            ResourceType[right.kind],
-            right.name,
-            ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL,
-            f"User:{right.principal}",
-            "*",
-            AclOperation[right.operation],
-            AclPermissionType.ALLOW,
-        )
-        for right in surplus
-    ]
+    filters = [AclBindingFilter(*_of_client(right)) for right in surplus]
     if not filters:
         return
     admin = AdminClient(server.common())
@@ -194,18 +196,7 @@ def revoke(server: Server, surplus: Iterable[Right]) -> None:
 
 def grant(server: Server, wanted: Iterable[Right]) -> None:
     """Tell the brokers; the same again changes nothing. Only an administrator may. Raises `Lost`."""
-    bindings = [
-        AclBinding(
-            ResourceType[right.kind],
-            right.name,
-            ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL,
-            f"User:{right.principal}",
-            "*",
-            AclOperation[right.operation],
-            AclPermissionType.ALLOW,
-        )
-        for right in wanted
-    ]
+    bindings = [AclBinding(*_of_client(right)) for right in wanted]
     if not bindings:
         return
     admin = AdminClient(server.common())

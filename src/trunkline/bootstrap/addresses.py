@@ -1,0 +1,31 @@
+"""Addresses that we listen on: whether they stay on this machine, and taking them."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from trunkline.ports import Refused
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def bound(host: str, port: int, advice: str, backlog: int | None = None) -> socket.socket:
+    """A socket on an address, which listens at once where a backlog is given; raises `Refused`, with the advice."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    taken = socket.socket(family, socket.SOCK_STREAM)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((host, port))
+        if backlog is not None:
+            taken.listen(backlog)
+    except OSError as error:
+        taken.close()
+        raise Refused(f"{host}:{port} is taken ({error.strerror}). {advice}") from error
+    return taken
