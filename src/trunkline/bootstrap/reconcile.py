@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from trunkline.charging.anew import in_turns, keys_of, opening, over, take_turns
 from trunkline.charging.balances import charge
-from trunkline.charging.movements import post
 from trunkline.charging.rate import rate
 from trunkline.charging.reconcile import KEY, SIDES, Differences, compare
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.files import FileBlocks
-from trunkline.kernel.grouped import Grouped, Keys
+from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.identity import identities
 from trunkline.mediation.decode import decode
 from trunkline.mediation.deduplicate import deduplicate
@@ -113,9 +113,14 @@ def reconcile(
 ) -> dict[str, Any]:
     """Compare the usage that began in a stretch of time; differences by cause, to the micro-unit."""
     began = time.monotonic()
-    facts = gather(reader)
-    ordered = _ordered(_raw(reader.folder, facts.files, mappings), facts)
+    ordered, facts = arrived(reader, mappings)
     return judged(ordered, facts, catalogue, from_us, until_us).as_dict(time.monotonic() - began)
+
+
+def arrived(reader: EmbeddedReader, mappings: dict[str, Mapping]) -> tuple[pl.DataFrame, Facts]:
+    """Every record of the kept octets, decoded anew, in the order of arrival (`seq`), and what the store says."""
+    facts = gather(reader)
+    return _ordered(_raw(reader.folder, facts.files, mappings), facts), facts
 
 
 def judged(
@@ -205,43 +210,25 @@ def _named_by_people(raw: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([raw.join(decided, on=place, how="anti"), renamed.select(raw.columns)])
 
 
-def _keys(column: pl.Series) -> Keys:
-    return np.unique(column.to_numpy())
+def metered_anew(ordered: pl.DataFrame) -> pl.DataFrame:
+    """Decoded records, in the order of their arrival, as usage that is counted once, session by session."""
+    unique = deduplicate(ordered, Grouped.empty(usage.SEEN.dtype, keys_of(ordered["identity"]))).rows[0]
+    return meter(unique, Grouped.empty(usage.SESSIONS.dtype, keys_of(unique["session_key"]))).rows[0]
 
 
 def _charged_anew(raw: pl.DataFrame, facts: Facts, catalogue: Catalogue) -> tuple[pl.DataFrame, Grouped]:
     """Usage charged from nothing, and the accounts that result."""
-    unique = deduplicate(raw, Grouped.empty(usage.SEEN.dtype, _keys(raw["identity"]))).rows[0]
-    sessions = Grouped.empty(usage.SESSIONS.dtype, _keys(unique["session_key"]))
-    metered = meter(unique, sessions).rows[0]
-    orders = facts.movements
-    keys = np.union1d(_keys(metered["subscriber"]), _keys(orders["subscriber"]))
-    accounts = _contracts(facts.accounts, keys)
-    metered, orders = _turns(metered, orders)
+    metered = metered_anew(raw)
+    accounts = opening(facts.accounts, metered, facts.movements)
     done = []
-    last = max(
-        pl.concat([metered["turn"].cast(pl.Int64), orders["turn"].cast(pl.Int64)]).to_list(), default=0
-    )
-    for turn in range(last + 1):
-        if turn:
-            accounts = _over(accounts, post(orders.filter(pl.col("turn") == turn), accounts, catalogue).state)
-        rated = rate(metered.filter(pl.col("turn") == turn), accounts, catalogue).rows[0]
-        outcome = charge(rated, accounts, catalogue)
-        accounts = _over(accounts, outcome.state)
+
+    def charge_turn(turn: pl.DataFrame, accounts: Grouped) -> Grouped:
+        outcome = charge(rate(turn, accounts, catalogue).rows[0], accounts, catalogue)
         done.append(outcome.rows[0])
+        return over(accounts, outcome.state)
+
+    accounts = take_turns(*in_turns(metered, facts.movements), accounts, catalogue, charge_turn)
     return pl.concat(done), accounts
-
-
-def _turns(metered: pl.DataFrame, orders: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Usage and movements of each subscriber take turns: turn n begins with the subscriber's n-th movement."""
-    orders = orders.sort("seq").with_columns(turn=pl.int_range(1, pl.len() + 1).over("subscriber"))
-    at = metered.sort("seq").join_asof(
-        orders.select("subscriber", "seq", "turn").sort("seq"),
-        on="seq",
-        by="subscriber",
-        check_sortedness=False,
-    )
-    return at.with_columns(pl.col("turn").fill_null(0)), orders
 
 
 def _movements(reader: EmbeddedReader) -> pl.DataFrame:
@@ -269,22 +256,6 @@ def _movements(reader: EmbeddedReader) -> pl.DataFrame:
             )
         )
     return pl.concat(rows)
-
-
-def _contracts(accounts: Grouped, keys: Keys) -> Grouped:
-    """The subscriptions alone, for these subscribers: what they have as long as nothing was used."""
-    owner = np.repeat(accounts.keys, np.diff(accounts.offsets))
-    chosen = (accounts.rows["kind"] == int(RowKind.SUBSCRIPTION)) & np.isin(owner, keys)
-    rows, owner = accounts.rows[chosen], owner[chosen]
-    counts = np.bincount(np.searchsorted(keys, owner), minlength=len(keys))
-    return Grouped(keys, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), rows)
-
-
-def _over(accounts: Grouped, changed: Grouped | None) -> Grouped:
-    """The accounts after a step that was given all of them."""
-    assert changed is not None, "a step that was given accounts returns them"
-    assert len(changed) == len(accounts), "a step loses no account"
-    return changed
 
 
 def _balances_differ(held: Grouped, recomputed: Grouped, catalogue: Catalogue) -> tuple[int, int]:

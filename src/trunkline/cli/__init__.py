@@ -21,6 +21,7 @@ from trunkline.cli import (
     setting_aside,
     sites,
     tariffs,
+    what_if,
 )
 from trunkline.cli.app import EXIT_CODES, app, failed
 
@@ -41,6 +42,7 @@ __all__ = [
     "setting_aside",
     "sites",
     "tariffs",
+    "what_if",
 ]
 
 
