@@ -15,6 +15,7 @@ COMES_IN = {
     charging.HITS.name,
     online.REQUESTS.name,
     bills.BILLS.name,
+    charging.CORRECTIONS.name,
     network.TELEMETRY.name,
 }
 GOES_OUT = {

@@ -254,6 +254,45 @@ class Bills(Protocol):
         """Give some of a bill back; the credit note's name. The same order again books nothing; raises `Refused`."""
 
 
+@dataclass(frozen=True)
+class Rerated:
+    """What one order to book a re-rating did; every account of the preview is in one of the first three counts."""
+
+    rerate_id: str
+    booked: int  # accounts
+    repeated: int  # were booked before
+    moved: int  # something happened to them since the preview; they stay as they are
+    records: int
+    micros: int  # that were taken in all, less what was given back
+    seconds: float
+
+
+class Rerates(Protocol):
+    """Records under a corrected tariff or contract: previews that are kept, and booking them."""
+
+    def preview(
+        self,
+        from_us: int,
+        until_us: int,
+        subscriber: int | None = None,
+        plan: str | None = None,
+        tariffs: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Work out what a stretch of time comes to under the tariff in force, or a draft's files; raises `Refused`."""
+
+    def rerates(self, limit: int) -> list[dict[str, Any]]:
+        """Previews, the newest first, each with `state` and what was booked of it."""
+
+    def rerate(self, rerate_id: str) -> dict[str, Any] | None:
+        """One preview; None when there is none of that name."""
+
+    def corrections(self, rerate_id: str) -> pl.DataFrame:
+        """The corrections (`records.charging.CORRECTIONS`) of a preview, in the order of the records."""
+
+    def book(self, rerate_id: str) -> Rerated:
+        """Book what a preview shows; what is booked already stays so. Raises `Refused`."""
+
+
 class NetworkReader(Protocol):
     """Answers about the network from what is committed; usable from any process while another one writes."""
 

@@ -6,7 +6,7 @@ lies. Read it first: it is the way the data takes.
 
 from __future__ import annotations
 
-from trunkline.charging import alerts, balances, movements, rate, service
+from trunkline.charging import alerts, balances, corrections, movements, rate, service
 from trunkline.charging import online as online_charging
 from trunkline.charging.bills import issue
 from trunkline.kernel.flow import Flow, Step
@@ -124,6 +124,27 @@ BILLING = Flow(
         Step(
             issue.issue,
             bills.BILLS,
+            (charging.ENTRIES, charging.CHANGES),
+            state=charging.ACCOUNTS,
+            looks_up=(charging.TARIFFS,),
+        ),
+        Step(
+            alerts.watch,
+            charging.CHANGES,
+            (charging.ALERTS,),
+            state=charging.ALARMED,
+            looks_up=(charging.TARIFFS,),
+        ),
+    ),
+)
+
+CORRECTING = Flow(
+    "corrections",
+    "What a record was charged is put right by entries of its own, which name the record.",
+    (
+        Step(
+            corrections.correct,
+            charging.CORRECTIONS,
             (charging.ENTRIES, charging.CHANGES),
             state=charging.ACCOUNTS,
             looks_up=(charging.TARIFFS,),
@@ -316,5 +337,5 @@ HANDS = Flow(
     (*_ALARMS, *_COLLECTED, *_ALARMS_DRAWN, *_DRAWN),
 )
 
-FLOWS = (USAGE, MONEY, SUBSCRIBERS, SERVICE, ONLINE, BILLING)
+FLOWS = (USAGE, MONEY, SUBSCRIBERS, SERVICE, ONLINE, BILLING, CORRECTING)
 NETWORK_FLOWS = (NETWORK, TIME, HANDS)

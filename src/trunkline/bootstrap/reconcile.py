@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import polars as pl
 
 from trunkline.charging.anew import in_turns, keys_of, opening, over, take_turns
 from trunkline.charging.balances import charge
+from trunkline.charging.corrections import corrected
 from trunkline.charging.rate import rate
 from trunkline.charging.reconcile import KEY, SIDES, Differences, compare
 from trunkline.charging.tariffs.catalogue import Catalogue
@@ -72,12 +73,13 @@ class Books:
 class Facts:
     """What the store holds at one moment: one side of the comparison, and what happened outside the records."""
 
-    stored: pl.DataFrame
+    stored: pl.DataFrame  # CHARGED, each record with what its corrections made of it
     accounts: Grouped
     movements: pl.DataFrame
     files: pl.DataFrame
     rejected: pl.DataFrame  # file, line: what stands as rejected is no usage, and its name may be used again
     decided: pl.DataFrame  # file, line, number: conflicts that a person let be charged
+    corrections: pl.DataFrame = field(default_factory=charging.CORRECTIONS.record.empty)
 
 
 def gather(reader: EmbeddedReader) -> Facts:
@@ -93,14 +95,18 @@ def gather(reader: EmbeddedReader) -> Facts:
 def _gathered(reader: EmbeddedReader) -> Facts:
     place = {"file": pl.Int32}
     with reader.moment():
-        parts = list(reader.scan(charging.CHARGED, BEGINNING_US, END_US))
+        corrections, charged = (
+            pl.concat([stream.record.empty(), *reader.scan(stream, BEGINNING_US, END_US)])
+            for stream in (charging.CORRECTIONS, charging.CHARGED)
+        )
         return Facts(
-            stored=pl.concat(parts) if parts else charging.CHARGED.record.empty(),
+            stored=corrected(charged, corrections),
             accounts=reader.accounts(),
             movements=_movements(reader),
             files=reader.files().filter(pl.col("offset") > 0),
             rejected=reader.rejected_places().cast(place),  # type: ignore[arg-type]
             decided=reader.charged_conflicts().cast(place),  # type: ignore[arg-type]
+            corrections=corrections,
         )
 
 
@@ -120,7 +126,12 @@ def reconcile(
 def arrived(reader: EmbeddedReader, mappings: dict[str, Mapping]) -> tuple[pl.DataFrame, Facts]:
     """Every record of the kept octets, decoded anew, in the order of arrival (`seq`), and what the store says."""
     facts = gather(reader)
-    return _ordered(_raw(reader.folder, facts.files, mappings), facts), facts
+    return arrived_of(reader.folder, facts, mappings), facts
+
+
+def arrived_of(folder: Path, facts: Facts, mappings: dict[str, Mapping]) -> pl.DataFrame:
+    """Every record of the octets that are kept in a folder, decoded anew, in the order of its arrival (`seq`)."""
+    return _ordered(_raw(folder, facts.files, mappings), facts)
 
 
 def judged(
@@ -232,8 +243,13 @@ def _charged_anew(raw: pl.DataFrame, facts: Facts, catalogue: Catalogue) -> tupl
 
 
 def _movements(reader: EmbeddedReader) -> pl.DataFrame:
-    """What was booked besides usage, and the opening amounts, as movements in their order."""
-    booked = reader.movements(None, 2**31).filter(pl.col("status") == "booked")
+    """What was booked besides usage, and the opening amounts, as movements in their order.
+
+    Corrections are none of them: what they booked comes out of charging the records once more.
+    """
+    booked = reader.movements(None, 2**31).filter(
+        (pl.col("status") == "booked") & (pl.col("cause") != int(Cause.CORRECTION))
+    )
     opening = [
         part.filter((pl.col("cause") == int(Cause.TOPUP)) & ~pl.col("seq").is_in(booked["seq"].implode()))
         for part in reader.scan(charging.ENTRIES, BEGINNING_US, END_US)

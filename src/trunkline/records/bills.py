@@ -26,6 +26,7 @@ class Section(IntEnum):
     TAX = 70
     ADJUSTMENT = 80
     REFUND = 90
+    CORRECTION = 95
     ROUNDING = 100
 
 

@@ -45,6 +45,9 @@ class Cause(IntEnum):
     REFUND = 6
     BILL = 7  # fees, taxes, discounts and rounding: what a bill adds to the usage that was taken already
     CREDIT = 8  # a credit note: some of a bill given back
+    CORRECTION = (
+        9  # what a record was charged put right: after a re-rating, or because the record was cancelled
+    )
 
 
 ACCOUNT_ROW = np.dtype(
@@ -204,6 +207,50 @@ CHANGES = Stream(
     ),
     key="subscriber",
     text="Movements near a threshold, on their way to the alerts.",
+)
+
+CORRECTION_CHANGE = pl.Struct(
+    {
+        "kind": pl.UInt8,  # RowKind: a balance, which is booked in the ledger, or a counter, which is not
+        "name": pl.String,  # of the balance or counter
+        "period": pl.Int32,
+        "valid_from_s": pl.Int64,
+        "valid_until_s": pl.Int64,
+        "other": pl.String,  # the operator's side of the entry; empty for a counter
+        "amount": pl.Int64,  # what is added; negative takes away
+        "granted": pl.Int64,  # what the row says it was given from now on; -1 leaves it as it is
+    }
+)
+
+CORRECTIONS = Stream(
+    "charging.corrections",
+    Record(
+        "Correction",
+        "What one record was charged put right; the ledger's entries of it have its `seq`.",
+        (
+            Column("seq", pl.Int64, "Arrival number of the correction."),
+            Column("correction_id", pl.String, "Name of the preview, or of the cancellation, that made it."),
+            Column("movement_id", pl.String, "Name of the account's movement; the same name is booked once."),
+            Column("subscriber", pl.UInt64, "Whose account.", personal=True),
+            Column("corrects_seq", pl.Int64, "Arrival number of the record that is corrected."),
+            Column("source", pl.Categorical(), "The system that made that record."),
+            Column("record_id", pl.String, "That record's name within its source."),
+            Column("identity", pl.UInt64, "First half of the digest of (source, record_id)."),
+            Column("check", pl.UInt64, "Second half of that digest."),
+            Column("start_us", pl.Int64, "When the corrected use began.", "us UTC"),
+            Column("time_us", pl.Int64, "When the correction was ordered.", "us UTC"),
+            Column("cancelled", pl.Boolean, "The record counts for nothing from now on."),
+            Column("plan", pl.Categorical(), "Plan and effective date that price it from now on."),
+            Column("list_micros", pl.Int64, "Price before allowances from now on.", "micro-units"),
+            Column("charged_micros", pl.Int64, "What is added to the money taken.", "micro-units"),
+            Column("allowance_units", pl.Int64, "What is added to the units that allowances covered."),
+            Column("changes", pl.List(CORRECTION_CHANGE), "What it does to balances and counters."),
+        ),
+        ("correction_id", "source", "record_id"),
+        400,
+    ),
+    key="subscriber",
+    text="Corrections on their way to the ledger, and kept with the records that they correct.",
 )
 
 MOVEMENTS = Stream(

@@ -28,6 +28,7 @@ SECTION_TITLES = {
     Section.TAX: "Taxes",
     Section.ADJUSTMENT: "Adjustments",
     Section.REFUND: "Refunds",
+    Section.CORRECTION: "Corrections",
     Section.ROUNDING: "Rounding",
 }
 CHARGE_WORDS = {

@@ -51,6 +51,7 @@ _TYPES = {
     Section.MINIMUM: "oneTimeCharge",
     Section.ADJUSTMENT: "adjustment",
     Section.REFUND: "credit",
+    Section.CORRECTION: "adjustment",
     Section.ROUNDING: "adjustment",
 }
 routes = APIRouter(tags=["TMF678 customer bill"])

@@ -14,6 +14,7 @@ import polars as pl
 from trunkline.charging.bills.charges import (
     KEY,
     LINE_SCHEMA,
+    ON_BILLS,
     as_lines,
     eras_of,
     fee_lines,
@@ -30,7 +31,7 @@ from trunkline.records.bills import BILLS, LINE, Section
 from trunkline.records.charging import Cause
 
 DAY_US = 86_400_000_000
-_LEDGER = [int(Section.USAGE), int(Section.ADJUSTMENT), int(Section.REFUND)]
+_LEDGER = [int(Section.USAGE), int(Section.ADJUSTMENT), int(Section.REFUND), int(Section.CORRECTION)]
 USAGE_COLUMNS = (
     "seq", "subscriber", "kind", "start_us", "units", "allowance_units", "visited_plmn", "destination",
     "charged_micros",
@@ -124,11 +125,7 @@ def _whole(
         .group_by(KEY)
         .agg((-pl.col("taken").sum()).alias("paid_micros"))
     )
-    taken = (
-        entries.filter(pl.col("cause").is_in([int(Cause.USAGE), int(Cause.ADJUSTMENT), int(Cause.REFUND)]))
-        .group_by(KEY)
-        .agg(pl.col("taken").sum())
-    )
+    taken = entries.filter(pl.col("cause").is_in(ON_BILLS)).group_by(KEY).agg(pl.col("taken").sum())
     versions = pl.Series([each.version for each in catalogue.bills.terms] + [""], dtype=pl.String)
     frame = (
         terms.sort(KEY)

@@ -18,6 +18,8 @@ from trunkline.records.charging import Cause, Unit
 
 KEY = "subscriber"
 LINE_SCHEMA = LINE.to_schema()
+# What of the ledger stands on a bill as it was booked; the bill adds the rest.
+ON_BILLS = [int(cause) for cause in (Cause.USAGE, Cause.ADJUSTMENT, Cause.REFUND, Cause.CORRECTION)]
 
 
 def as_lines(frame: pl.DataFrame, section: Section, **more: pl.Expr) -> pl.DataFrame:
@@ -154,7 +156,7 @@ def fee_lines(cycles: Cycles, rules: BillRules) -> pl.DataFrame:
 
 
 def ledger_lines(entries: pl.DataFrame) -> pl.DataFrame:
-    """Adjustments and refunds that the ledger booked on the main balance: what they took, less than zero when given."""
+    """What the ledger booked on the main balance besides usage: what it took, less than zero when it gave."""
     parts = [
         as_lines(
             entries.filter(pl.col("cause") == int(cause))
@@ -162,6 +164,10 @@ def ledger_lines(entries: pl.DataFrame) -> pl.DataFrame:
             .agg(pl.len().alias("uses"), pl.col("taken").sum().alias("amount_micros")),
             section,
         )
-        for cause, section in ((Cause.ADJUSTMENT, Section.ADJUSTMENT), (Cause.REFUND, Section.REFUND))
+        for cause, section in (
+            (Cause.ADJUSTMENT, Section.ADJUSTMENT),
+            (Cause.REFUND, Section.REFUND),
+            (Cause.CORRECTION, Section.CORRECTION),
+        )
     ]
     return pl.concat(parts)

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from trunkline.charging.bills.charges import KEY, main_entries
+from trunkline.charging.bills.charges import KEY, ON_BILLS, main_entries
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.records.charging import Cause
 
-ON_BILLS = [int(cause) for cause in (Cause.USAGE, Cause.ADJUSTMENT, Cause.REFUND)]
 DIFFERENCES = pl.Schema(
     {"bill_id": pl.String, "what": pl.String, "bill_micros": pl.Int64, "ledger_micros": pl.Int64}
 )

@@ -222,6 +222,11 @@ class EmbeddedReader:
             ),
         )  # fmt: skip
 
+    def position(self) -> int:
+        """The next arrival number: everything that is committed has a lower one."""
+        rows = self._rows("SELECT value FROM meta WHERE name = 'next_seq'")
+        return int(rows[0][0]) if rows else 0
+
     def files(self) -> pl.DataFrame:
         """Every file that was handed in: where its octets are kept and how far it is read."""
         names = ("file", "path", "kind", "source", "mapping", "octets", "offset", "line", "records", "rejected",

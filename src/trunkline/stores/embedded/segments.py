@@ -17,7 +17,7 @@ import polars as pl
 
 from trunkline.kernel.flow import Stream
 from trunkline.records.bills import BILLS
-from trunkline.records.charging import CHARGED, ENTRIES
+from trunkline.records.charging import CHARGED, CORRECTIONS, ENTRIES
 from trunkline.records.network import HEAT, KPIS
 from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.manifest import stored_word
@@ -25,10 +25,13 @@ from trunkline.stores.embedded.manifest import stored_word
 INLINE_OCTETS = 128 << 10
 BACKLOG_ROWS = 32_000  # a commit of more rows is written as it is
 FOLDER = "segments"
-HISTORY: dict[str, Stream] = {stream.name: stream for stream in (CHARGED, ENTRIES, BILLS, KPIS, HEAT)}
+HISTORY: dict[str, Stream] = {
+    stream.name: stream for stream in (CHARGED, ENTRIES, CORRECTIONS, BILLS, KPIS, HEAT)
+}
 TIME_OF = {
     CHARGED.name: "start_us",
     ENTRIES.name: "time_us",
+    CORRECTIONS.name: "start_us",
     BILLS.name: "until_us",
     KPIS.name: "end_us",
     HEAT.name: "time_us",
@@ -37,6 +40,7 @@ TIME_OF = {
 KEY_OF = {
     CHARGED.name: "subscriber",
     ENTRIES.name: "subscriber",
+    CORRECTIONS.name: "subscriber",
     BILLS.name: "subscriber",
     KPIS.name: "object",
     HEAT.name: "tile",

@@ -1,0 +1,179 @@
+"""Corrections: what a record was charged is put right by entries of its own, which name the record.
+
+Nothing is overwritten. A correction says what it does to each balance and counter of one account; the ledger takes it
+like every other movement, and what a record comes to is what was charged for it and all its corrections together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from trunkline.charging.ledger import (
+    ACCOUNT_BALANCE,
+    COUNTED_CAUSE,
+    ENTRY,
+    LEDGER_ACCOUNTS,
+    changes_of,
+    entries_of,
+)
+from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.kernel.flow import Outcome
+from trunkline.kernel.grouped import Grouped
+from trunkline.records.charging import ACCOUNT_ROW, CORRECTIONS, Cause, RowKind
+
+Rows = npt.NDArray[Any]
+
+RECORD = ("identity", "check")
+GONE_S = 0  # `valid_until_s` of a balance that the account has let go of long ago: what is booked on it comes to zero
+KEPT = -1  # `granted` of a change that leaves it as it is
+
+
+def correct(corrections: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
+    """Book corrections (`CORRECTIONS`) in their order: ledger entries, watched changes, and the accounts."""
+    held = {
+        int(key): [row.copy() for row in accounts.rows[begin:end]]
+        for key, begin, end in zip(accounts.keys, accounts.offsets[:-1], accounts.offsets[1:], strict=True)
+    }
+    entries: list[Rows] = []
+    for number, (subscriber, start_us, changes) in enumerate(
+        corrections.select("subscriber", "start_us", "changes").iter_rows()
+    ):
+        account = held[subscriber]
+        for part, change in enumerate(changes or ()):
+            entry = _changed(account, change, catalogue)
+            if entry["definition"] == catalogue.main_balance and entry["cause"] != COUNTED_CAUSE:
+                entry["granted"] = _limit(account, start_us // 1_000_000)
+            entry["row"], entry["part"] = number, part
+            entries.append(entry)
+        held[subscriber] = [row for row in account if not _is_gone(row)]
+    booked = np.concatenate(entries) if entries else np.empty(0, ENTRY)
+    return Outcome(
+        (entries_of(booked, corrections, catalogue), changes_of(booked, corrections, catalogue)),
+        _regrouped(accounts, held),
+    )
+
+
+def _changed(account: list[np.void], change: Mapping[str, Any], catalogue: Catalogue) -> Rows:
+    """One change on one account, which is changed in place; its entry."""
+    counted = change["kind"] == RowKind.COUNTER
+    names = catalogue.counters if counted else catalogue.balances
+    assert change["name"] in names, f"the catalogue lost {change['name']}"
+    row = _row_of(account, names.index(change["name"]), change)
+    before, amount = int(row["value"]), int(change["amount"])
+    row["value"] = before + amount
+    if change["granted"] != KEPT:
+        row["granted"] = change["granted"]
+    entry = np.zeros(1, ENTRY)
+    entry["definition"], entry["period"] = row["definition"], row["period"]
+    entry["amount"], entry["before"], entry["after"] = abs(amount), before, before + amount
+    entry["granted"] = row["granted"]
+    if counted:
+        entry["cause"] = COUNTED_CAUSE
+        return entry
+    other = LEDGER_ACCOUNTS.index(change["other"])
+    entry["cause"] = Cause.CORRECTION
+    entry["unit"] = catalogue.tables.balance_unit[int(row["definition"])]
+    entry["debit"], entry["credit"] = (other, ACCOUNT_BALANCE) if amount > 0 else (ACCOUNT_BALANCE, other)
+    return entry
+
+
+def _row_of(account: list[np.void], definition: int, change: Mapping[str, Any]) -> np.void:
+    """The row that a change speaks of; a new one where the account has none."""
+    for row in account:
+        if (
+            row["kind"] == change["kind"]
+            and row["definition"] == definition
+            and row["period"] == change["period"]
+            and row["valid_until_s"] == change["valid_until_s"]
+        ):
+            return row
+    new = np.zeros((), ACCOUNT_ROW)
+    new["kind"], new["definition"], new["period"] = change["kind"], definition, change["period"]
+    new["valid_from_s"], new["valid_until_s"] = change["valid_from_s"], change["valid_until_s"]
+    row: np.void = new[()]
+    account.append(row)
+    return row
+
+
+def _limit(account: list[np.void], at_s: int) -> int:
+    """Credit limit of the subscription in force at a moment, which entries of the main balance carry."""
+    found = [row for row in account if row["kind"] == RowKind.SUBSCRIPTION and row["valid_from_s"] <= at_s]
+    return int(max(found, key=lambda row: int(row["valid_from_s"]))["value"]) if found else 0
+
+
+def _is_gone(row: np.void) -> bool:
+    """Whether a row was there only to take entries of a balance that ended long ago, and all of them are booked."""
+    return bool(row["kind"] == RowKind.BALANCE and row["valid_until_s"] == GONE_S and row["value"] == 0)
+
+
+def _regrouped(accounts: Grouped, held: Mapping[int, list[np.void]]) -> Grouped:
+    groups = [held[int(key)] for key in accounts.keys]
+    offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in groups])]).astype(np.int64)
+    rows = [row for group in groups for row in group]
+    return Grouped(accounts.keys, offsets, np.array(rows, ACCOUNT_ROW))
+
+
+def sums_of(corrections: pl.DataFrame) -> pl.DataFrame:
+    """What all corrections of each record come to: `RECORD`, the newest plan and list price, sums, `cancelled`."""
+    return (
+        corrections.sort("seq")
+        .group_by(RECORD, maintain_order=True)
+        .agg(
+            pl.col("plan").last(),
+            pl.col("list_micros").last(),
+            pl.col("charged_micros").sum(),
+            pl.col("allowance_units").sum(),
+            pl.col("cancelled").any(),
+        )
+    )
+
+
+def corrected(charged: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
+    """Charged usage (`CHARGED`) with what its corrections (`CORRECTIONS`) made of it."""
+    if not len(corrections):
+        return charged
+    both = charged.join(sums_of(corrections), on=RECORD, how="left", suffix="_now", maintain_order="left")
+    return both.with_columns(
+        pl.coalesce(pl.col("plan_now").cast(pl.String), pl.col("plan").cast(pl.String))
+        .cast(pl.Categorical)
+        .alias("plan"),
+        pl.coalesce("list_micros_now", "list_micros").alias("list_micros"),
+        pl.col("charged_micros") + pl.col("charged_micros_now").fill_null(0),
+        pl.col("allowance_units") + pl.col("allowance_units_now").fill_null(0),
+    ).select(charged.columns)
+
+
+def effects(entries: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
+    """What each record did to each balance, by all its ledger entries and those of its corrections.
+
+    `entries` (`ENTRIES`) are those of the records and of the corrections (`CORRECTIONS`). Returned: `seq` of the
+    record, `subscriber`, `balance`, `period`, `other` (the operator's side), `amount` added to the balance.
+    """
+    given = pl.col("credit").cast(pl.String) == "balance"
+    of = corrections.select("seq", "corrects_seq")
+    return (
+        entries.join(of, on="seq", how="left")
+        .select(
+            pl.coalesce("corrects_seq", "seq").alias("seq"),
+            "subscriber",
+            pl.col("balance").cast(pl.String),
+            "period",
+            pl.when(given)
+            .then(pl.col("debit").cast(pl.String))
+            .otherwise(pl.col("credit").cast(pl.String))
+            .alias("other"),
+            pl.when(given).then("amount").otherwise(-pl.col("amount")).alias("amount"),
+        )
+        .group_by("seq", "subscriber", "balance", "period", "other")
+        .agg(pl.col("amount").sum())
+    )
+
+
+def as_corrections(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows in the shape of `CORRECTIONS`; `seq` is given when they are booked."""
+    return CORRECTIONS.record.conform(rows)
