@@ -22,6 +22,7 @@ from trunkline.api.app import create_app
 from trunkline.api.desk import Watching
 from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
+from trunkline.api.studies import Studies
 from trunkline.api.workers import Workers
 from trunkline.ports import Bills
 
@@ -100,6 +101,7 @@ def served(
     network: Watching | None = None,
     workers: Workers = tuple,
     bills: Bills | None = None,
+    studies: Studies | None = None,
 ) -> Iterator[Served]:
     """A server on loopback for as long as it is needed; with a network, or a cluster's workers, when given."""
     store = MemoryStore(now_us)
@@ -116,6 +118,7 @@ def served(
         tariff_files=lambda: FILES,
         network=network,
         bill_port=bills,
+        studies=studies,
         workers=workers,
     )
     with socket.socket() as listener:

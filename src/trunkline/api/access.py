@@ -52,6 +52,7 @@ SETTLE = Right(
 )
 RECONCILE = Right("reconcile", Role.BILLING, "Start a reconciliation.")
 CHECK_TARIFFS = Right("check_tariffs", Role.BILLING, "Check the text of a tariff before it is put in force.")
+WHAT_IF = Right("what_if", Role.BILLING, "Compare stored usage with a draft tariff; see and export answers.")
 WATCH_NETWORK = Right(
     "watch_network",
     Role.VIEWER,
@@ -78,6 +79,7 @@ RIGHTS = (
     SETTLE,
     RECONCILE,
     CHECK_TARIFFS,
+    WHAT_IF,
     WATCH_NETWORK,
     OPERATE_NETWORK,
     PLAN_MAINTENANCE,

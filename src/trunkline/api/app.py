@@ -25,6 +25,7 @@ from trunkline.api.metrics import Metrics
 from trunkline.api.notices import Notices
 from trunkline.api.options import ApiOptions
 from trunkline.api.people import People
+from trunkline.api.studies import Studies
 from trunkline.api.tmf import alarm as tmf_alarm
 from trunkline.api.tmf import bill as tmf_bill
 from trunkline.api.tmf import hub, prepay
@@ -40,6 +41,7 @@ from trunkline.api.v1 import (
     settling,
     subscribers,
     tariffs,
+    what_if,
 )
 from trunkline.api.workers import Workers
 from trunkline.charging.tariffs.catalogue import Catalogue
@@ -61,6 +63,7 @@ ROUTERS = (
     tmf_alarm.routes,
     bills.routes,
     tmf_bill.routes,
+    what_if.routes,
 )
 
 # Routes that ask for no token, each with the reason.
@@ -90,6 +93,7 @@ def create_app(
     tariff_files: TariffFiles | None = None,
     network: Watching | None = None,
     bill_port: ports.Bills | None = None,
+    studies: Studies | None = None,
     workers: Workers = tuple,
     now_us: Callable[[], int] = _now_us,
 ) -> FastAPI:
@@ -114,6 +118,7 @@ def create_app(
         tariff_files=tariff_files,
         network=network,
         bills=bill_port,
+        studies=studies,
         workers=workers,
     )
     app = FastAPI(

@@ -22,6 +22,7 @@ from trunkline.api.metrics import Metrics
 from trunkline.api.options import ApiOptions
 from trunkline.api.people import People
 from trunkline.api.problems import Problem, validation_sentence
+from trunkline.api.studies import Studies
 from trunkline.api.workers import Workers
 from trunkline.charging.tariffs.catalogue import Catalogue
 
@@ -62,6 +63,7 @@ class Desk:
     tariff_files: TariffFiles | None
     network: Watching | None = None
     bills: ports.Bills | None = None
+    studies: Studies | None = None
     workers: Workers = tuple
 
     def saw(self, caller: Caller, action: str, subscriber: int = 0, detail: str = "") -> None:

@@ -25,6 +25,7 @@ from trunkline.api.desk import Watching
 from trunkline.api.heat import HeatBoard
 from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
+from trunkline.api.studies import Studies
 from trunkline.bootstrap.addresses import bound, is_loopback
 from trunkline.bootstrap.bills import FolderBills
 from trunkline.bootstrap.catalogues import remembered_tariff
@@ -36,6 +37,7 @@ from trunkline.bootstrap.platform import Platform, chosen_mapping, let_go
 from trunkline.bootstrap.reconcile import reconcile
 from trunkline.bootstrap.service import Service
 from trunkline.bootstrap.tokens import KeptTokens
+from trunkline.bootstrap.what_if import FolderWhatIfs
 from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow, Spooling
 from trunkline.engines.embedded.sources import LiveSources
 from trunkline.engines.listeners.listeners import Listeners
@@ -241,6 +243,7 @@ def _application(serving: Serving) -> FastAPI:
         tariff_files=lambda: remembered_tariff(serving.platform.folders.data),
         network=serving.watching,
         bill_port=_bills(serving),
+        studies=Studies(FolderWhatIfs(serving.reader, serving.platform.mappings)),
     )
 
 

@@ -172,8 +172,9 @@ class FolderWhatIfs:
     reader: EmbeddedReader
     mappings: dict[str, UsageMapping]
 
-    def check(self, draft: Mapping[str, str]) -> None:
-        """Raise what keeps a draft from being compared, before any long work."""
+    def check(self, draft: Mapping[str, str], first: str | None, last: str | None) -> None:
+        """Raise what keeps a draft from being compared over these days, before any long work."""
+        days(first, last)
         both_tariffs(self.reader, draft)
 
     def run(

@@ -16,6 +16,7 @@ import { signIn } from "/page/views/signin.js";
 import { status } from "/page/views/status.js";
 import { subscriber } from "/page/views/subscriber.js";
 import { tariffs } from "/page/views/tariffs.js";
+import { whatIf } from "/page/views/what_if.js";
 
 const VIEWS = [
   ["overview", "Overview", "watch", overview],
@@ -28,6 +29,7 @@ const VIEWS = [
   ["reconciliation", "Reconciliation", "watch", reconciliation],
   ["status", "Status", "watch", status],
   ["tariffs", "Tariffs", "read_tariffs", tariffs],
+  ["whatif", "What if", "what_if", whatIf],
   ["audit", "Audit", "read_audit", audit],
 ];
 const main = document.getElementById("main");
