@@ -83,7 +83,7 @@ def balances(folder: Path) -> list[tuple[int, ...]]:
     return sorted(found)
 
 
-def history(folder: Path, stream: Any = CHARGED) -> pl.DataFrame:  # noqa: ANN401 -- a stream of the map
+def history(folder: Path, stream: Any = CHARGED) -> pl.DataFrame:
     """All rows of a stream."""
     parts = list(EmbeddedReader(folder / "data").scan(stream, -(2**62), 2**62))
     return pl.concat([stream.record.empty(), *parts]).sort("seq")

@@ -29,6 +29,7 @@ EXIT_CODES = {
     6: "Some files were not read to their end; the message names each and why.",
     7: "The reconciliation, or the check of bills, found differences.",
     8: "The data folder is damaged; restore a backup.",
+    9: "Some accounts moved since the preview of their re-rating and were not booked; make a new preview.",
 }
 
 app = typer.Typer(
