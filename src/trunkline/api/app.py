@@ -39,6 +39,7 @@ from trunkline.api.v1 import (
     network_settling,
     overview,
     settling,
+    rerating,
     subscribers,
     tariffs,
     what_if,
@@ -64,6 +65,7 @@ ROUTERS = (
     bills.routes,
     tmf_bill.routes,
     what_if.routes,
+    rerating.routes,
 )
 
 # Routes that ask for no token, each with the reason.
@@ -95,6 +97,7 @@ def create_app(
     bill_port: ports.Bills | None = None,
     studies: Studies | None = None,
     workers: Workers = tuple,
+    rerate_port: ports.Rerates | None = None,
     now_us: Callable[[], int] = _now_us,
 ) -> FastAPI:
     """The application over a platform. `live` tells facts that only the running process knows, for the page;
@@ -121,6 +124,7 @@ def create_app(
         studies=studies,
         workers=workers,
     )
+        rerates=rerate_port,
     app = FastAPI(
         title="trunkline",
         version=__version__,

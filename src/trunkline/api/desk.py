@@ -63,6 +63,7 @@ class Desk:
     tariff_files: TariffFiles | None
     network: Watching | None = None
     bills: ports.Bills | None = None
+    rerates: ports.Rerates | None = None
     studies: Studies | None = None
     workers: Workers = tuple
 

@@ -37,6 +37,7 @@ from trunkline.bootstrap.platform import Platform, chosen_mapping, let_go
 from trunkline.bootstrap.reconcile import reconcile
 from trunkline.bootstrap.service import Service
 from trunkline.bootstrap.tokens import KeptTokens
+from trunkline.bootstrap.rerating import FolderRerates
 from trunkline.bootstrap.what_if import FolderWhatIfs
 from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow, Spooling
 from trunkline.engines.embedded.sources import LiveSources
@@ -264,3 +265,11 @@ def kept_reconciliation(serving: Serving) -> dict[str, Any]:
     result = reconcile(serving.reader, serving.platform.catalogue, serving.platform.mappings)
     serving.audit.add_reconciliation(time.time_ns() // 1000, result)
     return result
+        rerate_port=_rerates(serving),
+def _rerates(serving: Serving) -> FolderRerates:
+    platform = serving.platform
+    return FolderRerates(
+        platform.folders.data, lambda: platform.catalogue, platform.mappings, platform.engine
+    )
+
+
