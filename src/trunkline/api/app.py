@@ -38,8 +38,8 @@ from trunkline.api.v1 import (
     network_credits,
     network_settling,
     overview,
-    settling,
     rerating,
+    settling,
     subscribers,
     tariffs,
     what_if,
@@ -64,8 +64,8 @@ ROUTERS = (
     tmf_alarm.routes,
     bills.routes,
     tmf_bill.routes,
-    what_if.routes,
     rerating.routes,
+    what_if.routes,
 )
 
 # Routes that ask for no token, each with the reason.
@@ -95,9 +95,9 @@ def create_app(
     tariff_files: TariffFiles | None = None,
     network: Watching | None = None,
     bill_port: ports.Bills | None = None,
+    rerate_port: ports.Rerates | None = None,
     studies: Studies | None = None,
     workers: Workers = tuple,
-    rerate_port: ports.Rerates | None = None,
     now_us: Callable[[], int] = _now_us,
 ) -> FastAPI:
     """The application over a platform. `live` tells facts that only the running process knows, for the page;
@@ -121,10 +121,10 @@ def create_app(
         tariff_files=tariff_files,
         network=network,
         bills=bill_port,
+        rerates=rerate_port,
         studies=studies,
         workers=workers,
     )
-        rerates=rerate_port,
     app = FastAPI(
         title="trunkline",
         version=__version__,

@@ -35,9 +35,9 @@ from trunkline.bootstrap.online import SOURCE as CHARGED_ONLINE
 from trunkline.bootstrap.online import OnlineLife
 from trunkline.bootstrap.platform import Platform, chosen_mapping, let_go
 from trunkline.bootstrap.reconcile import reconcile
+from trunkline.bootstrap.rerating import FolderRerates
 from trunkline.bootstrap.service import Service
 from trunkline.bootstrap.tokens import KeptTokens
-from trunkline.bootstrap.rerating import FolderRerates
 from trunkline.bootstrap.what_if import FolderWhatIfs
 from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow, Spooling
 from trunkline.engines.embedded.sources import LiveSources
@@ -244,6 +244,7 @@ def _application(serving: Serving) -> FastAPI:
         tariff_files=lambda: remembered_tariff(serving.platform.folders.data),
         network=serving.watching,
         bill_port=_bills(serving),
+        rerate_port=_rerates(serving),
         studies=Studies(FolderWhatIfs(serving.reader, serving.platform.mappings)),
     )
 
@@ -252,6 +253,13 @@ def _bills(serving: Serving) -> FolderBills:
     platform = serving.platform
     return FolderBills(
         platform.folders.data, lambda: platform.catalogue, platform.engine, serving.intake.move
+    )
+
+
+def _rerates(serving: Serving) -> FolderRerates:
+    platform = serving.platform
+    return FolderRerates(
+        platform.folders.data, lambda: platform.catalogue, platform.mappings, platform.engine
     )
 
 
@@ -265,11 +273,3 @@ def kept_reconciliation(serving: Serving) -> dict[str, Any]:
     result = reconcile(serving.reader, serving.platform.catalogue, serving.platform.mappings)
     serving.audit.add_reconciliation(time.time_ns() // 1000, result)
     return result
-        rerate_port=_rerates(serving),
-def _rerates(serving: Serving) -> FolderRerates:
-    platform = serving.platform
-    return FolderRerates(
-        platform.folders.data, lambda: platform.catalogue, platform.mappings, platform.engine
-    )
-
-
