@@ -131,7 +131,7 @@ def arrived(reader: EmbeddedReader, mappings: dict[str, Mapping]) -> tuple[pl.Da
 
 def arrived_of(folder: Path, facts: Facts, mappings: dict[str, Mapping]) -> pl.DataFrame:
     """Every record of the octets that are kept in a folder, decoded anew, in the order of its arrival (`seq`)."""
-    return _ordered(_raw(folder, facts.files, mappings), facts)
+    return _ordered(raw_records(folder, facts.files, mappings), facts)
 
 
 def judged(
@@ -155,16 +155,17 @@ def judged(
     return Books(found, len(facts.accounts) if whole else 0, differing, micros)
 
 
-def _raw(folder: Path, files: pl.DataFrame, mappings: dict[str, Mapping]) -> pl.DataFrame:
+def raw_records(folder: Path, files: pl.DataFrame, mappings: dict[str, Mapping]) -> pl.DataFrame:
     """Every readable record of the octets that are kept and were committed, decoded anew."""
     parts = []
     for file in files.iter_rows(named=True):
-        frames = _blocks(folder, file, mappings[file["mapping"]])
+        frames = file_blocks(folder, file, mappings[file["mapping"]])
         parts += [decode(usage.RAW.record.conform(frame), mappings).rows[0] for frame in frames]
     return pl.concat(parts) if parts else usage.DECODED.record.empty()
 
 
-def _blocks(folder: Path, file: dict[str, Any], mapping: Mapping) -> Iterator[pl.DataFrame]:
+def file_blocks(folder: Path, file: dict[str, Any], mapping: Mapping) -> Iterator[pl.DataFrame]:
+    """The octets of one file, as far as it was read, in blocks of whole records (`RAW`)."""
     path = folder / file["raw"] if file["raw"] else Path(file["path"])
     kind = "spool" if file["kind"] == "spool" else "ingest"
     blocks = FileBlocks(SourceFile(file["file"], path, file["source"], file["mapping"], kind), mapping)
@@ -185,6 +186,8 @@ def _blocks(folder: Path, file: dict[str, Any], mapping: Mapping) -> Iterator[pl
                     "header": pl.Series([block.header], dtype=pl.Binary),
                 }
             )
+            if block.last:
+                break
     finally:
         blocks.close()
 

@@ -30,6 +30,7 @@ EXIT_CODES = {
     7: "The reconciliation, or the check of bills, found differences.",
     8: "The data folder is damaged; restore a backup.",
     9: "Some accounts moved since the preview of their re-rating and were not booked; make a new preview.",
+    10: "The shadow run is done, and its gate is not passed: the two systems still charge too differently.",
 }
 
 app = typer.Typer(
