@@ -24,7 +24,7 @@ from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
 from trunkline.api.studies import Studies
 from trunkline.api.workers import Workers
-from trunkline.ports import Bills
+from trunkline.ports import Bills, Rerates
 
 NUMBERS = [f"4477009{at:05d}" for at in range(1, 41)]
 TOKEN = "billing-token-of-the-page"
@@ -102,6 +102,7 @@ def served(
     workers: Workers = tuple,
     bills: Bills | None = None,
     studies: Studies | None = None,
+    rerates: Rerates | None = None,
 ) -> Iterator[Served]:
     """A server on loopback for as long as it is needed; with a network, or a cluster's workers, when given."""
     store = MemoryStore(now_us)
@@ -119,6 +120,7 @@ def served(
         network=network,
         bill_port=bills,
         studies=studies,
+        rerate_port=rerates,
         workers=workers,
     )
     with socket.socket() as listener:

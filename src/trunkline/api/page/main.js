@@ -12,6 +12,7 @@ import { network } from "/page/views/network.js";
 import { overview } from "/page/views/overview.js";
 import { reconciliation } from "/page/views/reconciliation.js";
 import { rejects } from "/page/views/rejects.js";
+import { rerating } from "/page/views/rerating.js";
 import { signIn } from "/page/views/signin.js";
 import { status } from "/page/views/status.js";
 import { subscriber } from "/page/views/subscriber.js";
@@ -30,6 +31,7 @@ const VIEWS = [
   ["status", "Status", "watch", status],
   ["tariffs", "Tariffs", "read_tariffs", tariffs],
   ["whatif", "What if", "what_if", whatIf],
+  ["rerating", "Re-rating", "move_money", rerating],
   ["audit", "Audit", "read_audit", audit],
 ];
 const main = document.getElementById("main");
