@@ -438,6 +438,75 @@ class ServiceDesk(Protocol):
         """Book what the preview shows; what is booked already stays so. Raises `Refused`."""
 
 
+class TryLater(Exception):
+    """A message could not be handed over now; offer it again, not before `retry_after_s` where that is known.
+
+    `reached` says whether somebody answered at all: when nobody does, the next message would not be taken either.
+    """
+
+    def __init__(self, reason: str, retry_after_s: int = 0, *, reached: bool = False) -> None:
+        """Say why in words without anybody's address."""
+        super().__init__(reason)
+        self.retry_after_s, self.reached = retry_after_s, reached
+
+
+class Undeliverable(Exception):
+    """A message that will never be taken as it stands; the text says why, without anybody's address."""
+
+
+@dataclass(frozen=True)
+class AlertMessage:
+    """One alert on its way to one customer by one channel, in words and as facts."""
+
+    key: str  # names the delivery: the same at each attempt, so that a receiver drops what it has already
+    attempt: int  # from 1; above it, the receiver may have it already
+    address: str  # "" where the channel has one of its own
+    subscriber: str  # the number
+    language: str
+    subject: str
+    text: str
+    short: str
+    alert: Mapping[str, Any]  # the columns of `records.charging.ALERTS` without `subscriber` and `seq`
+    now_s: int
+
+
+class AlertChannel(Protocol):
+    """A way out to customers. One thread hands it messages, one after the other."""
+
+    name: str  # one of `charging.delivery.CHANNELS`
+
+    def send(self, message: AlertMessage) -> None:
+        """Hand a message over; returns when it was taken. Raises `TryLater` or `Undeliverable`."""
+
+
+class Deliveries(Protocol):
+    """What became of alerts on their way to customers, and what customers chose; any thread may ask."""
+
+    def status(self) -> dict[str, Any]:
+        """`channels` and `languages` there are, `states` by channel, `alerts` taken up, `planned` deliveries, those
+        `let_go` after their time, and how many alerts it is `behind` (at most 10,000 are counted).
+
+        At every moment `planned` is the sum of all states and of `let_go`.
+        """
+
+    def deliveries(self, state: str | None, limit: int, offset: int = 0) -> list[dict[str, Any]]:
+        """Deliveries, newest first: `number, alert_id, channel, subscriber, kind, state, attempts, due_us, changed_us,
+        reason`.
+        """
+
+    def retry(self, numbers: Sequence[int] | None) -> int:
+        """Offer dead letters again, all of them when no numbers are given; how many there were."""
+
+    def choices(self, subscriber: int) -> list[dict[str, Any]]:
+        """What one customer chose, a row a channel: `channel, address, language, time_zone, quiet_hours, opted_out`."""
+
+    def choose(self, subscriber: int, said: Mapping[str, str]) -> None:
+        """Keep one channel's choice, instead of an earlier one; raises `Refused`."""
+
+    def forget(self, subscriber: int, channel: str | None = None) -> int:
+        """Forget what a customer chose, for one channel or for all; how many choices there were."""
+
+
 class AuditTrail(Protocol):
     """Where every look at personal data and every change is written down."""
 

@@ -125,6 +125,60 @@ class Online:
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """How customers are told of alerts. Nobody is told anything before a channel is set up."""
+
+    alert_channels: str = _setting(
+        "",
+        "Channels by which customers are told who chose none: webhook, sms, or both, separated by commas."
+        " Empty: they are not told.",
+    )
+    alert_language: str = _setting("en", "Language of customers who chose none.")
+    alert_quiet: str = _setting(
+        "", "Hours in which nobody is told, such as 22:00-07:00 by the customer's clock. Empty: none."
+    )
+    alert_urgent: str = _setting(
+        "spend_cap,low_balance",
+        "Kinds of alerts whose critical ones (a cap is reached, nothing is left, the worst incidents) are told in"
+        " quiet hours, too.",
+    )
+    alert_hours: int = _setting(
+        48, "Alerts of usage longer ago than so many hours are told to nobody; 0: however long ago."
+    )
+    alert_attempts: int = _setting(
+        12,
+        "Failed attempts after which a delivery is a dead letter; the pauses between double up to an hour.",
+    )
+    alert_per_second: int = _setting(20, "Most deliveries a second by one channel.")
+    alert_templates: str = _setting(
+        "", "Folder with words of your own: en.yaml, de.yaml and so on. Empty: the shipped ones."
+    )
+    alert_webhook: str = _setting("", "Address that is told of alerts as CloudEvents. Empty: none.")
+    alert_webhook_key_file: str = _setting(
+        "", "File with the secret that signs them, at least 32 octets, readable by its owner only."
+    )
+    alert_smtp: str = _setting("", "Relay for mail, such as mail.example:465. Empty: no mail.")
+    alert_smtp_security: str = _setting(
+        "tls", "tls, starttls, or plain, which only a relay on this machine may have."
+    )
+    alert_smtp_sender: str = _setting("", "Whom mail comes from, such as alerts@operator.example.")
+    alert_smtp_user: str = _setting("", "User of the relay. Empty: it asks for none.")
+    alert_smtp_password_file: str = _setting(
+        "", "File with that user's password, readable by its owner only."
+    )
+    alert_sms: str = _setting("", "Address of an HTTP gateway for text messages. Empty: none.")
+    alert_sms_body: str = _setting(
+        '{"to": "{to}", "text": "{text}", "id": "{id}"}',
+        "What it is sent: a JSON object, or a form such as to={to}&text={text}, with places for to, text, id,"
+        " language and attempt.",
+    )
+    alert_sms_headers_file: str = _setting(
+        "",
+        "File with headers that let us in, such as `Authorization: Bearer …`, one a line, readable by its owner only.",
+    )
+
+
+@dataclass(frozen=True)
 class Servers:
     """The servers that `trunkline cluster` starts on this machine, for tests and demonstrations."""
 
@@ -241,4 +295,4 @@ def read(part: type[Part], environment: Mapping[str, str] | None = None, **chose
     return part(**values)
 
 
-PARTS = (Folders, Http, Keeping, Watched, Listening, Online, Servers, Kafka, Spark, Cassandra)
+PARTS = (Folders, Http, Keeping, Watched, Listening, Online, Delivery, Servers, Kafka, Spark, Cassandra)

@@ -91,7 +91,8 @@ async def test_a_sign_in_link_works_once(world: World) -> None:
         assert "SameSite=strict" in cookie
         assert (await client.get("/api/v1/me")).json() == {
             "name": "nora", "role": "care",
-            "rights": ["watch", "read_tariffs", "read_metrics", "read_person", "watch_network", "operate_network"],
+            "rights": ["watch", "read_tariffs", "read_metrics", "read_person", "watch_network", "operate_network",
+                       "choose_delivery"],
         }  # fmt: skip
         assert (await client.get(f"/signin?code={code}")).headers["Location"] == "/#/signin/used"
         assert (await client.delete("/api/v1/session")).status_code == 403

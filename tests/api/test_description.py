@@ -10,9 +10,11 @@ import orjson
 import pytest
 
 from tests.api.conftest import World
+from tests.delivery.small import delivering
 from trunkline.api.access import RIGHTS, Role
 from trunkline.api.export import main
-from trunkline.api.metrics import METRICS, OF_NETWORK, MetricName, Metrics
+from trunkline.api.metrics import METRICS, OF_DELIVERY, OF_NETWORK, MetricName, Metrics
+from trunkline.bootstrap.alert_delivery import FolderDeliveries
 from trunkline.ports import Accounting
 
 PAGE = (Path(__file__).parents[2] / "docs" / "interface.md").read_text()
@@ -41,12 +43,15 @@ async def test_the_description_is_served_and_exported_alike(world: World, tmp_pa
 
 
 @pytest.mark.anyio
-async def test_every_metric_of_the_list_is_shown_and_no_other(world: World) -> None:
+async def test_every_metric_of_the_list_is_shown_and_no_other(world: World, tmp_path: Path) -> None:
     """With the type, sentence and labels of the list; those of the network where one is watched."""
     async with world.client(Role.VIEWER) as client:
         await client.post("/api/v1/events", content=b"{}", headers={"Content-Type": "application/x-ndjson"})
-        assert_shown((await client.get("/metrics")).text, set(METRICS) - set(OF_NETWORK))
-    assert_shown(Metrics(world.store, lambda: 0, watched=QuietNetwork()).text().decode(), set(METRICS))
+        assert_shown((await client.get("/metrics")).text, set(METRICS) - set(OF_NETWORK) - set(OF_DELIVERY))
+    life = delivering(tmp_path, [])
+    desk = FolderDeliveries(life.ledger, life.reader, (), ())
+    metrics = Metrics(world.store, lambda: 0, watched=QuietNetwork(), deliveries=desk)
+    assert_shown(metrics.text().decode(), set(METRICS))
 
 
 def assert_shown(text: str, metrics: set[MetricName]) -> None:

@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.billing.small import billing
+from tests.delivery.small import desk_of_deliveries
 from tests.network.watching import simulated, watch
 from tests.page.serve import Served, served
 from trunkline.api.access import Role
@@ -54,7 +55,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with (
         watch(tmp_path_factory.mktemp("data"), day / "inventory") as watching,
         billing(tmp_path_factory.mktemp("bills")) as (_, bills),
-        served(60, period_s=0.5, network=watching.watching, bills=bills) as world,
+        desk_of_deliveries(tmp_path_factory.mktemp("deliveries")) as deliveries,
+        served(60, period_s=0.5, network=watching.watching, bills=bills, deliveries=deliveries) as world,
     ):
         watching.play(day)
         yield world

@@ -24,7 +24,7 @@ from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
 from trunkline.api.studies import Studies
 from trunkline.api.workers import Workers
-from trunkline.ports import Bills, Rerates
+from trunkline.ports import Bills, Deliveries, Rerates
 
 NUMBERS = [f"4477009{at:05d}" for at in range(1, 41)]
 TOKEN = "billing-token-of-the-page"
@@ -101,6 +101,7 @@ def served(
     network: Watching | None = None,
     workers: Workers = tuple,
     bills: Bills | None = None,
+    deliveries: Deliveries | None = None,
     studies: Studies | None = None,
     rerates: Rerates | None = None,
 ) -> Iterator[Served]:
@@ -119,6 +120,7 @@ def served(
         tariff_files=lambda: FILES,
         network=network,
         bill_port=bills,
+        delivery_port=deliveries,
         studies=studies,
         rerate_port=rerates,
         workers=workers,

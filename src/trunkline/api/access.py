@@ -64,6 +64,10 @@ OPERATE_NETWORK = Right(
     "Create, change, acknowledge, comment, group and clear alarms; own and annotate incidents.",
 )
 PLAN_MAINTENANCE = Right("plan_maintenance", Role.BILLING, "Preview, plan and cancel maintenance windows.")
+CHOOSE_DELIVERY = Right(
+    "choose_delivery", Role.CARE, "Keep and forget how a customer is told of alerts: channel, address, hours."
+)
+RETRY_DELIVERY = Right("retry_delivery", Role.ADMIN, "Offer alerts again that could not be delivered.")
 READ_AUDIT = Right("read_audit", Role.ADMIN, "See who looked at and changed whose data.")
 SUBSCRIBE = Right("subscribe", Role.ADMIN, "Register addresses that are told of new usage and movements.")
 INVITE = Right("invite", Role.ADMIN, "Make sign-in links for other people.")
@@ -83,6 +87,8 @@ RIGHTS = (
     WATCH_NETWORK,
     OPERATE_NETWORK,
     PLAN_MAINTENANCE,
+    CHOOSE_DELIVERY,
+    RETRY_DELIVERY,
     READ_AUDIT,
     SUBSCRIBE,
     INVITE,

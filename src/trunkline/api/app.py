@@ -33,6 +33,7 @@ from trunkline.api.tmf import usage as tmf_usage
 from trunkline.api.v1 import (
     alerts,
     bills,
+    deliveries,
     intake,
     network,
     network_credits,
@@ -65,6 +66,7 @@ ROUTERS = (
     bills.routes,
     tmf_bill.routes,
     rerating.routes,
+    deliveries.routes,
     what_if.routes,
 )
 
@@ -96,6 +98,7 @@ def create_app(
     network: Watching | None = None,
     bill_port: ports.Bills | None = None,
     rerate_port: ports.Rerates | None = None,
+    delivery_port: ports.Deliveries | None = None,
     studies: Studies | None = None,
     workers: Workers = tuple,
     now_us: Callable[[], int] = _now_us,
@@ -105,7 +108,7 @@ def create_app(
 
     `app.state.desk.access.issue_code(name, role)` makes a sign-in code; `sign_in.sign_in_link` a whole link.
     """
-    metrics = Metrics(reader, now_us, workers, network)
+    metrics = Metrics(reader, now_us, workers, network, delivery_port)
     notices = Notices(settings, metrics, now_us)
     desk = Desk(
         reader=reader,
@@ -122,6 +125,7 @@ def create_app(
         network=network,
         bills=bill_port,
         rerates=rerate_port,
+        deliveries=delivery_port,
         studies=studies,
         workers=workers,
     )

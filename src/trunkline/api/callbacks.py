@@ -6,10 +6,12 @@ name that leads elsewhere a moment later leads nowhere.
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from trunkline.api.problems import Problem
@@ -21,12 +23,21 @@ _REFUSED = (
 )
 
 
-class Callbacks:
-    """What may be called besides this machine itself: addresses in `networks`."""
+@dataclass(frozen=True)
+class Answered:
+    """What came back from an address: the status, and after how many seconds to come again (0: not said)."""
 
-    def __init__(self, networks: Sequence[str]) -> None:
-        """Name the networks, such as 10.1.0.0/16."""
+    status: int
+    retry_after_s: int = 0
+
+
+class Callbacks:
+    """What may be called besides this machine itself: addresses in `networks`, and the very ones that are trusted."""
+
+    def __init__(self, networks: Sequence[str], trusted: Sequence[str] = ()) -> None:
+        """Name the networks, such as 10.1.0.0/16; trusted is what the settings themselves name, over TLS."""
         self._networks = [ipaddress.ip_network(each) for each in networks]
+        self._trusted = frozenset(each for each in trusted if each.startswith("https://"))
 
     def allowed(self, callback: str) -> tuple[str, int]:
         """Address and port behind a callback, when every address of its name may be reached; answers 400 otherwise."""
@@ -43,7 +54,8 @@ class Callbacks:
         except (OSError, UnicodeError) as error:
             raise refused from error
         addresses = [str(each[4][0]) for each in found]
-        if not addresses or not all(self._reachable(address) for address in addresses):
+        trusted = callback in self._trusted
+        if not addresses or not (trusted or all(self._reachable(address) for address in addresses)):
             raise refused
         return addresses[0], port
 
@@ -61,6 +73,25 @@ class Callbacks:
         except BaseException:
             plain.close()
             raise
+
+    def post(self, callback: str, body: bytes, headers: Mapping[str, str]) -> Answered:
+        """Send one body to the very address that was judged, and follow nothing.
+
+        Raises `Problem` where it may not be called, and `OSError` or `HTTPException` when nobody answers.
+        """
+        parts = urlsplit(callback)
+        line = self.connected(callback)
+        line.settimeout(PATIENCE_S)
+        connection = http.client.HTTPConnection(parts.hostname or "", timeout=PATIENCE_S)
+        connection.sock = line
+        try:
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("POST", target, body, {"Host": parts.netloc, **headers})
+            answer = connection.getresponse()
+            after = answer.headers.get("Retry-After", "")
+            return Answered(answer.status, int(after) if after.isascii() and after.isdigit() else 0)
+        finally:
+            connection.close()
 
     def _reachable(self, text: str) -> bool:
         address = ipaddress.ip_address(text.partition("%")[0])

@@ -64,6 +64,7 @@ class Desk:
     network: Watching | None = None
     bills: ports.Bills | None = None
     rerates: ports.Rerates | None = None
+    deliveries: ports.Deliveries | None = None
     studies: Studies | None = None
     workers: Workers = tuple
 

@@ -157,6 +157,21 @@ TELEMETRY_AGE = MetricName(
 ALARMS_ACTIVE = MetricName("trunkline_alarms_active", Type.GAUGE, "Alarms that stand.")
 INCIDENTS_OPEN = MetricName("trunkline_incidents_open", Type.GAUGE, "Incidents that are open.")
 
+DELIVERIES = MetricName(
+    "trunkline_alert_deliveries",
+    Type.GAUGE,
+    "Alerts on a channel by what became of them: waiting, held, sent, failed, opted_out, too_old or no_channel.",
+    ("channel", "state"),
+)
+DELIVERIES_BEHIND = MetricName(
+    "trunkline_alerts_not_taken_up",
+    Type.GAUGE,
+    "Alerts that delivery has not taken up yet, counted to 10,000; it grows while no channel is set up, too.",
+)
+
+# Shown where alerts are delivered.
+OF_DELIVERY = (DELIVERIES, DELIVERIES_BEHIND)
+
 # Shown where a network is watched.
 OF_NETWORK = (
     LISTENED,
@@ -180,6 +195,7 @@ METRICS = (
     SOCKETS,
     NOTICES,
     WAITING,
+    *OF_DELIVERY,
     *OF_NETWORK,
     WORKER_LAG,
     WORKER_RECORDS,
@@ -265,6 +281,29 @@ class _Network(Collector):
         return [*counters.values(), *gauges.values()]
 
 
+class _Deliveries(Collector):
+    """Reads the ledger of deliveries at the moment of asking."""
+
+    def __init__(self, deliveries: ports.Deliveries) -> None:
+        """Remember whom to ask."""
+        self.deliveries = deliveries
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known until somebody asks."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """One sample a channel and state."""
+        told = self.deliveries.status()
+        states = GaugeMetricFamily(DELIVERIES.name, DELIVERIES.text, labels=DELIVERIES.labels)
+        for channel, counts in told["states"].items():
+            for state, count in counts.items():
+                states.add_metric([channel, state], count)
+        behind = GaugeMetricFamily(DELIVERIES_BEHIND.name, DELIVERIES_BEHIND.text)
+        behind.add_metric([], told["behind"])
+        return [states, behind]
+
+
 class _Workers(Collector):
     """Reads the workers' last words at the moment of asking."""
 
@@ -312,6 +351,7 @@ class Metrics:
         now_us: Callable[[], int],
         workers: Workers = tuple,
         watched: Watched | None = None,
+        deliveries: ports.Deliveries | None = None,
     ) -> None:
         """Make every metric of `METRICS` once."""
         self.registry = CollectorRegistry(auto_describe=False)
@@ -326,6 +366,8 @@ class Metrics:
         self.registry.register(_Workers(workers, now_us))
         if watched is not None:
             self.registry.register(_Network(watched, now_us))
+        if deliveries is not None:
+            self.registry.register(_Deliveries(deliveries))
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

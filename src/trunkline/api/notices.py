@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from trunkline import ports
-from trunkline.api.callbacks import PATIENCE_S, Callbacks
+from trunkline.api.callbacks import Callbacks
 from trunkline.api.exact import write_json
 from trunkline.api.metrics import Metrics
 from trunkline.api.options import ApiOptions
@@ -235,18 +234,7 @@ class Notices:
 
     def _post(self, callback: str, body: bytes) -> None:
         """One delivery, to the very address that was checked; any answer but 2xx is a failure."""
-        parts = urlsplit(callback)
-        line = self.callbacks.connected(callback)
-        connection = http.client.HTTPConnection(parts.hostname or "", timeout=PATIENCE_S)
-        connection.sock = line
-        try:
-            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request(
-                "POST", target, body, {"Content-Type": "application/json", "Host": parts.netloc}
-            )
-            status = connection.getresponse().status
-        finally:
-            connection.close()
+        status = self.callbacks.post(callback, body, {"Content-Type": "application/json"}).status
         if not 200 <= status < 300:
             raise http.client.HTTPException(f"answered {status}")
 

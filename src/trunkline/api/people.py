@@ -32,6 +32,15 @@ def mask_text(text: str) -> str:
     return _DIGITS.sub(lambda found: mask(found.group()), text)
 
 
+def mask_address(address: str) -> str:
+    """A mailbox, number or webhook with what is personal in it hidden; a webhook's host stays."""
+    if "://" in address:
+        scheme, _, rest = address.partition("://")
+        return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}/{HIDDEN * 3}"
+    name, at, host = address.rpartition("@")
+    return f"{name[:1]}{HIDDEN * 3}{at}{host}" if at else mask(address)
+
+
 @dataclass(frozen=True)
 class People:
     """Turns dial words into what callers see, and what callers say into dial words."""

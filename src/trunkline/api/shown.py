@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from trunkline.api.people import People
+from trunkline.charging.delivery import severity
 from trunkline.kernel import dial
 from trunkline.records.charging import Cause, Unit
 from trunkline.records.usage import UNIT_OF_KIND, Direction, Kind
@@ -69,17 +70,6 @@ def alert_rows(frame: pl.DataFrame, people: People, currency: str, *, full: bool
         }
         for row in frame.iter_rows(named=True)
     ]
-
-
-def severity(kind: str, threshold: int) -> str:
-    """How much an alert matters to the customer: `info`, `warning` or `critical`."""
-    if kind.startswith("service_"):
-        return ("critical" if threshold == 1 else "warning") if kind == "service_issue" else "info"
-    if kind == "low_balance":
-        return "warning" if threshold > 0 else "critical"
-    if threshold >= 100:
-        return "critical"
-    return "warning" if threshold >= 80 else "info"
 
 
 def entry_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:

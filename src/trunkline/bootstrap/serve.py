@@ -27,6 +27,8 @@ from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
 from trunkline.api.studies import Studies
 from trunkline.bootstrap.addresses import bound, is_loopback
+from trunkline.bootstrap.alert_delivery import AlertDelivery, FolderDeliveries
+from trunkline.bootstrap.alert_ways import alert_delivery
 from trunkline.bootstrap.bills import FolderBills
 from trunkline.bootstrap.catalogues import remembered_tariff
 from trunkline.bootstrap.listening import listeners_of
@@ -44,12 +46,13 @@ from trunkline.engines.embedded.sources import LiveSources
 from trunkline.engines.listeners.listeners import Listeners
 from trunkline.ports import Refused
 from trunkline.records import charging
-from trunkline.settings import Http, Keeping, Listening, Online, Watched
+from trunkline.settings import Delivery, Http, Keeping, Listening, Online, Watched
 from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
 
 log = logging.getLogger("trunkline.serve")
 
 DAY_S = 86_400
+DAY_US = DAY_S * 1_000_000
 MONEY = MoneyFlow(topology.MONEY, charging.REFUSED)
 
 
@@ -69,6 +72,8 @@ class Serving:
     network: NetworkLife | None = None
     listeners: Listeners | None = None
     online: OnlineLife | None = None
+    deliveries: FolderDeliveries | None = None
+    telling: AlertDelivery | None = None
     trouble: BaseException | None = None
 
     @property
@@ -130,6 +135,15 @@ def watch_network(
     serving.network = NetworkLife(network, sources, serving.reader, serving.stop, service.look)
 
 
+def tell_customers(serving: Serving, chosen: Delivery) -> None:
+    """Let the platform deliver alerts by the channels that are set up; raises `Refused`."""
+    networks = tuple(filter(None, serving.http.notify_networks.split(",")))
+    platform = serving.platform
+    serving.deliveries, serving.telling = alert_delivery(
+        platform.folders.data, serving.reader, lambda: platform.catalogue, chosen, networks
+    )
+
+
 def assert_safe(http: Http) -> None:
     """Listening beyond loopback is a decision: whoever makes it names the hosts to answer to."""
     if not is_loopback(http.host) and not http.hosts:
@@ -167,6 +181,11 @@ def run(
                 target=_guarded(serving, server, lambda: hears.run(serving.stop)), name="listeners"
             )
         )
+    if serving.telling is not None:
+        threads += [
+            threading.Thread(target=_guarded(serving, server, work), name=name)
+            for name, work in serving.telling.works(serving.stop)
+        ]
     if serving.online is not None:
         metrics = app.state.desk.metrics
 
@@ -200,6 +219,8 @@ def _keep(serving: Serving) -> None:
     """Once a day, beginning with the start, let go of what was kept long enough."""
     while True:
         let_go(serving.platform, serving.keeping)
+        if serving.telling is not None:
+            serving.telling.ledger.let_go(time.time_ns() // 1000 - serving.keeping.usage_days * DAY_US)
         if serving.stop.wait(DAY_S):
             return
 
@@ -245,6 +266,7 @@ def _application(serving: Serving) -> FastAPI:
         network=serving.watching,
         bill_port=_bills(serving),
         rerate_port=_rerates(serving),
+        delivery_port=serving.deliveries,
         studies=Studies(FolderWhatIfs(serving.reader, serving.platform.mappings)),
     )
 

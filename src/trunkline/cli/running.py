@@ -24,7 +24,7 @@ from trunkline.bootstrap.warming import warm, warm_network
 from trunkline.cli.app import DATA, AsJson, Data, EngineName, FlowName, answer_json, app, err, failed, out
 from trunkline.kernel import money
 from trunkline.ports import Refused
-from trunkline.settings import Folders, Http, Keeping, Listening, Online, Watched
+from trunkline.settings import Delivery, Folders, Http, Keeping, Listening, Online, Watched
 from trunkline.simulator import NetworkSettings
 from trunkline.simulator import Settings as Simulated
 from trunkline.simulator import simulate as write_simulation
@@ -171,6 +171,7 @@ def run(
         warm(platform.engine.tables)
         warm_network(network.engine.tables)
         serving = serve.prepare(platform, http, settings.read(Keeping), settings.read(Online))
+        serve.tell_customers(serving, settings.read(Delivery))
         serve.watch_network(serving, network, watched, settings.read(Listening))
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         others = ()
