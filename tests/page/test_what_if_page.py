@@ -11,12 +11,9 @@ from playwright.sync_api import expect
 
 from tests.page.conftest import Opened
 from tests.page.serve import Served, served
-from tests.what_if.day import DEARER, UNPRICED, Day, charged_day
+from tests.what_if.day import DEARER, UNPRICED, Day, charged_day, studies_of
+from tests.what_if.old_system import compared
 from trunkline.api.access import Role
-from trunkline.api.studies import Studies
-from trunkline.bootstrap.catalogues import load_mappings
-from trunkline.bootstrap.what_if import FolderWhatIfs
-from trunkline.stores.embedded.reader import EmbeddedReader
 
 AXE = gzip.decompress((Path(__file__).parents[1] / "data" / "axe" / "axe.min.js.gz").read_bytes()).decode()
 WORKED_OUT_MS = 240_000
@@ -31,8 +28,22 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
 @pytest.fixture(scope="module")
 def world(day: Day) -> Iterator[Served]:
     """A server that compares tariffs over it."""
-    with served(60, studies=Studies(FolderWhatIfs(EmbeddedReader(day.data), load_mappings()))) as world:
+    with served(60, studies=studies_of(day.data)) as world:
         yield world
+
+
+def assert_readable(opened: Opened) -> None:
+    """No finding of axe in either colours."""
+    for scheme in ("light", "dark"):
+        opened.page.emulate_media(color_scheme=scheme)
+        opened.page.wait_for_function(
+            "() => document.getAnimations().every((each) => each.playState !== 'running')"
+        )
+        opened.page.evaluate(AXE)
+        found = opened.page.evaluate(
+            "async () => (await axe.run(document)).violations.map((each) => each.id)"
+        )
+        assert found == []
 
 
 @pytest.mark.timeout(600)
@@ -60,11 +71,7 @@ def test_from_the_draft_to_the_answer(opened: Opened, day: Day, tmp_path: Path) 
     with page.expect_download() as waiting:
         page.get_by_role("link", name="As CSV").click()
     assert Path(waiting.value.path()).read_text().startswith("part,name,records,")
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        page.evaluate(AXE)
-        found = page.evaluate("async () => (await axe.run(document)).violations.map((each) => each.id)")
-        assert found == []
+    assert_readable(opened)
     opened.wrong = [
         line for line in opened.wrong if "400" not in line
     ]  # the browser tells of the refused draft
@@ -76,3 +83,18 @@ def test_who_may_not_compare_does_not_find_the_view(opened: Opened) -> None:
     opened.go("whatif")
     expect(opened.page.locator("main")).to_contain_text("may not see this")
     expect(opened.page.get_by_role("link", name="What if")).to_have_count(0)
+
+
+def test_a_shadow_run_can_be_read(opened: Opened, day: Day, tmp_path: Path) -> None:
+    """A comparison is listed with its gate, and read by cause, day and bill by everybody."""
+    name = compared(day, tmp_path)["id"]
+    opened.sign_in(Role.BILLING)
+    page = opened.page
+    opened.go("shadow")
+    expect(page.get_by_role("table", name="Comparisons")).to_contain_text("not passed")
+    opened.go(f"shadow/{name}")
+    expect(page.get_by_role("table", name="By cause")).to_contain_text("Tariff")
+    expect(page.get_by_role("img", name="Money apart by day")).to_be_visible()
+    expect(page.get_by_role("table", name="Trend by day")).to_contain_text("%")
+    assert "•" in page.get_by_role("table", name="Bills that differ most").inner_text()
+    assert_readable(opened)

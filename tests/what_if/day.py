@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.opinion.test_simulated_days import _without_clocks_at_their_birth as without_clocks_at_their_birth
+from trunkline.api.studies import Studies
+from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.platform import ingest, opened
+from trunkline.bootstrap.shadow import FolderShadows
+from trunkline.bootstrap.what_if import FolderWhatIfs
 from trunkline.settings import Folders
 from trunkline.simulator.settings import Settings
 from trunkline.simulator.simulate import simulate
+from trunkline.stores.embedded.reader import EmbeddedReader
 
 NOW_US = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 FAULTS: dict[str, Any] = {
@@ -60,3 +65,9 @@ def charged_day(folder: Path) -> Day:
     with opened(Folders(data=found.data, tariffs=str(found.tariffs))) as platform:
         assert not ingest(platform, files, None, None).troubles
     return found
+
+
+def studies_of(data: Path) -> Studies:
+    """The comparisons of a data folder, as a process that serves has them."""
+    reader, mappings = EmbeddedReader(data), load_mappings()
+    return Studies(FolderWhatIfs(reader, mappings), FolderShadows(reader, mappings))

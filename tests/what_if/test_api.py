@@ -13,14 +13,12 @@ from tests.api.conftest import TOKENS
 from tests.api.memory_store import MemoryStore
 from tests.api.small_catalogue import CATALOGUE
 from tests.waiting import until
-from tests.what_if.day import DEARER, Day
+from tests.what_if.day import DEARER, Day, studies_of
+from tests.what_if.old_system import compared
 from trunkline.api.access import Role, Token, digest
 from trunkline.api.app import create_app
 from trunkline.api.options import ApiOptions
-from trunkline.api.studies import Studies
-from trunkline.bootstrap.catalogues import load_mappings, tariff_files
-from trunkline.bootstrap.what_if import FolderWhatIfs
-from trunkline.stores.embedded.reader import EmbeddedReader
+from trunkline.bootstrap.catalogues import tariff_files
 
 NOW_US = 1_796_000_000_000_000
 LIST = "/api/v1/what-ifs"
@@ -31,7 +29,7 @@ class Desk:
 
     def __init__(self, day: Day) -> None:
         self.store = MemoryStore(lambda: NOW_US)
-        self.studies = Studies(FolderWhatIfs(EmbeddedReader(day.data), load_mappings()))
+        self.studies = studies_of(day.data)
         self.app = create_app(
             self.store, self.store, self.store, lambda: CATALOGUE,
             [Token(role.name.lower(), role, digest(text)) for role, text in TOKENS.items()],
@@ -128,3 +126,24 @@ async def test_trouble_is_told(desk: Desk, day: Day, tmp_path: Path) -> None:
 def anyio_backend() -> str:
     """The API runs on asyncio."""
     return "asyncio"
+
+
+@pytest.mark.anyio
+async def test_shadow_runs_are_shown(day: Day, tmp_path: Path) -> None:
+    """A comparison made by the command is listed, read with masked numbers and exported; care may not see it."""
+    compared(day, tmp_path)
+    desk = Desk(day)
+    async with desk.client() as client:
+        (item,) = (await client.get("/api/v1/shadows")).json()["items"]
+        assert not item["gate"]["passes"]
+        path = f"/api/v1/shadows/{item['id']}"
+        answer = (await client.get(path)).json()
+        assert answer["counts"] == item["counts"]
+        assert all("•" in row["subscriber"]["number"] for row in answer["bills_most"])
+        file = await client.get(f"{path}/file")
+        assert file.text.startswith("part,name,records,here,there,difference,currency\n")
+        assert "•" in file.text
+        assert (await client.get("/api/v1/shadows/0123456789abcdef")).status_code == 404
+    async with desk.client(Role.CARE) as client:
+        assert (await client.get("/api/v1/shadows")).status_code == 403
+    assert desk.store.audit(2)["action"].to_list() == ["export_shadow", "read_shadow"]

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.what_if.day import Day
+from tests.what_if.old_system import MAPPING, row_of
 from trunkline.bootstrap.platform import ingest, opened
 from trunkline.bootstrap.shadow import FolderShadows, gate_of
 from trunkline.charging.shadow import CAUSES, MONEY
@@ -24,30 +25,9 @@ from trunkline.kernel.mappings import MappingError
 from trunkline.kernel.money import to_text
 from trunkline.ports import Refused
 from trunkline.records.charging import CHARGED
-from trunkline.records.usage import Direction, Kind, Report
 from trunkline.settings import Folders
 from trunkline.stores.embedded.reader import EmbeddedReader
 
-MAPPING = """
-text: What the old system rated.
-source: old
-format: {kind: csv, header: true, delimiter: ";"}
-columns:
-  record_id: id
-  source: source
-  kind: type
-  direction: {from: direction, default: originating}
-  report: report
-  session: session
-  subscriber: payer
-  start: {from: start, format: unix_us}
-  session_start: {from: start, format: unix_us}
-  duration: {from: ms, unit: ms}
-  octets_down: octets
-  events: events
-  amount: charged
-  currency: currency
-"""
 REJECTED_HERE = (
     '{"id":"wrong-currency","source":"shop","type":"content","subscriber":"PAYER","start_us":START,"events":1,'
     '"amount":"1.00","currency":"USD"}\n'
@@ -105,20 +85,6 @@ def old(day: Day, tmp_path_factory: pytest.TempPathFactory) -> Old:
         ingest(platform, [folder / "more.ndjson"], None, None)
     (folder / "old.yaml").write_text(MAPPING)
     return Old(folder / "data", [row_of(row) for row in charged.iter_rows(named=True)], folder / "old.yaml")
-
-
-def row_of(row: dict[str, Any]) -> dict[str, Any]:
-    """A charged use as the old system writes it."""
-    kind = Kind(row["kind"])
-    return {
-        "id": row["record_id"], "source": row["source"], "type": kind.name.lower(),
-        "direction": Direction(row["direction"]).name.lower(), "payer": number_of(row["subscriber"]),
-        "start": row["start_us"], "ms": row["units"] if kind is Kind.VOICE else 0,
-        "octets": row["units"] if kind is Kind.DATA else 0,
-        "events": row["units"] if kind not in (Kind.VOICE, Kind.DATA) else 0, "charged": to_text(row["charged_micros"]),
-        "currency": "EUR", "report": "" if row["report"] == Report.NONE else "interim",
-        "session": row["session"] or "", "covered": row["allowance_units"], "micros": row["charged_micros"],
-    }  # fmt: skip
 
 
 def test_the_same_charges_are_equal(old: Old, tmp_path: Path) -> None:

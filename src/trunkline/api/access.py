@@ -52,7 +52,11 @@ SETTLE = Right(
 )
 RECONCILE = Right("reconcile", Role.BILLING, "Start a reconciliation.")
 CHECK_TARIFFS = Right("check_tariffs", Role.BILLING, "Check the text of a tariff before it is put in force.")
-WHAT_IF = Right("what_if", Role.BILLING, "Compare stored usage with a draft tariff; see and export answers.")
+WHAT_IF = Right(
+    "what_if",
+    Role.BILLING,
+    "Price stored usage with a draft tariff; see and export what-ifs and shadow runs.",
+)
 WATCH_NETWORK = Right(
     "watch_network",
     Role.VIEWER,

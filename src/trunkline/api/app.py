@@ -41,6 +41,7 @@ from trunkline.api.v1 import (
     overview,
     rerating,
     settling,
+    shadow,
     subscribers,
     tariffs,
     what_if,
@@ -68,6 +69,7 @@ ROUTERS = (
     rerating.routes,
     deliveries.routes,
     what_if.routes,
+    shadow.routes,
 )
 
 # Routes that ask for no token, each with the reason.

@@ -1,4 +1,4 @@
-"""What routes ask of comparisons that nobody's books depend on: what-ifs now, each kept under a name of its own."""
+"""What routes ask of comparisons that nobody's books depend on: what-ifs and shadow runs, each kept under a name."""
 
 from __future__ import annotations
 
@@ -77,4 +77,5 @@ class Studies:
     """The comparisons that a process can make, and the one that is under way."""
 
     what_ifs: WhatIfs
+    shadows: Kept
     background: Background = field(default_factory=Background)

@@ -39,6 +39,7 @@ from trunkline.bootstrap.platform import Platform, chosen_mapping, let_go
 from trunkline.bootstrap.reconcile import reconcile
 from trunkline.bootstrap.rerating import FolderRerates
 from trunkline.bootstrap.service import Service
+from trunkline.bootstrap.shadow import FolderShadows
 from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.bootstrap.what_if import FolderWhatIfs
 from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow, Spooling
@@ -267,8 +268,13 @@ def _application(serving: Serving) -> FastAPI:
         bill_port=_bills(serving),
         rerate_port=_rerates(serving),
         delivery_port=serving.deliveries,
-        studies=Studies(FolderWhatIfs(serving.reader, serving.platform.mappings)),
+        studies=_studies(serving),
     )
+
+
+def _studies(serving: Serving) -> Studies:
+    reader, mappings = serving.reader, serving.platform.mappings
+    return Studies(FolderWhatIfs(reader, mappings), FolderShadows(reader, mappings))
 
 
 def _bills(serving: Serving) -> FolderBills:

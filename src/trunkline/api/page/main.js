@@ -13,6 +13,7 @@ import { overview } from "/page/views/overview.js";
 import { reconciliation } from "/page/views/reconciliation.js";
 import { rejects } from "/page/views/rejects.js";
 import { rerating } from "/page/views/rerating.js";
+import { shadow } from "/page/views/shadow.js";
 import { signIn } from "/page/views/signin.js";
 import { status } from "/page/views/status.js";
 import { subscriber } from "/page/views/subscriber.js";
@@ -31,6 +32,7 @@ const VIEWS = [
   ["status", "Status", "watch", status],
   ["tariffs", "Tariffs", "read_tariffs", tariffs],
   ["whatif", "What if", "what_if", whatIf],
+  ["shadow", "Shadow run", "what_if", shadow],
   ["rerating", "Re-rating", "move_money", rerating],
   ["audit", "Audit", "read_audit", audit],
 ];

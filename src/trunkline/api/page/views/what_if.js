@@ -61,7 +61,8 @@ export function whatIf(main, session, chosen) {
       const answer = await get(`/api/v1/what-ifs/${encodeURIComponent(chosen)}`);
       if (ended) return;
       if (chart) chart.end();
-      chart = bars("Subscribers by how much less or more they would pay", answer.bands.map((row) => row.band), answer.bands.map((row) => row.subscribers));
+      const middle = (answer.bands.length - 1) / 2;
+      chart = bars("Subscribers by how much less or more they would pay", answer.bands.map((row) => row.subscribers), middle, [[0, "pays less"], [middle, "the same"], [2 * middle, "pays more"]]);
       show(place, summary(answer), distribution(answer, chart.element), Object.entries(answer.segments).map(([name, rows]) => segment(answer, name, rows)),
         refused(answer), people(answer, "most_more", "Who would pay most more"), people(answer, "most_less", "Who would pay most less"));
     } catch (error) {
