@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import bills, detector, live, network, online, throughput, volume
+from bench import bills, detector, live, network, online, throughput, volume, what_if
 from bench.command import Measures, measure_named
 
 MEASURES: Measures = {
@@ -24,6 +24,7 @@ MEASURES: Measures = {
     "accounts": (volume.many_accounts, 50_000_000, 200_000),
     "online": (online.requests, 2_000, 200),
     "bills": (bills.run, 1_000_000, 2_000),
+    "what_if": (lambda work, size: what_if.pricing(work, size, 5), 2_000_000, 200_000),
 }
 
 if __name__ == "__main__":

@@ -56,9 +56,7 @@ def take_turns(
     charge_turn: ChargeTurn,
 ) -> Grouped:
     """Book movements and charge usage (both with their `turn`), turn after turn; the accounts after the last."""
-    last = max(
-        pl.concat([metered["turn"].cast(pl.Int64), orders["turn"].cast(pl.Int64)]).to_list(), default=0
-    )
+    last = max(int(turns.max() or 0) for turns in (metered["turn"], orders["turn"]))  # type: ignore[arg-type]
     for turn in range(last + 1):
         if turn:
             accounts = over(accounts, post(orders.filter(pl.col("turn") == turn), accounts, catalogue).state)

@@ -35,6 +35,7 @@ REASONS = (
     "balance_blocked",
 )
 DRAWN = (0, 6, 3, 4)  # charging's verdicts as numbers of `REASONS`
+_DRAWN = np.array(DRAWN, np.uint8)
 SEGMENTS = ("plan", "kind", "destination", "zone")
 NOT_PRICED = "not priced"
 SIDES = ("running_micros", "draft_micros", "difference_micros")
@@ -71,18 +72,21 @@ def price_side(usage: pl.DataFrame, orders: pl.DataFrame, accounts: Grouped, cat
     )
 
     def charge_turn(turn: pl.DataFrame, accounts: Grouped) -> Grouped:
-        at = turn["at"].to_numpy()
+        at: Array | slice = (
+            turn["at"].to_numpy() if len(turn) < size else slice(None)
+        )  # mostly all of it at once
         groups = locate(accounts.keys, turn["subscriber"].to_numpy())
         priced = price_batch(turn, groups, accounts, catalogue)
         side.version[at], side.node[at], side.zone[at] = priced.version, priced.node, priced.zone
         side.reason[at] = priced.verdict
         fine = priced.verdict == 0
         if not fine.all():  # charging is given only what has a price, as in the stream
-            at, groups, turn = at[fine], groups[fine], turn.filter(pl.Series(fine))
+            groups, turn = groups[fine], turn.filter(pl.Series(fine))
+            at = turn["at"].to_numpy()
             priced = Priced(*(values[fine] for values in priced))
         drawn = draw_batch(turn, priced, groups, accounts, catalogue)
         side.charged[at] = drawn.charged
-        side.reason[at] = np.array(DRAWN, np.uint8)[drawn.verdict]
+        side.reason[at] = _DRAWN[drawn.verdict]
         return drawn.accounts
 
     take_turns(usage, orders, accounts, catalogue, charge_turn)
