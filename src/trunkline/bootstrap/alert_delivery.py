@@ -141,6 +141,10 @@ class FolderDeliveries:
         """Forget what a customer chose."""
         return self._ledger.forget(subscriber, channel)
 
+    def let_go(self, before_us: int) -> int:
+        """Remove deliveries that were done with before a moment; how many."""
+        return self._ledger.let_go(before_us)
+
     def _assert_spoken(self, choice: Choice) -> None:
         if choice.language and choice.language not in self._languages:
             known = ", ".join(self._languages)
@@ -181,7 +185,8 @@ class AlertDelivery:
         common = (alert["number"], alert["alert_id"])
         if not chosen:
             return [Planned(*common, "none", subscriber, alert["kind"], NO_CHANNEL, now_us)]
-        zone = self._zone(subscriber)
+        oldest_us = self.usual.oldest_us
+        zone = "UTC" if oldest_us and now_us - alert["time_us"] > oldest_us else self._zone(subscriber)
         found = []
         for choice in chosen:
             verdict = judge(alert, choice, self.usual, zone, now_us)

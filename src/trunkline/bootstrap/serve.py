@@ -220,8 +220,8 @@ def _keep(serving: Serving) -> None:
     """Once a day, beginning with the start, let go of what was kept long enough."""
     while True:
         let_go(serving.platform, serving.keeping)
-        if serving.telling is not None:
-            serving.telling.ledger.let_go(time.time_ns() // 1000 - serving.keeping.usage_days * DAY_US)
+        if serving.deliveries is not None:
+            serving.deliveries.let_go(time.time_ns() // 1000 - serving.keeping.usage_days * DAY_US)
         if serving.stop.wait(DAY_S):
             return
 

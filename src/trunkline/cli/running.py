@@ -17,9 +17,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from trunkline import settings
 from trunkline.api.logs import configure
 from trunkline.bootstrap import demo, serve
-from trunkline.bootstrap.network import opened_network
+from trunkline.bootstrap.network import Network, opened_network
+from trunkline.bootstrap.platform import Platform, opened
 from trunkline.bootstrap.platform import ingest as ingest_files
-from trunkline.bootstrap.platform import opened
 from trunkline.bootstrap.warming import warm, warm_network
 from trunkline.cli.app import DATA, AsJson, Data, EngineName, FlowName, answer_json, app, err, failed, out
 from trunkline.kernel import money
@@ -167,9 +167,7 @@ def run(
         world = demo.prepare(folder, datetime.now(UTC).date(), people, cells)
         folders = Folders(**{**vars(folders), "tariffs": str(folder / demo.FOLDER / "tariffs")})
     with opened(folders) as platform, opened_network(folder, watched := settings.read(Watched)) as network:
-        err.print("Getting ready (the first time on a machine takes about a minute) …", highlight=False)
-        warm(platform.engine.tables)
-        warm_network(network.engine.tables)
+        _warm(platform, network)
         serving = serve.prepare(platform, http, settings.read(Keeping), settings.read(Online))
         serve.tell_customers(serving, settings.read(Delivery))
         serve.watch_network(serving, network, watched, settings.read(Listening))
@@ -181,6 +179,13 @@ def run(
         shown = threading.Thread(target=_show, args=(serving,), name="progress", daemon=True)
         with contextlib.suppress(KeyboardInterrupt):  # being asked to stop is no trouble
             serve.run(serving, lambda link: _started(serving, link, shown), others)
+
+
+def _warm(platform: Platform, network: Network) -> None:
+    """Compile what is compiled once on a machine, before anybody is asked to wait for an answer."""
+    err.print("Getting ready (the first time on a machine takes about a minute) …", highlight=False)
+    warm(platform.engine.tables)
+    warm_network(network.engine.tables)
 
 
 def _work(engine: EngineName, flow: FlowName, folders: Folders, *, once: bool, as_json: bool) -> None:

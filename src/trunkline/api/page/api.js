@@ -35,6 +35,7 @@ async function ask(method, path, body, headers = {}) {
 
 export const get = (path) => ask("GET", path);
 export const post = (path, body = undefined, headers = {}) => ask("POST", path, body, headers);
+export const put = (path, body) => ask("PUT", path, body);
 export const remove = (path) => ask("DELETE", path);
 
 export function query(values) {

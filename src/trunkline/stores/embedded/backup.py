@@ -142,6 +142,7 @@ def _copy_others(data: Path, target: Path, disk: Disk) -> None:
         (target / relative).parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == _SQLITE:
             _copy_sqlite(path, target / relative, disk)
+            shutil.copymode(path, target / relative)
         else:
             _copy(path, target / relative, disk)
 

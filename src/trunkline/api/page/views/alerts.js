@@ -4,6 +4,7 @@ import { get } from "/page/api.js";
 import { failure, h, heading, show, showCalmly, table } from "/page/dom.js";
 import { moment, money, sentence, time, words } from "/page/format.js";
 import { listen, live } from "/page/live.js";
+import { deliveries } from "/page/views/deliveries.js";
 import { person } from "/page/views/person.js";
 
 const KEPT = 500;
@@ -13,6 +14,7 @@ export function alerts(main, session) {
   const rows = new Map();
   let behind = false;
   show(main, heading("Alerts", h("p", { class: "muted" }, "Newest first; new ones appear by themselves. Each crossing is told once, and so is each incident that hits a customer.")),
+    h("section", { class: "card", "aria-label": "Delivery" }, deliveries(session)),
     h("section", { class: "card", "aria-label": "Alerts" }, legend(), list));
 
   function draw() {

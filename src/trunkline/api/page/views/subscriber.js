@@ -4,6 +4,7 @@ import { get, post } from "/page/api.js";
 import { failure, h, heading, say, show, showCalmly, table } from "/page/dom.js";
 import { iso, moment, money, moneyColumn, quantity, sentence, words } from "/page/format.js";
 import { listen, live, watch } from "/page/live.js";
+import { choices } from "/page/views/deliveries.js";
 
 export function subscriber(main, session, reference) {
   const number = h("input", { id: "number", type: "search", inputmode: "tel", autocomplete: "off", placeholder: "+44 7700 900001", required: true });
@@ -55,7 +56,8 @@ function one(place, session, reference) {
       h("div", { class: "pair" },
         h("section", { class: "card", "aria-labelledby": "balances-title" }, h("h3", { id: "balances-title" }, "Balances"), balances, counters),
         topUp),
-      h("section", { class: "card", "aria-labelledby": "usage-title" }, h("h3", { id: "usage-title" }, "Usage, newest first"), usage, entries));
+      h("section", { class: "card", "aria-labelledby": "usage-title" }, h("h3", { id: "usage-title" }, "Usage, newest first"), usage, entries),
+      h("section", { class: "card", "aria-label": "Alerts" }, choices(session, path)));
   }
 
   function draw(view, rows) {
