@@ -16,7 +16,6 @@ import polars as pl
 
 from trunkline.charging.ledger import Watched, watched
 from trunkline.charging.tariffs.catalogue import Catalogue
-from trunkline.kernel.dial import to_text
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import locate, order_by_group
@@ -126,27 +125,19 @@ def watch(changes: pl.DataFrame, alarmed: Grouped, catalogue: Catalogue) -> Outc
 
 
 def _alerts(crossed: pl.DataFrame, told: Array, catalogue: Catalogue) -> pl.DataFrame:
-    rows = []
-    for change, (_, mark, times) in zip(crossed.iter_rows(named=True), told.tolist(), strict=True):
-        threshold = catalogue.thresholds[change["threshold"]]
-        level = threshold.marks[mark]
-        rows.append(
-            {
-                "alert_id": _alert_id(change["subscriber"], threshold.name, change["period"], level, times),
-                "seq": change["seq"],
-                "subscriber": change["subscriber"],
-                "time_us": change["time_us"],
-                "kind": threshold.kind,
-                "balance": threshold.name,
-                "threshold": level,
-                "value": change["value"],
-                "period": change["period"],
-            }
-        )
-    return pl.DataFrame(rows, schema=ALERTS.record.schema)
-
-
-def _alert_id(subscriber: int, name: str, period: int, level: int, times: int) -> str:
-    """Name of one crossing; a replay makes the same name, and the number in it tells nobody's identity."""
-    words = f"{subscriber}/{to_text(subscriber)}/{name}/{period}/{level}/{times}"
-    return blake2b(words.encode(), digest_size=16).hexdigest()
+    """The alert of each crossing; its identity is made of what was crossed, so that a replay makes the same one."""
+    thresholds = catalogue.thresholds
+    number = crossed["threshold"].to_numpy()
+    names = pl.Series([threshold.name for threshold in thresholds], dtype=pl.String)
+    kinds = pl.Series([threshold.kind for threshold in thresholds], dtype=pl.String)
+    first = np.cumsum([0, *(len(threshold.marks) for threshold in thresholds)])
+    marks = np.array([mark for threshold in thresholds for mark in threshold.marks], np.int64)
+    alerts = crossed.with_columns(
+        kind=kinds.gather(number),
+        balance=names.gather(number),
+        threshold=pl.Series(marks[first[number] + told["mark"]]),
+        times=pl.Series(np.ascontiguousarray(told["times"])),
+    )
+    words = alerts.select(pl.concat_str("subscriber", "balance", "period", "threshold", "times", separator="/"))
+    ids = [blake2b(each.encode(), digest_size=16).hexdigest() for each in words.to_series().to_list()]
+    return ALERTS.record.conform(alerts.with_columns(alert_id=pl.Series(ids, dtype=pl.String)))
