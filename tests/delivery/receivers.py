@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,20 +77,35 @@ class MailReceiver:
     mails: list[EmailMessage] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)
     refuse: dict[str, str] = field(default_factory=dict)
+    logins: list[tuple[bytes, bool]] = field(default_factory=list)  # what was said, and whether over TLS
 
 
 @contextmanager
-def mail_receiver() -> Iterator[MailReceiver]:
-    """A relay that speaks as much of RFC 5321 as a client needs."""
+def mail_receiver(context: ssl.SSLContext | None = None, *, later: bool = False) -> Iterator[MailReceiver]:
+    """A relay that speaks as much of RFC 5321 as a client needs; over TLS at once, or `later`, when it is asked to."""
     state = MailReceiver()
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
+            if context is not None and not later:
+                self._encrypt()
             self._say("220 relay.test")
             while line := self.rfile.readline():
                 verb = line.split(b":")[0].split()[0].decode().upper()
                 if verb in state.refuse:
                     self._say(state.refuse[verb])
+                elif verb == "EHLO":
+                    safe = isinstance(self.connection, ssl.SSLSocket)
+                    self._say("250-relay.test")
+                    self._say(
+                        "250 STARTTLS" if context is not None and later and not safe else "250 AUTH PLAIN"
+                    )
+                elif verb == "STARTTLS":
+                    self._say("220 begin")
+                    self._encrypt()
+                elif verb == "AUTH":
+                    state.logins.append((line, isinstance(self.connection, ssl.SSLSocket)))
+                    self._say("235 come in")
                 elif verb == "DATA":
                     self._say("354 go on")
                     self._take()
@@ -100,6 +116,11 @@ def mail_receiver() -> Iterator[MailReceiver]:
                     if verb == "RCPT":
                         state.recipients.append(line.decode().partition("<")[2].partition(">")[0])
                     self._say("250 fine")
+
+        def _encrypt(self) -> None:
+            assert context is not None
+            self.connection = context.wrap_socket(self.connection, server_side=True)
+            self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", 0)
 
         def _take(self) -> None:
             lines = []

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import ssl
+import subprocess
+from base64 import b64decode
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +17,7 @@ from tests.delivery.receivers import HttpReceiver, MailReceiver, Told, http_rece
 from tests.delivery.small import NOON_US, alert
 from trunkline.api import callbacks as calling
 from trunkline.api.callbacks import Callbacks
-from trunkline.api.channels.mail import PLAIN, STARTTLS, Mail, Relay
+from trunkline.api.channels.mail import PLAIN, STARTTLS, TLS, Mail, Relay
 from trunkline.api.channels.sms import SmsGateway
 from trunkline.api.channels.webhook import Webhook
 from trunkline.bootstrap.alert_ways import alert_delivery, channels_of, usual_of
@@ -201,6 +204,38 @@ def test_a_mail_that_was_taken_stays_taken(relay: MailReceiver) -> None:
     relay.refuse = {"QUIT": "421 gone"}
     mail(relay).send(message(address="a@example.org"))
     assert len(relay.mails) == 1
+
+
+@pytest.mark.parametrize("security", [TLS, STARTTLS])
+def test_mail_goes_over_tls_and_the_password_too(tmp_path: Path, security: str) -> None:
+    """To a relay whose certificate leads to one that is trusted; another one gets neither mail nor password."""
+    certificate, key = made_certificate(tmp_path)
+    mine = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    mine.load_cert_chain(certificate, key)
+    with mail_receiver(mine, later=security == STARTTLS) as relay:
+        at = Relay("127.0.0.1", relay.port, security, "alerts@operator.example", "me", "the password")
+        with pytest.raises(TryLater):
+            Mail(at).send(message(address="a@example.org"))
+        assert relay.logins == []
+        Mail(at, lambda: ssl.create_default_context(cafile=certificate)).send(
+            message(address="a@example.org")
+        )
+        ((line, safe),) = relay.logins
+        assert safe
+        assert b64decode(line.split()[2]) == b"\0me\0the password"
+        assert len(relay.mails) == 1
+
+
+def made_certificate(folder: Path) -> tuple[str, str]:
+    """A certificate for this machine that trusts itself, and its key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return str(certificate), str(key)
 
 
 def test_mail_is_never_sent_without_the_tls_that_was_asked_for(relay: MailReceiver) -> None:
