@@ -66,6 +66,19 @@ class Keeping:
 
 
 @dataclass(frozen=True)
+class ShadowGate:
+    """What a shadow run must reach before another system is switched off."""
+
+    shadow_equal_percent: str = _setting(
+        "99.9", "Share of all records whose money must be equal, at least, in percent; four decimals at most."
+    )
+    shadow_money_per_mille: str = _setting(
+        "0.5",
+        "Sum of differences without their signs, at most, in thousandths of the other system's money; three decimals.",
+    )
+
+
+@dataclass(frozen=True)
 class Watched:
     """Where telemetry of the network comes from besides HTTP."""
 
@@ -295,4 +308,17 @@ def read(part: type[Part], environment: Mapping[str, str] | None = None, **chose
     return part(**values)
 
 
-PARTS = (Folders, Http, Keeping, Watched, Listening, Online, Delivery, Servers, Kafka, Spark, Cassandra)
+PARTS = (
+    Folders,
+    Http,
+    Keeping,
+    ShadowGate,
+    Watched,
+    Listening,
+    Online,
+    Delivery,
+    Servers,
+    Kafka,
+    Spark,
+    Cassandra,
+)

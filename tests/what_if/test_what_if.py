@@ -159,6 +159,7 @@ def test_the_command(day: Day, tmp_path: Path) -> None:
     assert kept.newest(10)[0]["id"] == said["id"]
     assert _changed(kept.one(said["id"])) == _changed(said)
     assert kept.one("../../manifest") is None
+    assert (day.data / "answers").stat().st_mode & 0o077 == 0, "it names subscribers"
     text = CliRunner().invoke(app, words).output
     assert "By destination" in text
     assert "pay more" in text

@@ -1,7 +1,7 @@
 """Answers worth keeping that no books depend on: one JSON file each, in a folder of the data folder.
 
-An answer is named by what it is made of, so asking the same again replaces it with the same. A backup leaves them out:
-they can be worked out again.
+An answer is named by what it is made of, so asking the same again replaces it with the same. Some name subscribers, so
+the folder is its owner's only. Whoever removes an answer loses nothing: it can be worked out again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class KeptAnswers:
     def add(self, key: tuple[object, ...], body: dict[str, Any]) -> str:
         """Keep an answer (with `time_us`) under the name that its key makes; the name."""
         name = blake2b(json.dumps(key).encode(), digest_size=8).hexdigest()
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
         fresh = self._folder / f"{name}.new"
         self._disk.remove(fresh)
         self._disk.write(fresh, [json.dumps({"id": name, **body}).encode()])

@@ -37,7 +37,6 @@ KIND = "shadow"
 TOP = 20
 EXAMPLES = 100
 ROOM_US = 2 * DAY_US  # the two systems may put a record on different days
-USUAL_EQUAL_PERCENT, USUAL_MONEY_PER_MILLE = "99.9", "0.5"
 HELD_MOST = 2**31
 
 

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from trunkline import settings
 from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.shadow import (
-    USUAL_EQUAL_PERCENT,
-    USUAL_MONEY_PER_MILLE,
     FolderShadows,
     differing_csv,
     gate_of,
@@ -25,6 +24,7 @@ from trunkline.cli.what_if import First, Last, Mappings
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.money import to_text as amount
 from trunkline.ports import AuditEvent
+from trunkline.settings import ShadowGate
 from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
 
 GATE_FAILED = 10
@@ -49,19 +49,17 @@ def compare(
         str | None, typer.Option(help="Source of its records, where the mapping names none or another.")
     ] = None,
     equal_percent: Annotated[
-        str,
+        str | None,
         typer.Option(
-            envvar="TRUNKLINE_SHADOW_EQUAL_PERCENT",
-            help="Gate: share of records with equal money, at least, percent.",
+            help="Gate: share of records with equal money, at least, in percent; left out: the setting."
         ),
-    ] = USUAL_EQUAL_PERCENT,
+    ] = None,
     money_per_mille: Annotated[
-        str,
+        str | None,
         typer.Option(
-            envvar="TRUNKLINE_SHADOW_MONEY_PER_MILLE",
-            help="Gate: sum of differences without their signs, at most, in thousandths of the other system's money.",
+            help="Gate: sum of differences without signs, at most, in thousandths of the other system's money."
         ),
-    ] = USUAL_MONEY_PER_MILLE,
+    ] = None,
     mappings: Mappings = None,
     csv: Annotated[
         Path | None, typer.Option(help="Also write every record that differs to this file, as CSV.")
@@ -73,7 +71,10 @@ def compare(
 
     Left out days: those of the file. The comparison is kept, and the page shows it, too.
     """
-    gate = gate_of(equal_percent, money_per_mille)
+    wanted = settings.read(
+        ShadowGate, shadow_equal_percent=equal_percent, shadow_money_per_mille=money_per_mille
+    )
+    gate = gate_of(wanted.shadow_equal_percent, wanted.shadow_money_per_mille)
     known = load_mappings(mappings)
     shadows = FolderShadows(EmbeddedReader(data), known)
     person = getpass.getuser()
