@@ -14,6 +14,7 @@ from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
 from trunkline.bootstrap.platform import Platform, opened
 from trunkline.bootstrap.reconcile import reconcile
 from trunkline.bootstrap.rerating import FolderRerates
+from trunkline.kernel.flow import Stream
 from trunkline.records.charging import CHARGED, CORRECTIONS, ENTRIES
 from trunkline.settings import Folders
 from trunkline.stores.embedded.reader import EmbeddedReader
@@ -83,7 +84,7 @@ def balances(folder: Path) -> list[tuple[int, ...]]:
     return sorted(found)
 
 
-def history(folder: Path, stream: Any = CHARGED) -> pl.DataFrame:
+def history(folder: Path, stream: Stream = CHARGED) -> pl.DataFrame:
     """All rows of a stream."""
     parts = list(EmbeddedReader(folder / "data").scan(stream, -(2**62), 2**62))
     return pl.concat([stream.record.empty(), *parts]).sort("seq")

@@ -12,7 +12,6 @@ Show = Callable[[int], str]
 
 ROW = (
     "subscriber", "source", "record_id", "start", "plan", "charged_micros", "allowance_units", "list_micros",
-    "cancelled",
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Re-rating over a data folder: previews that are kept, and booking what one of them shows.
 
 A preview is worked out of one moment of the books and named after what it was made of. Booking goes through its
-accounts in parts, each one commit with the movement's name in it, so a booking that was killed is simply ordered again. An
+accounts in parts, each one commit with the movements' names in it; after a kill it is ordered again and goes on. An
 account that moved since the preview is left as it is and told: a new preview finds it.
 """
 

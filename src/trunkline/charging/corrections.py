@@ -95,9 +95,8 @@ def _row_of(account: list[np.void], definition: int, change: Mapping[str, Any]) 
     new = np.zeros((), ACCOUNT_ROW)
     new["kind"], new["definition"], new["period"] = change["kind"], definition, change["period"]
     new["valid_from_s"], new["valid_until_s"] = change["valid_from_s"], change["valid_until_s"]
-    row: np.void = new[()]
-    account.append(row)
-    return row
+    account.append(np.atleast_1d(new)[0])
+    return account[-1]
 
 
 def _limit(account: list[np.void], at_s: int) -> int:
@@ -119,7 +118,7 @@ def _regrouped(accounts: Grouped, held: Mapping[int, list[np.void]]) -> Grouped:
 
 
 def sums_of(corrections: pl.DataFrame) -> pl.DataFrame:
-    """What all corrections of each record come to: `RECORD`, the newest plan and list price, sums, `cancelled`."""
+    """What all corrections of each record come to: `RECORD`, the newest plan and list price, and sums."""
     return (
         corrections.sort("seq")
         .group_by(RECORD, maintain_order=True)
@@ -128,7 +127,6 @@ def sums_of(corrections: pl.DataFrame) -> pl.DataFrame:
             pl.col("list_micros").last(),
             pl.col("charged_micros").sum(),
             pl.col("allowance_units").sum(),
-            pl.col("cancelled").any(),
         )
     )
 

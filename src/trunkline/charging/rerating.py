@@ -15,7 +15,7 @@ import polars as pl
 
 from trunkline.charging.anew import in_turns, opening, over, take_turns
 from trunkline.charging.balances import charge
-from trunkline.charging.corrections import GONE_S, KEPT, RECORD, as_corrections, effects, sums_of
+from trunkline.charging.corrections import GONE_S, KEPT, RECORD, as_corrections, effects
 from trunkline.charging.rate import rate
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.grouped import Grouped
@@ -108,29 +108,26 @@ def find(
 ) -> Found:
     """Corrections of the records that began in a stretch of time, account by account.
 
-    A record that was cancelled stays cancelled. An account of which anything cannot be charged again is left out
-    whole: half a truth is not booked.
+    An account of which anything cannot be charged again is left out whole: half a truth is not booked.
     """
     stored = books.charged.select(_STORED)
     left_out = _left_out(stored, anew)
-    cancelled = sums_of(books.corrections).filter("cancelled").select(RECORD)
-    within = (
-        stored.filter((pl.col("start_us") >= from_us) & (pl.col("start_us") < until_us))
-        .join(left_out, on="subscriber", how="anti")
-        .join(cancelled, on=RECORD, how="anti")
+    within = stored.filter((pl.col("start_us") >= from_us) & (pl.col("start_us") < until_us)).join(
+        left_out, on="subscriber", how="anti"
     )
     now = anew.usage.select(*RECORD, "plan", *_SAID)
     both = within.join(now, on=RECORD, how="inner", suffix="_now")
     changes = _changes(books, anew, within, catalogue)
+    counted = _counters(books.accounts, anew.accounts, catalogue, from_us, until_us)
+    first = pl.col("seq") == pl.col("seq").min().over("subscriber")
     rows = both.join(changes, on="seq", how="left").filter(
         pl.col("changes").is_not_null()
         | pl.any_horizontal(pl.col(name) != pl.col(f"{name}_now") for name in _SAID)
+        | (first & pl.col("subscriber").is_in(counted["subscriber"].implode()))
     )
-    counted = _counters(books.accounts, anew.accounts, catalogue, from_us, until_us)
     found = _with_counters(rows.sort("seq"), counted).with_columns(
         pl.lit(correction_id).alias("correction_id"),
         pl.lit(time_us).alias("time_us"),
-        pl.lit(value=False).alias("cancelled"),
         pl.col("seq").alias("corrects_seq"),
         pl.col("plan_now").alias("plan"),
         pl.col("list_micros_now").alias("list_micros"),

@@ -45,9 +45,7 @@ class Cause(IntEnum):
     REFUND = 6
     BILL = 7  # fees, taxes, discounts and rounding: what a bill adds to the usage that was taken already
     CREDIT = 8  # a credit note: some of a bill given back
-    CORRECTION = (
-        9  # what a record was charged put right: after a re-rating, or because the record was cancelled
-    )
+    CORRECTION = 9  # what a record was charged, put right by a re-rating
 
 
 ACCOUNT_ROW = np.dtype(
@@ -229,7 +227,7 @@ CORRECTIONS = Stream(
         "What one record was charged put right; the ledger's entries of it have its `seq`.",
         (
             Column("seq", pl.Int64, "Arrival number of the correction."),
-            Column("correction_id", pl.String, "Name of the preview, or of the cancellation, that made it."),
+            Column("correction_id", pl.String, "Name of the preview that made it."),
             Column("movement_id", pl.String, "Name of the account's movement; the same name is booked once."),
             Column("subscriber", pl.UInt64, "Whose account.", personal=True),
             Column("corrects_seq", pl.Int64, "Arrival number of the record that is corrected."),
@@ -239,7 +237,6 @@ CORRECTIONS = Stream(
             Column("check", pl.UInt64, "Second half of that digest."),
             Column("start_us", pl.Int64, "When the corrected use began.", "us UTC"),
             Column("time_us", pl.Int64, "When the correction was ordered.", "us UTC"),
-            Column("cancelled", pl.Boolean, "The record counts for nothing from now on."),
             Column("plan", pl.Categorical(), "Plan and effective date that price it from now on."),
             Column("list_micros", pl.Int64, "Price before allowances from now on.", "micro-units"),
             Column("charged_micros", pl.Int64, "What is added to the money taken.", "micro-units"),
