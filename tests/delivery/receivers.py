@@ -47,6 +47,11 @@ def http_receiver() -> Iterator[HttpReceiver]:
             if status == 0:
                 state.hang.wait(60)
                 return
+            while (
+                status < 0 and not state.hang.is_set()
+            ):  # it drips, one sign at a time, and never comes to an end
+                self.wfile.write(b"H")
+                state.hang.wait(0.02)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)

@@ -120,6 +120,14 @@ def test_a_receiver_that_hangs_is_left(receiver: HttpReceiver, monkeypatch: pyte
     assert not caught.value.reached
 
 
+def test_a_receiver_that_drips_is_cut_off(receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each octet comes in time and the answer never does: no customer's webhook holds up the others for long."""
+    monkeypatch.setattr(calling, "LONGEST_S", 0.3)
+    receiver.answer = lambda _told: (-1, {})
+    with pytest.raises(TryLater):
+        Webhook(Callbacks(()), receiver.url, KEY).send(message())
+
+
 def test_nobody_answers(receiver: HttpReceiver) -> None:
     """A closed port and a name that leads nowhere are trouble of today; a network that is not ours is for good."""
     channel = Webhook(Callbacks(()), "http://127.0.0.1:1/", KEY)

@@ -10,13 +10,16 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from trunkline.api.problems import Problem
 
 PATIENCE_S = 5.0
+LONGEST_S = 30.0  # of a whole answer, however it drips
 _REFUSED = (
     "The callback must be an http or https address that leads to this machine, "
     "or into a network that the setting for notifications names."
@@ -84,6 +87,9 @@ class Callbacks:
         line.settimeout(PATIENCE_S)
         connection = http.client.HTTPConnection(parts.hostname or "", timeout=PATIENCE_S)
         connection.sock = line
+        cutting = threading.Timer(LONGEST_S, _cut, [line])
+        cutting.daemon = True
+        cutting.start()
         try:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("POST", target, body, {"Host": parts.netloc, **headers})
@@ -91,9 +97,16 @@ class Callbacks:
             after = answer.headers.get("Retry-After", "")
             return Answered(answer.status, int(after) if after.isascii() and after.isdigit() else 0)
         finally:
+            cutting.cancel()
             connection.close()
 
     def _reachable(self, text: str) -> bool:
         address = ipaddress.ip_address(text.partition("%")[0])
         address = getattr(address, "ipv4_mapped", None) or address
         return address.is_loopback or any(address in network for network in self._networks)
+
+
+def _cut(line: socket.socket) -> None:
+    """End a line that another thread waits on; it then finds the other side gone."""
+    with suppress(OSError):  # it may be over already
+        socket.socket.shutdown(line, socket.SHUT_RDWR)

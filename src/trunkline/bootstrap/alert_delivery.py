@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trunkline.charging.choices import ChoiceError, parse_choice, read_choices
@@ -164,7 +164,6 @@ class AlertDelivery:
     attempts_max: int = 12
     per_second: int = 20
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
-    _pause: threading.Event = field(default_factory=threading.Event)
 
     # -- taking up ----------------------------------------------------------------------------------------
 

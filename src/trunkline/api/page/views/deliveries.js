@@ -10,8 +10,15 @@ const STATES = ["waiting", "held", "sent", "failed", "opted_out", "too_old", "no
 const CHANNELS = ["webhook", "email", "sms"];
 
 function opened(title, load) {
-  const place = h("div", {}, h("p", { class: "loading" }, "Loading…"));
-  const details = h("details", { class: "twin", ontoggle: () => { if (details.open) load(place); } }, h("summary", {}, title), place);
+  const place = h("div");
+  const details = h("details", {
+    class: "twin",
+    ontoggle: () => {
+      if (!details.open) return;
+      show(place, h("p", { class: "loading" }, "Loading…"));
+      load(place);
+    },
+  }, h("summary", {}, title), place);
   return details;
 }
 
