@@ -8,14 +8,15 @@ that nobody uses.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 
 from trunkline.charging.tariffs import compile_catalogue, empty_register, with_time_zones
 from trunkline.charging.tariffs.catalogue import Catalogue, Register
-from trunkline.mediation.mapping import SHIPPED, Mapping, parse_mapping
+from trunkline.mediation.mapping import SHIPPED, parse_mapping
+from trunkline.mediation.mapping import Mapping as UsageMapping
 from trunkline.ports import Refused
 from trunkline.stores.embedded.disk import Disk
 
@@ -41,15 +42,25 @@ def load_catalogue(
 
     `time_zones` are those that subscribers live in besides the operator's.
     """
-    kept = data / FOLDER
     files = tariff_files(tariffs) if tariffs else remembered_tariff(data)
     register = with_time_zones(known_register(data), time_zones)
     catalogue, grown = compile_catalogue(files, register)
     if disk is not None:
-        kept.mkdir(parents=True, exist_ok=True)
-        _replace(disk, kept / "register.json", json.dumps(asdict(grown), indent=1))
-        _replace(disk, kept / "tariff.json", json.dumps(files))
+        _remember(data, files, grown, disk)
     return catalogue
+
+
+def remember(data: Path, files: Mapping[str, str], disk: Disk) -> None:
+    """Let a data folder charge by this tariff when it is opened next; raises `TariffError` before anything changes."""
+    _, grown = compile_catalogue(files, known_register(data))
+    _remember(data, files, grown, disk)
+
+
+def _remember(data: Path, files: Mapping[str, str], register: Register, disk: Disk) -> None:
+    kept = data / FOLDER
+    kept.mkdir(parents=True, exist_ok=True)
+    replace_text(disk, kept / "register.json", json.dumps(asdict(register), indent=1))
+    replace_text(disk, kept / "tariff.json", json.dumps(dict(files)))
 
 
 def remembered_tariff(data: Path) -> dict[str, str]:
@@ -69,7 +80,8 @@ def known_register(data: Path) -> Register:
     return Register(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def _replace(disk: Disk, path: Path, text: str) -> None:
+def replace_text(disk: Disk, path: Path, text: str) -> None:
+    """Write a small file, or replace it whole; the same text is not written again."""
     content = text.encode()
     if path.exists() and path.read_bytes() == content:
         return
@@ -79,7 +91,7 @@ def _replace(disk: Disk, path: Path, text: str) -> None:
     disk.rename(fresh, path)
 
 
-def load_mappings(own: Path | None = None) -> dict[str, Mapping]:
+def load_mappings(own: Path | None = None) -> dict[str, UsageMapping]:
     """The shipped mappings, and those of a folder of one's own (which win over a shipped one of the same name)."""
     shipped = resources.files("trunkline.mediation") / "mappings"
     texts = {name: (shipped / f"{name}.yaml").read_text(encoding="utf-8") for name in SHIPPED}
