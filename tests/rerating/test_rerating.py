@@ -37,7 +37,7 @@ def test_a_corrected_tariff(tmp_path: Path) -> None:
         assert reconciled(tmp_path / "wrong")["differences"] > 0
         preview = rerates.preview(FROM_US, UNTIL_US)
         assert preview["state"] == "preview"
-        assert preview["left_out"] == {"raw_gone": 0, "not_priced": 0}
+        assert preview["left_out"] == {"raw_gone": 0, "not_priced": 0, "other_periods": 0}
         assert rerates.preview(FROM_US, UNTIL_US) == preview
         before = balances(tmp_path / "wrong")
         done = rerates.book(preview["rerate_id"])

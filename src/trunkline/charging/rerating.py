@@ -25,6 +25,10 @@ from trunkline.records.charging import CORRECTION_CHANGE, RowKind
 LEFT_OUT = (
     Reason("raw_gone", "Some of its raw records are kept no longer, so that it cannot be charged again."),
     Reason("not_priced", "The tariff has no price for some of what it used and paid for; see the reasons."),
+    Reason(
+        "other_periods",
+        "Its periods begin at other moments since its time zone was corrected: its allowances cannot be compared.",
+    ),
 )
 _BALANCE = ("subscriber", "balance", "period")
 _SAID = ("charged_micros", "allowance_units", "list_micros")
@@ -111,13 +115,14 @@ def find(
     An account of which anything cannot be charged again is left out whole: half a truth is not booked.
     """
     stored = books.charged.select(_STORED)
-    left_out = _left_out(stored, anew)
+    places = _places(books.accounts, anew.accounts, catalogue)
+    left_out = _left_out(stored, anew, places)
     within = stored.filter((pl.col("start_us") >= from_us) & (pl.col("start_us") < until_us)).join(
         left_out, on="subscriber", how="anti"
     )
     now = anew.usage.select(*RECORD, "plan", *_SAID)
     both = within.join(now, on=RECORD, how="inner", suffix="_now")
-    changes = _changes(books, anew, within, catalogue)
+    changes = _changes(books, anew, within, places)
     counted = _counters(books.accounts, anew.accounts, catalogue, from_us, until_us)
     first = pl.col("seq") == pl.col("seq").min().over("subscriber")
     rows = both.join(changes, on="seq", how="left").filter(
@@ -136,19 +141,22 @@ def find(
     return Found(as_corrections(found), left_out, len(within), within["subscriber"].n_unique())
 
 
-def _left_out(stored: pl.DataFrame, anew: Anew) -> pl.DataFrame:
+def _left_out(stored: pl.DataFrame, anew: Anew, places: pl.DataFrame) -> pl.DataFrame:
     """Accounts of which something is missing, with the first reason of `LEFT_OUT` that applies."""
     refused = stored.join(anew.refused.select("file", "line"), on=("file", "line"), how="semi")
     missing = stored.join(anew.usage.select(RECORD), on=RECORD, how="anti")
     gone = missing.join(refused.select(RECORD), on=RECORD, how="anti")
+    elsewhere = places.filter(
+        (pl.col("period") != 0) & (pl.len().over(_BALANCE) > 1) & pl.col("one_sided").any().over(_BALANCE)
+    )
     parts = [
         part.select("subscriber", pl.lit(reason.name).alias("reason"))
-        for part, reason in zip((gone, refused), LEFT_OUT, strict=True)
+        for part, reason in zip((gone, refused, elsewhere), LEFT_OUT, strict=True)
     ]
     return pl.concat(parts).unique("subscriber", keep="first", maintain_order=True)
 
 
-def _changes(books: Books, anew: Anew, within: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
+def _changes(books: Books, anew: Anew, within: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
     """What is added to balances by each record: `seq` and `changes` (a list of `CORRECTION_CHANGE`)."""
     seqs = within.select("seq")
     corrections = books.corrections.join(seqs.rename({"seq": "corrects_seq"}), on="corrects_seq", how="semi")
@@ -162,12 +170,12 @@ def _changes(books: Books, anew: Anew, within: pl.DataFrame, catalogue: Catalogu
         .filter(pl.col("amount") != 0)
         .sort("seq", *_BALANCE, "other")
     )
-    placed = _placed(between, _places(books.accounts, anew.accounts, catalogue))
+    placed = _placed(between, places.drop("one_sided"))
     return _listed(_settled(placed), "seq")
 
 
 def _places(held: Grouped, anew: Grouped, catalogue: Catalogue) -> pl.DataFrame:
-    """Balance rows that either side has: `_BALANCE`, bounds, `granted`, and by how much they differ (`left`)."""
+    """Balance rows of either side: `_BALANCE`, bounds, `granted`, by how much they differ (`left`), `one_sided`."""
     key = ("subscriber", "definition", "period", "valid_until_s")
     both = _rows(anew, RowKind.BALANCE).join(
         _rows(held, RowKind.BALANCE), on=key, how="full", coalesce=True, suffix="_held"
@@ -181,6 +189,7 @@ def _places(held: Grouped, anew: Grouped, catalogue: Catalogue) -> pl.DataFrame:
         "valid_until_s",
         pl.col("granted").fill_null(KEPT),
         (pl.col("value").fill_null(0) - pl.col("value_held").fill_null(0)).alias("left"),
+        (pl.col("value").is_null() | pl.col("value_held").is_null()).alias("one_sided"),
     ).sort(*_BALANCE, "valid_until_s")
 
 

@@ -89,7 +89,7 @@ function summary(found, book) {
   return h("section", { class: "card", "aria-labelledby": "rerated-title" }, h("h2", { id: "rerated-title" }, `${days(found)}: ${found.state}`),
     h("p", { class: "equation" }, term(count(found.records_differing), `of ${count(found.records)} records`), term(count(found.accounts_differing), `of ${count(found.accounts)} accounts`), term(signed(found.difference_micros, found.currency), "difference")),
     h("p", {}, `${signed(found.more_micros)} more is taken, ${signed(found.less_micros)} is given back; ${count(found.accounts_booked)} accounts are booked (${signed(found.booked_micros)}).`),
-    left ? h("p", { class: "failed" }, `${count(left)} accounts are left out: ${count(found.left_out.raw_gone)} have lost raw records, ${count(found.left_out.not_priced)} used what the tariff has no price for.`) : null,
+    left ? h("p", { class: "failed" }, `${count(left)} accounts are left out: ${count(found.left_out.raw_gone)} have lost raw records, ${count(found.left_out.not_priced)} used what the tariff has no price for, ${count(found.left_out.other_periods)} have other periods since their time zone was corrected.`) : null,
     found.draft ? h("p", { class: "muted" }, "Made with a tariff that was not in force then: it is booked only when that tariff is in force.") : null,
     h("p", {}, h("a", { href: `/api/v1/rerates/${found.rerate_id}/records`, download: `rerate-${found.rerate_id}.csv` }, "Every record as CSV")),
     waits ? h("button", { type: "button", class: "strong", onclick: () => book(found) }, "Book it") : null);
