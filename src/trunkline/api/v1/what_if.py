@@ -111,7 +111,7 @@ def what_ifs(desk: AtDesk, limit: Limit = 20) -> dict[str, Any]:
 def start(
     desk: AtDesk, caller: By, order: Annotated[WhatIfOrder, Depends(JsonBody(WhatIfOrder))]
 ) -> dict[str, bool]:
-    """Price what is stored with a draft tariff, in the background; its answer appears in the list. Nothing is booked."""
+    """Price what is stored with a draft tariff in the background; nothing is booked, and the list has the answer."""
     studies = studies_of(desk)
     mistakes = check(order.files)
     if mistakes:

@@ -7,6 +7,7 @@ the same number or version to different schemas. No other server is asked.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from trunkline.engines.schemas.compatible import Rule
 from trunkline.engines.schemas.shapes import Schema, columns, layout
 
 _TRIES = 20
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 3.0
 _TURN_S = 30.0
 
 
@@ -156,9 +158,16 @@ class Registry:
         return numbers, entries
 
     def _in_turn(self, change: Callable[[Book], tuple[dict[str, int], list[Entry]]]) -> dict[str, int]:
-        """Take the writers' turn, look again, and write; who is shut out meanwhile begins anew."""
+        """Take the writers' turn, look again, and write; who is shut out meanwhile begins anew.
+
+        Whoever begins shuts the others out, so writers that all begin again at once would never end: each waits for
+        a while that is drawn, and longer each time.
+        """
         trouble = ""
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
+            if attempt:
+                longest_s = min(_FIRST_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)
+                time.sleep(random.uniform(0, longest_s))  # noqa: S311 -- nothing is kept secret by it
             writer = producer(self._server, self._name, _TURN_S)
             numbers, entries = change(self.read())
             if not entries:
