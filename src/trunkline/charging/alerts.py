@@ -138,6 +138,8 @@ def _alerts(crossed: pl.DataFrame, told: Array, catalogue: Catalogue) -> pl.Data
         threshold=pl.Series(marks[first[number] + told["mark"]]),
         times=pl.Series(np.ascontiguousarray(told["times"])),
     )
-    words = alerts.select(pl.concat_str("subscriber", "balance", "period", "threshold", "times", separator="/"))
+    words = alerts.select(
+        pl.concat_str("subscriber", "balance", "period", "threshold", "times", separator="/")
+    )
     ids = [blake2b(each.encode(), digest_size=16).hexdigest() for each in words.to_series().to_list()]
     return ALERTS.record.conform(alerts.with_columns(alert_id=pl.Series(ids, dtype=pl.String)))

@@ -1,17 +1,14 @@
 """The one process that charges: it reads, carries batch after batch through the map, and commits each at once.
 
 Three threads make a pipeline. One reads and decodes the next batch, the caller's carries the present one through
-the remembering steps, one writes the last one down. The middle one is what the others wait for, so where the
-machine has too few cores they give way to it. Orders that are not usage (top-ups, new subscribers, decisions)
+the remembering steps, one writes the last one down. Orders that are not usage (top-ups, new subscribers, decisions)
 are carried between batches in the same one order, so that a balance is the sum of its entries whatever happens
 at the same moment. Nothing is answered before it is durable.
 """
 
 from __future__ import annotations
 
-import os
 import queue
-import sys
 import threading
 import time
 from collections import deque
@@ -37,11 +34,8 @@ from trunkline.kernel.flow import Flow, Stream
 from trunkline.ports import Accounting, Commit, EngineStore, Movement, Progress, Settled
 
 BATCH_RECORDS = 256_000
-BATCH_OCTETS = 16 << 20  # larger ones leave the caches and what malloc keeps; measured in docs/decisions/0013
+BATCH_OCTETS = 32 << 20  # smaller ones write the same accounts more often; docs/decisions/0017
 SMALLEST_BATCH_OCTETS = 1 << 20
-GIVES_WAY = (
-    3  # how much nicer (in the scheduler's sense) the reading and writing threads are than the charging one
-)
 LIVE_PAUSE_S = 0.04  # between live batches: what came meanwhile shares one commit
 WATCHED_RECORDS = 1000  # of one file, before its share of rejects is judged
 REJECTED_SHARE = 0.95
@@ -287,7 +281,6 @@ class Engine:
 
     def _read(self, source: Source, running: _Running, stop: threading.Event) -> None:
         """Read and decode ahead; blocks while the batch before waits to be charged."""
-        _give_way()
         while not running.stopping and not stop.is_set():
             began = time.monotonic()
             wanted = int(min(max(self.settings.batch_records * self._octets_a_record, SMALLEST_BATCH_OCTETS),
@@ -359,7 +352,6 @@ class Engine:
 
     def _write(self, running: _Running) -> None:
         """Commit one after another."""
-        _give_way()
         while True:
             written = running.commits.get()
             if written is None:
@@ -592,16 +584,6 @@ def _emptied(commits: queue.Queue[_Written | None]) -> None:
             return
         if written is not None:
             written[2](RuntimeError("the engine stopped before this was durable"))
-
-
-def _give_way() -> None:
-    """Let the charging thread go first; only Linux knows the niceness of one thread."""
-    if sys.platform == "linux":
-        os.setpriority(
-            os.PRIO_PROCESS,
-            threading.get_native_id(),
-            os.getpriority(os.PRIO_PROCESS, os.getpid()) + GIVES_WAY,
-        )
 
 
 def _poisoned(block: Block, held: Stream) -> pl.DataFrame:
