@@ -20,7 +20,7 @@ export function rerating(main, session, chosen) {
         { name: "Days", cell: days },
         { name: "State", cell: (row) => row.state },
         { name: "Difference", number: true, cell: (row) => signed(row.difference_micros, row.currency) },
-      ], said.items, "No preview yet. Make one here, or run `trunkline rerate preview`."));
+      ], said.items, "No preview yet. Make one here, or run trunkline rerate preview."));
       if (!chosen) show(place, h("p", { class: "empty" }, said.items.length ? "Choose a preview to see it." : "The preview is shown here."));
     } catch (error) {
       show(list, failure(error, load));

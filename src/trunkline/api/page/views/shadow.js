@@ -8,7 +8,7 @@ import { count, moment, money, moneyColumn, sentence, words } from "/page/format
 export function shadow(main, session, chosen) {
   const list = h("div", {}, h("p", { class: "loading" }, "Loading…")), place = h("div", { class: "flow" });
   let ended = false, chart = null;
-  show(main, heading("Shadow run", h("p", { class: "muted" }, "What another system charged, held record by record against what is charged here. `trunkline shadow compare` makes a comparison.")),
+  show(main, heading("Shadow run", h("p", { class: "muted" }, "What another system charged, held record by record against what is charged here. ", h("code", {}, "trunkline shadow compare"), " makes a comparison.")),
     h("div", { class: "split" }, h("section", { class: "card", "aria-labelledby": "comparisons-title" }, h("h2", { id: "comparisons-title" }, "Comparisons"), list), place));
 
   async function load() {
@@ -19,7 +19,7 @@ export function shadow(main, session, chosen) {
         { name: "When (UTC)", cell: (row) => h("a", { href: `#/shadow/${row.id}`, "aria-current": row.id === chosen ? "true" : null }, moment(row.time_us)) },
         { name: "Equal", number: true, cell: (row) => share(row.gate.equal_millionths) },
         { name: "Gate", cell: (row) => (row.gate.passes ? "✓ passed" : "✕ not passed") },
-      ], said.items, "No comparison yet. Run `trunkline shadow compare` with the other system's rated file."));
+      ], said.items, "No comparison yet. Run trunkline shadow compare with the other system's rated file."));
       if (!chosen) show(place, h("p", { class: "empty" }, said.items.length ? "Choose a comparison to see it." : "A comparison is shown here."));
     } catch (error) {
       show(list, failure(error, load));
