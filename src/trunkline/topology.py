@@ -19,6 +19,15 @@ from trunkline.network.incidents import correlate
 from trunkline.network.telemetry import decode as decode_telemetry
 from trunkline.records import bills, charging, network, network_sums, online, usage
 
+# Whatever moves money ends here: who crossed a mark is told.
+_WATCHED = Step(
+    alerts.watch,
+    charging.CHANGES,
+    (charging.ALERTS,),
+    state=charging.ALARMED,
+    looks_up=(charging.TARIFFS,),
+)
+
 USAGE = Flow(
     "usage",
     "A call record becomes money and, when the money runs low, an alert.",
@@ -45,13 +54,7 @@ USAGE = Flow(
             state=charging.ACCOUNTS,
             looks_up=(charging.TARIFFS,),
         ),
-        Step(
-            alerts.watch,
-            charging.CHANGES,
-            (charging.ALERTS,),
-            state=charging.ALARMED,
-            looks_up=(charging.TARIFFS,),
-        ),
+        _WATCHED,
     ),
 )
 
@@ -66,13 +69,7 @@ MONEY = Flow(
             state=charging.ACCOUNTS,
             looks_up=(charging.TARIFFS,),
         ),
-        Step(
-            alerts.watch,
-            charging.CHANGES,
-            (charging.ALERTS,),
-            state=charging.ALARMED,
-            looks_up=(charging.TARIFFS,),
-        ),
+        _WATCHED,
     ),
 )
 
@@ -128,13 +125,7 @@ BILLING = Flow(
             state=charging.ACCOUNTS,
             looks_up=(charging.TARIFFS,),
         ),
-        Step(
-            alerts.watch,
-            charging.CHANGES,
-            (charging.ALERTS,),
-            state=charging.ALARMED,
-            looks_up=(charging.TARIFFS,),
-        ),
+        _WATCHED,
     ),
 )
 
@@ -149,13 +140,7 @@ CORRECTING = Flow(
             state=charging.ACCOUNTS,
             looks_up=(charging.TARIFFS,),
         ),
-        Step(
-            alerts.watch,
-            charging.CHANGES,
-            (charging.ALERTS,),
-            state=charging.ALARMED,
-            looks_up=(charging.TARIFFS,),
-        ),
+        _WATCHED,
     ),
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import polars as pl
 from hypothesis import event, given
@@ -11,29 +10,10 @@ from hypothesis import event, given
 from tests.charging_room import Platform
 from tests.opinion.accounts import Books
 from tests.opinion.pricing import Use
-from tests.opinion.tariff import read
+from tests.opinion.subscribed import books_of
 from tests.tariff_strategies import streams, subscribers, tariffs, tried
 from trunkline.kernel.dial import to_key
 from trunkline.records.charging import Unit
-
-
-def second_opinion(files: dict[str, str], rows: list[dict[str, Any]], uses: list[Use]) -> Books:
-    """The books as an auditor keeps them."""
-    books = Books(read(files))
-    for row in rows:
-        zone = row.get("time_zone")
-        books.subscribe(
-            row["subscriber"],
-            row["plan"],
-            row.get("from_s", 0),
-            ZoneInfo(zone) if zone else None,
-            row.get("cycle_day"),
-            row.get("opening_micros", 0),
-            row.get("credit_micros", 0),
-        )
-    for use in uses:
-        books.charge(use)
-    return books
 
 
 def compare(platform: Platform, books: Books) -> None:
@@ -101,7 +81,7 @@ def test_random_tariffs_and_usage(files: dict[str, str], rows: list[dict[str, An
     platform = Platform.under(files)
     platform.enrol(rows)
     platform.charge(uses)
-    books = second_opinion(files, rows, uses)
+    books = books_of(files, rows, uses)
     for verdict in books.verdicts:
         event(f"{verdict.status} {verdict.reason}")
     compare(platform, books)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 from hypothesis import assume, event, given
 
 from tests.charging_room import NOTHING_REGISTERED, Platform, metered
-from tests.opinion.accounts import Books as Opinion
 from tests.opinion.pricing import Use
-from tests.opinion.tariff import read
+from tests.opinion.subscribed import books_of
 from tests.tariff_strategies import streams, subscribers, tariffs, tried
 from trunkline.charging.corrections import correct, corrected
 from trunkline.charging.rerating import Books, Found, charged_again, find, guards
@@ -146,20 +144,7 @@ def test_booked_is_as_if_it_had_been_right(
 
 def second_opinion(files: dict[str, str], rows: list[Row], uses: list[Use]) -> dict[int, int]:
     """Money that an auditor, who shares no line with us, would have taken from each subscriber under a tariff."""
-    books = Opinion(read(files))
-    for row in rows:
-        zone = row.get("time_zone")
-        books.subscribe(
-            row["subscriber"],
-            row["plan"],
-            row.get("from_s", 0),
-            ZoneInfo(zone) if zone else None,
-            row.get("cycle_day"),
-            row.get("opening_micros", 0),
-            row.get("credit_micros", 0),
-        )
-    for use in uses:
-        books.charge(use)
+    books = books_of(files, rows, uses)
     sums: dict[int, int] = {}
     who = {use.seq: key_of(use) for use in uses}
     for verdict in books.verdicts:
