@@ -18,9 +18,12 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def driver() -> Iterator[Playwright]:
-    """What drives browsers, once; on a busy machine they are slow to show what they were told."""
+    """What drives browsers, once; on a busy machine they are slow to show what they were told.
+
+    It keeps an event loop in this thread as long as it lives, and no other can run beside it: so it ends with this folder.
+    """
     expect.set_options(timeout=30_000)
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine; on Debian and Ubuntu: apt-get install chromium")
@@ -28,7 +31,7 @@ def driver() -> Iterator[Playwright]:
         yield playwright
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(driver: Playwright) -> Iterator[Browser]:
     """One browser for all tests of the page."""
     browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
