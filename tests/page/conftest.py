@@ -22,7 +22,7 @@ ARGUMENTS = [
 def driver() -> Iterator[Playwright]:
     """What drives browsers, once; on a busy machine they are slow to show what they were told.
 
-    It keeps an event loop in this thread as long as it lives, and no other can run beside it: so it ends with this folder.
+    As long as it lives it keeps an event loop in this thread, and no other can run beside it: it ends with this folder.
     """
     expect.set_options(timeout=30_000)
     if CHROMIUM is None:
