@@ -148,6 +148,13 @@ def _column_type(dtype: Any, known: set[str]) -> Any:  # noqa: ANN401 -- Polars'
     """Avro's type of a column; a 64-bit word without sign is no `long`, so it is eight octets."""
     if isinstance(dtype, pl.List):
         return {"type": "array", "items": _column_type(dtype.inner, known)}
+    if isinstance(dtype, pl.Struct):
+        name = "_".join(field.name for field in dtype.fields)
+        if name in known:
+            return f"{NAMESPACE}.{name}"
+        known.add(name)
+        parts = [{"name": each.name, "type": _column_type(each.dtype, known)} for each in dtype.fields]
+        return {"type": "record", "name": name, "namespace": NAMESPACE, "fields": parts}
     if _class(dtype) is not pl.UInt64:
         return _AVRO[_class(dtype)]
     if "word" in known:
