@@ -5,45 +5,21 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from tests.billing.small import PEOPLE, billing, charge, records
+from tests.simulation.lives import life
 from trunkline.bootstrap.bills import FolderBills
 from trunkline.bootstrap.catalogues import load_catalogue
 
+RUN = "tests.billing.killed_run"
 KILLS = int(os.environ.get("TRUNKLINE_TEST_BILL_KILLS", "2"))
 SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(10**9)
 LONGEST_LIFE_S = 0.5
 MOST_LIVES = 50
 IGNORED = ("seq", "issued_us", "bill_id", "cut_seq")
-
-
-def life(folder: Path, seconds: float | None) -> bool:
-    """One life of the run, killed some time after it began; whether it came to its end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.billing.killed_run", str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline().strip() == "ready"
-        if seconds is not None:
-            threading.Event().wait(seconds)
-            process.send_signal(signal.SIGKILL)
-        rest = process.stdout.read()
-        return "done" in rest and process.wait(120) in (0, -signal.SIGKILL)
-    finally:
-        process.kill()
-        process.wait(120)
-        process.stdout.close()
 
 
 def told(data: Path) -> list[dict[str, object]]:
@@ -63,12 +39,12 @@ def test_killed_runs(tmp_path: Path) -> None:
         charge(platform, tmp_path / "a.ndjson", records(1, 31))
     fresh = tmp_path / "fresh"
     shutil.copytree(whole, fresh)
-    assert life(whole, None)
+    assert life(RUN, [str(whole)], None)
     expected = told(whole / "data")
     assert len(expected) == PEOPLE
     kills = 0
     for _ in range(MOST_LIVES):
-        ended = life(fresh, chance.uniform(0.0, LONGEST_LIFE_S) if kills < KILLS else None)
+        ended = life(RUN, [str(fresh)], chance.uniform(0.0, LONGEST_LIFE_S) if kills < KILLS else None)
         kills += not ended
         if ended and kills >= KILLS:
             break

@@ -5,43 +5,18 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from tests.rerating.small import FROM_US, UNTIL_US, balances, charged, corrections, reconciled, rerating
+from tests.simulation.lives import life
 
+BOOKING = "tests.rerating.killed_booking"
 KILLS = int(os.environ.get("TRUNKLINE_TEST_RERATE_KILLS", "2"))
 SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(10**9)
 LONGEST_LIFE_S = 0.3
 MOST_LIVES = 50
-
-
-def life(folder: Path, preview: str, seconds: float | None) -> bool:
-    """One life of the booking, killed some time after it began; whether it came to its end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.rerating.killed_booking", str(folder), preview],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline().strip() == "ready"
-        if seconds is not None:
-            threading.Event().wait(seconds)
-            process.send_signal(signal.SIGKILL)
-        rest = process.stdout.read()
-        process.wait(120)
-        return "done" in rest
-    finally:
-        process.kill()
-        process.wait(120)
-        process.stdout.close()
 
 
 @pytest.mark.timeout(900)
@@ -55,11 +30,13 @@ def test_killed_bookings(tmp_path: Path) -> None:
         preview = rerates.preview(FROM_US, UNTIL_US)
     shutil.copytree(whole, fresh)
     name = str(preview["rerate_id"])
-    assert life(whole, name, None)
+    assert life(BOOKING, [str(whole), name], None)
     expected = balances(whole)
     kills = partly = 0
     for _ in range(MOST_LIVES):
-        ended = life(fresh, name, chance.uniform(0.0, LONGEST_LIFE_S) if kills < KILLS else None)
+        ended = life(
+            BOOKING, [str(fresh), name], chance.uniform(0.0, LONGEST_LIFE_S) if kills < KILLS else None
+        )
         kills += not ended
         partly += 0 < len(corrections(fresh)) < preview["records_differing"]
         if ended and kills >= KILLS:

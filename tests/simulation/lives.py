@@ -12,6 +12,28 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
+def life(module: str, arguments: list[str], seconds: float | None) -> bool:
+    """One life of a module's process, killed so long after it was ready; whether it came to its end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline().strip() == "ready"
+        if seconds is not None:
+            threading.Event().wait(seconds)
+            process.send_signal(signal.SIGKILL)
+        rest = process.stdout.read()
+        return "done" in rest and process.wait(120) in (0, -signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait(120)
+        process.stdout.close()
+
+
 class Lives:
     """The process that forks lives."""
 

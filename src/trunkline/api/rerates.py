@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
+
+from trunkline.api.shown import moment
 
 Show = Callable[[int], str]
 
 ROW = (
     "subscriber", "source", "record_id", "start", "plan", "charged_micros", "allowance_units", "list_micros",
 )  # fmt: skip
-
-
-def moment(us: int) -> str:
-    """A time (us UTC) as ISO 8601 with milliseconds."""
-    return datetime.fromtimestamp(us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def document(found: dict[str, Any], show: Show) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -11,6 +12,11 @@ from trunkline.charging.delivery import severity
 from trunkline.kernel import dial
 from trunkline.records.charging import Cause, Unit
 from trunkline.records.usage import UNIT_OF_KIND, Direction, Kind
+
+
+def moment(us: int) -> str:
+    """A time (us UTC) as ISO 8601 with milliseconds."""
+    return datetime.fromtimestamp(us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def person(people: People, word: int, *, full: bool) -> dict[str, str]:

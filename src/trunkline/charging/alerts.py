@@ -130,12 +130,11 @@ def _alerts(crossed: pl.DataFrame, told: Array, catalogue: Catalogue) -> pl.Data
     number = crossed["threshold"].to_numpy()
     names = pl.Series([threshold.name for threshold in thresholds], dtype=pl.String)
     kinds = pl.Series([threshold.kind for threshold in thresholds], dtype=pl.String)
-    first = np.cumsum([0, *(len(threshold.marks) for threshold in thresholds)])
     marks = np.array([mark for threshold in thresholds for mark in threshold.marks], np.int64)
     alerts = crossed.with_columns(
         kind=kinds.gather(number),
         balance=names.gather(number),
-        threshold=pl.Series(marks[first[number] + told["mark"]]),
+        threshold=pl.Series(marks[watched(catalogue).mark_first[number] + told["mark"]]),
         times=pl.Series(np.ascontiguousarray(told["times"])),
     )
     words = alerts.select(

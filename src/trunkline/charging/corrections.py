@@ -24,7 +24,7 @@ from trunkline.charging.ledger import (
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
-from trunkline.records.charging import ACCOUNT_ROW, CORRECTIONS, Cause, RowKind
+from trunkline.records.charging import ACCOUNT_ROW, Cause, RowKind
 
 Rows = npt.NDArray[Any]
 
@@ -170,8 +170,3 @@ def effects(entries: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
         .group_by("seq", "subscriber", "balance", "period", "other")
         .agg(pl.col("amount").sum())
     )
-
-
-def as_corrections(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows in the shape of `CORRECTIONS`; `seq` is given when they are booked."""
-    return CORRECTIONS.record.conform(rows)

@@ -15,12 +15,12 @@ import polars as pl
 
 from trunkline.charging.anew import in_turns, opening, over, take_turns
 from trunkline.charging.balances import charge
-from trunkline.charging.corrections import GONE_S, KEPT, RECORD, as_corrections, effects
+from trunkline.charging.corrections import GONE_S, KEPT, RECORD, effects
 from trunkline.charging.rate import rate
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.outcomes import Reason
-from trunkline.records.charging import CORRECTION_CHANGE, RowKind
+from trunkline.records.charging import CORRECTION_CHANGE, CORRECTIONS, RowKind
 
 LEFT_OUT = (
     Reason("raw_gone", "Some of its raw records are kept no longer, so that it cannot be charged again."),
@@ -138,7 +138,7 @@ def find(
         pl.col("list_micros_now").alias("list_micros"),
         *((pl.col(f"{name}_now") - pl.col(name)).alias(name) for name in _SAID[:2]),
     )
-    return Found(as_corrections(found), left_out, len(within), within["subscriber"].n_unique())
+    return Found(CORRECTIONS.record.conform(found), left_out, len(within), within["subscriber"].n_unique())
 
 
 def _left_out(stored: pl.DataFrame, anew: Anew, places: pl.DataFrame) -> pl.DataFrame:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 from trunkline.api.callbacks import Callbacks
 from trunkline.api.channels.answers import hand_over
 from trunkline.api.exact import write_json
+from trunkline.api.shown import moment
 from trunkline.charging.delivery import WEBHOOK, severity
 from trunkline.ports import AlertMessage, Undeliverable
 
@@ -59,13 +59,12 @@ def signature(key: bytes, timestamp: str, body: bytes) -> str:
 def event(message: AlertMessage) -> Mapping[str, Any]:
     """A message as a CloudEvent; the same at each attempt."""
     alert = message.alert
-    when = datetime.fromtimestamp(alert["time_us"] / 1e6, UTC)
     return {
         "specversion": "1.0",
         "id": message.key,
         "source": SOURCE,
         "type": TYPE.format(kind=alert["kind"]),
-        "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": moment(alert["time_us"]),
         "datacontenttype": "application/json",
         "data": {
             **alert,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Annotated
 
 import polars as pl
@@ -22,6 +21,7 @@ from trunkline.api.desk import AtDesk, By, Desk, JsonBody, Needs, Watching
 from trunkline.api.exact import ExactResponse
 from trunkline.api.notices import Notices
 from trunkline.api.problems import Problem
+from trunkline.api.shown import moment
 from trunkline.api.tmf import alarm_shapes as shapes
 from trunkline.api.tmf.paging import (
     LIST_QUERY,
@@ -235,9 +235,9 @@ def alarm_view(row: Item, said: Item, root: str) -> Item:
         "alarmedObjectType": "",
         "state": "cleared" if cleared else "updated" if row["changes"] > 1 else "raised",
         "ackState": "acknowledged" if row["acked"] else "unacknowledged",
-        "alarmRaisedTime": moment_text(row["raised_us"]),
-        "alarmReportingTime": moment_text(row["raised_us"]),
-        "alarmChangedTime": moment_text(row["changed_us"]),
+        "alarmRaisedTime": moment(row["raised_us"]),
+        "alarmReportingTime": moment(row["raised_us"]),
+        "alarmChangedTime": moment(row["changed_us"]),
         "sourceSystemId": "trunkline",
         "isRootCause": bool(row["root"] and row["root"] == row["object"]),
         "comment": [],
@@ -245,17 +245,12 @@ def alarm_view(row: Item, said: Item, root: str) -> Item:
         "parentAlarm": [],
     }
     if cleared:
-        item |= {"alarmClearedTime": moment_text(row["cleared_us"]), "clearUserId": row["cleared_by"] or ""}
+        item |= {"alarmClearedTime": moment(row["cleared_us"]), "clearUserId": row["cleared_by"] or ""}
     if row["acked_by"]:
         item["ackUserId"] = row["acked_by"]
     if row["held_by"]:
         item["plannedOutageIndicator"] = row["held_by"]
     return item | said
-
-
-def moment_text(us: int) -> str:
-    """Microseconds as TM Forum writes moments."""
-    return datetime.fromtimestamp(us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _severity(text: str) -> Severity:
@@ -617,7 +612,7 @@ def _tell_one(notices: Notices, watching: Watching, row: Item) -> None:
         return
     said = watching.reader.alarm_attributes([row["alarm_id"]]).get(row["alarm_id"], {})
     event = {
-        "eventTime": moment_text(row["time_us"]),
+        "eventTime": moment(row["time_us"]),
         "event": {"alarm": alarm_view(found[0], said, API)},
     }
     prepared = notices.prepare(NAME, kind, f"alarm:{row['alarm_id']} {row['number']}", 0, event)

@@ -14,6 +14,7 @@ from trunkline.api.access import MOVE_MONEY, READ_PERSON, WATCH
 from trunkline.api.bills.document import Show, document, period_text, summary
 from trunkline.api.bills.forms import MEDIA_TYPES, Form, rendered
 from trunkline.api.desk import AtDesk, By, Desk, JsonBody, Needs, wants_full
+from trunkline.api.files import as_file
 from trunkline.api.problems import Problem
 from trunkline.api.shapes import Order
 from trunkline.api.v1.overview import Limit, Numbers, Offset
@@ -270,8 +271,7 @@ def bill_file(
     found = known_bill(desk, bill_id)
     desk.saw(caller, "export_bill", found["subscriber"], f"{bill_id} {form} {numbers}")
     octets = rendered(_told(desk, found, full=full, items=items), form)
-    headers = {"Content-Disposition": f'attachment; filename="bill-{bill_id}.{form}"'}
-    return Response(octets, media_type=MEDIA_TYPES[form], headers=headers)
+    return as_file(octets, MEDIA_TYPES[form], f"bill-{bill_id}.{form}")
 
 
 @routes.post(

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from trunkline import ports
 from trunkline.api.access import MOVE_MONEY
 from trunkline.api.desk import AtDesk, By, Desk, JsonBody, Needs, wants_full
+from trunkline.api.files import as_file
 from trunkline.api.problems import Problem
 from trunkline.api.rerates import Show, document, rows_of
 from trunkline.api.shapes import Order
@@ -208,8 +209,7 @@ def records(
     text = io.StringIO()
     made = rerates_of(desk).corrections(rerate_id).head(limit)
     csv.writer(text, lineterminator="\n").writerows(rows_of(made, _show(desk, full=full)))
-    headers = {"Content-Disposition": f'attachment; filename="rerate-{rerate_id}.csv"'}
-    return Response(text.getvalue(), media_type="text/csv", headers=headers)
+    return as_file(text.getvalue(), "text/csv", f"rerate-{rerate_id}.csv")
 
 
 @routes.post(

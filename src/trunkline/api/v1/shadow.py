@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from trunkline.api.access import WHAT_IF
 from trunkline.api.desk import AtDesk, By, Desk, Needs, wants_full
+from trunkline.api.files import as_file
 from trunkline.api.problems import Problem
 from trunkline.api.shown import person
 from trunkline.api.v1.overview import Limit, Numbers
@@ -102,8 +103,7 @@ def shadow_file(desk: AtDesk, caller: By, name: Name, numbers: Numbers = "masked
     answer = _known(desk, name)
     desk.saw(caller, "export_shadow", detail=f"{name} {numbers}")
     text = studies_of(desk).shadows.table(answer, lambda word: desk.people.show(word, full=full))
-    headers = {"Content-Disposition": f'attachment; filename="shadow-{name}.csv"'}
-    return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+    return as_file(text, "text/csv; charset=utf-8", f"shadow-{name}.csv")
 
 
 def _known(desk: Desk, name: str) -> dict[str, Any]:

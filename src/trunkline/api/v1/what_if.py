@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from trunkline.api.access import WHAT_IF
 from trunkline.api.desk import AtDesk, By, Desk, JsonBody, Needs, wants_full
+from trunkline.api.files import as_file
 from trunkline.api.problems import Problem
 from trunkline.api.shapes import Order, StartedAnswer
 from trunkline.api.shown import person
@@ -159,8 +160,7 @@ def what_if_file(desk: AtDesk, caller: By, name: Name, numbers: Numbers = "maske
     answer = _known(desk, name)
     desk.saw(caller, "export_what_if", detail=f"{name} {numbers}")
     text = studies_of(desk).what_ifs.table(answer, lambda word: desk.people.show(word, full=full))
-    headers = {"Content-Disposition": f'attachment; filename="what-if-{name}.csv"'}
-    return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+    return as_file(text, "text/csv; charset=utf-8", f"what-if-{name}.csv")
 
 
 def _known(desk: Desk, name: str) -> dict[str, Any]:
