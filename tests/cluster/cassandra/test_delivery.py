@@ -58,6 +58,7 @@ class Topics:
         self._producer.init_transactions(30)
         self._sums: dict[str, list[int]] = {}
         self.sent = 0
+        self.last_commit = 0  # of the engine's, all of whose messages are in `sent`
 
     def begin(self, reader: EmbeddedReader) -> None:
         """What was there before the first commit that is seen."""
@@ -67,6 +68,7 @@ class Topics:
         for frame in reader.scan(ENTRIES, *EVER):
             messages += [(self._plan.topic(ENTRIES), value, b"") for value in wire.rows_out(frame)]
         self._send(messages)
+        self.last_commit = reader.status()["commits"]
 
     def __call__(self, commit: Commit) -> None:
         """Send one commit."""
@@ -94,6 +96,7 @@ class Topics:
         told = {"commit": commit.number, "accounts": self._sums}
         messages.append((self._plan.progress, wire.progress_out(told), b"bucket|0"))
         self._send(messages)
+        self.last_commit = commit.number
 
     def _send(self, messages: list[tuple[str, bytes, bytes]]) -> None:
         self._producer.begin_transaction()
@@ -115,7 +118,9 @@ class World:
     stop_delivering: Callable[[], None]
 
     def delivered(self) -> bool:
-        """Whether everything that was sent has arrived."""
+        """Whether every commit of the engine was sent, and everything that was sent has arrived."""
+        if self.sent.last_commit < self.embedded.status()["commits"]:
+            return False
         return sum(role.delivered.messages for role in self.roles) >= self.sent.sent
 
 
