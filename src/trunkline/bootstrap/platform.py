@@ -13,7 +13,7 @@ from typing import Any
 
 from trunkline import topology
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
-from trunkline.bootstrap.memory import keep_freed_memory
+from trunkline.bootstrap.memory import SpareMemory, keep_freed_memory
 from trunkline.charging.subscribers import read_subscribers, time_zones_of
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.engine import Engine, Totals
@@ -65,6 +65,7 @@ def opened(folders: Folders, disk: Disk | None = None) -> Iterator[Platform]:
     disk = disk or Disk()
     folders.data.mkdir(parents=True, exist_ok=True)
     store = Store(folders.data, states(), disk)
+    store.keeper.listeners.append(SpareMemory())
     try:
         tariffs = Path(folders.tariffs) if folders.tariffs else None
         people = subscribers_file(folders)

@@ -12,7 +12,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -51,6 +51,7 @@ class Keeper:
 
     def __init__(self, store: House) -> None:
         """Begin with nothing to do."""
+        self.listeners: list[Callable[[], None]] = []  # called when a piece of work is done
         self._store = store
         self._reading = manifest.open_to_read(store.folder)
         self._lingering: list[tuple[float, Path]] = []
@@ -117,6 +118,9 @@ class Keeper:
         while not self._stopping.is_set():
             try:
                 more = self.work()
+                if more:
+                    for listener in self.listeners:
+                        listener()
                 self.checkpoint()
                 self._stopping.wait(0.001 if more else _PAUSE_S)
             except DiskFull:
