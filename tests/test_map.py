@@ -16,6 +16,7 @@ COMES_IN = {
     online.REQUESTS.name,
     bills.BILLS.name,
     charging.CORRECTIONS.name,
+    charging.TRANSFERS.name,
     network.TELEMETRY.name,
 }
 GOES_OUT = {

@@ -224,6 +224,44 @@ class BillRun:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Transfer:
+    """What one subscriber handed on to another, or is to."""
+
+    transfer_id: str
+    giver: int  # dial word
+    receiver: int
+    balance: str  # name of the balance definition
+    amount: int  # that the receiver gets, in the balance's unit
+    time_us: int
+    fee_micros: int = 0  # that it cost the giver besides
+
+
+class Transfers(Protocol):
+    """Handing on between subscribers; both accounts lie with one process."""
+
+    def transfer(self, order: Transfer) -> tuple[Transfer, bool]:
+        """Book a transfer: as it was booked, and whether that was done before under its name.
+
+        Raises `NotTransferred` with the reason, and `Refused` when the name was used for another transfer.
+        """
+
+    def transfers(self, subscriber: int | None, limit: int, offset: int = 0) -> list[Transfer]:
+        """Booked transfers of one subscriber, as giver or receiver, or of all; the newest first."""
+
+    def found(self, transfer_id: str) -> Transfer | None:
+        """One booked transfer."""
+
+
+class NotTransferred(Exception):
+    """A transfer cannot be; nothing was booked. The reason is one of `charging.transfers.TRANSFER_REASONS`."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        """Say why, for programs and for people."""
+        super().__init__(text)
+        self.reason = reason
+
+
 class Bills(Protocol):
     """What came of periods: previews, bills, disputes and credit notes. A bill is a row of `records.bills.BILLS`."""
 

@@ -6,7 +6,7 @@ lies. Read it first: it is the way the data takes.
 
 from __future__ import annotations
 
-from trunkline.charging import alerts, balances, corrections, movements, rate, service
+from trunkline.charging import alerts, balances, corrections, movements, rate, service, transfers
 from trunkline.charging import online as online_charging
 from trunkline.charging.bills import issue
 from trunkline.kernel.flow import Flow, Step
@@ -66,6 +66,21 @@ MONEY = Flow(
             movements.post,
             charging.MOVEMENTS,
             (charging.ENTRIES, charging.CHANGES, charging.REFUSED),
+            state=charging.ACCOUNTS,
+            looks_up=(charging.TARIFFS,),
+        ),
+        _WATCHED,
+    ),
+)
+
+TRANSFERRING = Flow(
+    "transfers",
+    "One subscriber hands something on to another: both sides are booked at the same moment, or neither is.",
+    (
+        Step(
+            transfers.transfer,
+            charging.TRANSFERS,
+            (charging.ENTRIES, charging.CHANGES, charging.MOVEMENTS, charging.REFUSED),
             state=charging.ACCOUNTS,
             looks_up=(charging.TARIFFS,),
         ),
@@ -322,5 +337,5 @@ HANDS = Flow(
     (*_ALARMS, *_COLLECTED, *_ALARMS_DRAWN, *_DRAWN),
 )
 
-FLOWS = (USAGE, MONEY, SUBSCRIBERS, SERVICE, ONLINE, BILLING, CORRECTING)
+FLOWS = (USAGE, MONEY, SUBSCRIBERS, SERVICE, ONLINE, BILLING, CORRECTING, TRANSFERRING)
 NETWORK_FLOWS = (NETWORK, TIME, HANDS)

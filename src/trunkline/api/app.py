@@ -29,6 +29,7 @@ from trunkline.api.studies import Studies
 from trunkline.api.tmf import alarm as tmf_alarm
 from trunkline.api.tmf import bill as tmf_bill
 from trunkline.api.tmf import hub, prepay
+from trunkline.api.tmf import transfer as tmf_transfer
 from trunkline.api.tmf import usage as tmf_usage
 from trunkline.api.v1 import (
     alerts,
@@ -44,6 +45,7 @@ from trunkline.api.v1 import (
     shadow,
     subscribers,
     tariffs,
+    transfers,
     what_if,
 )
 from trunkline.api.workers import Workers
@@ -53,11 +55,13 @@ ROUTERS = (
     overview.routes,
     intake.routes,
     subscribers.routes,
+    transfers.routes,
     alerts.routes,
     settling.routes,
     tariffs.routes,
     sign_in.routes,
     prepay.routes,
+    tmf_transfer.routes,
     tmf_usage.routes,
     hub.routes,
     network.routes,
@@ -99,6 +103,7 @@ def create_app(
     tariff_files: TariffFiles | None = None,
     network: Watching | None = None,
     bill_port: ports.Bills | None = None,
+    transfer_port: ports.Transfers | None = None,
     rerate_port: ports.Rerates | None = None,
     delivery_port: ports.Deliveries | None = None,
     studies: Studies | None = None,
@@ -126,6 +131,7 @@ def create_app(
         tariff_files=tariff_files,
         network=network,
         bills=bill_port,
+        transfers=transfer_port,
         rerates=rerate_port,
         deliveries=delivery_port,
         studies=studies,

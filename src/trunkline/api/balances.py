@@ -46,6 +46,7 @@ def account_view(rows: Rows, catalogue: Catalogue, now_us: int) -> dict[str, Any
         "plans": [_plan(row, catalogue, now_s) for row in rows if row["kind"] == RowKind.SUBSCRIPTION],
         "balances": [_balance_view(balance) for balance in balances_of(rows, catalogue, now_us)],
         "can_top_up": _can_top_up(rows, catalogue),
+        "can_transfer": can_transfer(catalogue),
         "counters": [_counter(row, catalogue, now_s) for row in rows if row["kind"] == RowKind.COUNTER],
     }
 
@@ -111,6 +112,21 @@ def _can_top_up(rows: Rows, catalogue: Catalogue) -> list[dict[str, Any]]:
         for number in sorted(
             numbers, key=lambda each: (each != catalogue.main_balance, catalogue.balances[each])
         )
+    ]
+
+
+def can_transfer(catalogue: Catalogue) -> list[dict[str, Any]]:
+    """The balances that the tariff lets be handed on, with what it says of the amount and its fee."""
+    return [
+        {
+            "name": catalogue.balances[rule.balance],
+            "unit": Unit(int(catalogue.tables.balance_unit[rule.balance])).name.lower(),
+            "least": rule.least,
+            "most": rule.most,
+            "fee_micros": rule.fee_micros,
+            "fee_millionths": rule.millionths,
+        }
+        for rule in catalogue.giving.transfers
     ]
 
 

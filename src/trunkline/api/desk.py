@@ -63,6 +63,7 @@ class Desk:
     tariff_files: TariffFiles | None
     network: Watching | None = None
     bills: ports.Bills | None = None
+    transfers: ports.Transfers | None = None
     rerates: ports.Rerates | None = None
     deliveries: ports.Deliveries | None = None
     studies: Studies | None = None

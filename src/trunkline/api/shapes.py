@@ -171,6 +171,17 @@ class CounterRow(BaseModel):
     valid_until: str | None
 
 
+class TransferChoice(BaseModel):
+    """A balance that may be handed on: how much at a time, in its unit, and what that costs."""
+
+    name: str
+    unit: str
+    least: int
+    most: int
+    fee_micros: int
+    fee_millionths: int = Field(description="Millionths of the amount, besides; 0 for units.")
+
+
 class AccountAnswer(BaseModel):
     """A subscriber's account."""
 
@@ -179,6 +190,7 @@ class AccountAnswer(BaseModel):
     plans: list[PlanRow]
     balances: list[BalanceRow]
     can_top_up: list[TopUpChoice]
+    can_transfer: list[TransferChoice]
     counters: list[CounterRow]
 
 

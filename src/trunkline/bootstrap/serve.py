@@ -41,6 +41,7 @@ from trunkline.bootstrap.rerating import FolderRerates
 from trunkline.bootstrap.service import Service
 from trunkline.bootstrap.shadow import FolderShadows
 from trunkline.bootstrap.tokens import KeptTokens
+from trunkline.bootstrap.transfers import FolderTransfers
 from trunkline.bootstrap.what_if import FolderWhatIfs
 from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow, Spooling
 from trunkline.engines.embedded.sources import LiveSources
@@ -266,6 +267,7 @@ def _application(serving: Serving) -> FastAPI:
         tariff_files=lambda: remembered_tariff(serving.platform.folders.data),
         network=serving.watching,
         bill_port=_bills(serving),
+        transfer_port=FolderTransfers(serving.platform.folders.data, serving.platform.engine),
         rerate_port=_rerates(serving),
         delivery_port=serving.deliveries,
         studies=_studies(serving),

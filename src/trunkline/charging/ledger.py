@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 # The operator's side of every movement; the numbers are the kernel's own and are never stored.
 LEDGER_ACCOUNTS = (
     "balance", "grants", "usage", "revenue", "topups", "adjustments", "expired", "refunds", "bills", "credit_notes",
+    "transfers", "transfer_fees", "vouchers", "bonuses",
 )  # fmt: skip
 (
     ACCOUNT_BALANCE,
@@ -34,7 +35,11 @@ LEDGER_ACCOUNTS = (
     ACCOUNT_REFUNDS,
     ACCOUNT_BILLS,
     ACCOUNT_CREDIT_NOTES,
-) = range(10)
+    ACCOUNT_TRANSFERS,
+    ACCOUNT_TRANSFER_FEES,
+    ACCOUNT_VOUCHERS,
+    ACCOUNT_BONUSES,
+) = range(14)
 
 ENTRY = np.dtype(
     [

@@ -1,4 +1,4 @@
-"""Movements that are not usage: opening an account, top-ups, adjustments, refunds.
+"""Movements that are not usage: opening an account, top-ups, adjustments, refunds, sides of transfers.
 
 They take the same road as usage (one ledger, one order of arrival for each subscriber), so a balance is
 always the sum of its entries. They are rare beside usage, and plain Python over the few rows of an account
@@ -17,15 +17,22 @@ from trunkline.charging.ledger import (
     ACCOUNT_ADJUSTMENTS,
     ACCOUNT_BALANCE,
     ACCOUNT_BILLS,
+    ACCOUNT_BONUSES,
     ACCOUNT_CREDIT_NOTES,
     ACCOUNT_REFUNDS,
     ACCOUNT_TOPUPS,
+    ACCOUNT_TRANSFER_FEES,
+    ACCOUNT_TRANSFERS,
+    ACCOUNT_VOUCHERS,
     ENTRY,
     changes_of,
     entries_of,
 )
+from trunkline.charging.periods import period_at
 from trunkline.charging.rate import subscription_at
 from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.charging.tariffs.giving_rules import BonusRule
+from trunkline.charging.vector import vectors
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import locate
@@ -40,8 +47,13 @@ _OTHER_SIDE = {
     Cause.REFUND: ACCOUNT_REFUNDS,
     Cause.BILL: ACCOUNT_BILLS,
     Cause.CREDIT: ACCOUNT_CREDIT_NOTES,
+    Cause.TRANSFER: ACCOUNT_TRANSFERS,
+    Cause.TRANSFER_FEE: ACCOUNT_TRANSFER_FEES,
+    Cause.VOUCHER: ACCOUNT_VOUCHERS,
+    Cause.BONUS: ACCOUNT_BONUSES,
 }
-_EITHER_WAY = frozenset({Cause.ADJUSTMENT, Cause.BILL})
+_EITHER_WAY = frozenset({Cause.ADJUSTMENT, Cause.BILL, Cause.TRANSFER, Cause.TRANSFER_FEE})
+_EARN_BONUSES = frozenset({Cause.TOPUP, Cause.VOUCHER})
 _HIGHEST = 2**62
 
 MOVEMENT_REASONS = (
@@ -49,7 +61,10 @@ MOVEMENT_REASONS = (
     Reason(
         "unknown_balance", "The catalogue has no balance of that name. `trunkline tariff show` lists them."
     ),
-    Reason("bad_cause", "Only top-ups, adjustments, refunds, bills and credit notes can be ordered."),
+    Reason(
+        "bad_cause",
+        "Only top-ups, adjustments, refunds, bills, credit notes, transfers and vouchers can be ordered.",
+    ),
     Reason("bad_amount", "The amount is zero, too large, or negative where only adding makes sense."),
     Reason("not_enough", "An allowance cannot go below zero."),
 )
@@ -61,13 +76,15 @@ def post(movements: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Ou
     entries: list[Rows] = []
     refused: list[tuple[int, str]] = []
     for number, order in enumerate(movements.iter_rows(named=True)):
-        account, entry, reason = _book(held[order["subscriber"]], order, catalogue)
+        account, entry, reason = book(held[order["subscriber"]], order, catalogue)
         if reason:
             refused.append((number, reason))
             continue
+        account, earned = _bonuses(account, order, catalogue)
         held[order["subscriber"]] = account
-        entry["row"] = number
-        entries.append(entry)
+        for part, each in enumerate((entry, *earned)):
+            each["row"], each["part"] = number, part
+            entries.append(each)
     booked = np.concatenate(entries) if entries else np.empty(0, ENTRY)
     batch = movements.rename({"time_us": "start_us"})
     rows = movements[[number for number, _ in refused]].with_columns(
@@ -79,24 +96,24 @@ def post(movements: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Ou
             changes_of(booked, batch, catalogue),
             REFUSED.record.conform(rows),
         ),
-        _regroup(accounts, held),
+        regroup(accounts, held),
     )
 
 
-def _book(account: Rows, order: dict[str, Any], catalogue: Catalogue) -> tuple[Rows, Rows, str]:
+def book(account: Rows, order: dict[str, Any], catalogue: Catalogue) -> tuple[Rows, Rows, str]:
     """One movement on one account: the account after it, its entry, or the reason why not."""
     nothing = np.empty(0, ENTRY)
     if len(account) == 0:
         return account, nothing, "unknown_subscriber"
     if order["balance"] not in catalogue.balances or not order["balance"]:
         return account, nothing, "unknown_balance"
-    if order["cause"] not in _OTHER_SIDE:
+    if order["cause"] not in _OTHER_SIDE or order["cause"] == Cause.BONUS:
         return account, nothing, "bad_cause"
     amount = int(order["amount"])
     if amount == 0 or abs(amount) >= _HIGHEST or (amount < 0 and order["cause"] not in _EITHER_WAY):
         return account, nothing, "bad_amount"
     balance = catalogue.balances.index(order["balance"])
-    account, at = _row_for(account, balance, order, catalogue)
+    account, at = row_for(account, balance, order, catalogue)
     row = account[at]
     before = int(row["value"])
     main = balance == catalogue.main_balance
@@ -110,7 +127,7 @@ def _book(account: Rows, order: dict[str, Any], catalogue: Catalogue) -> tuple[R
     return account, _entry(order, row, amount, before, balance, account, catalogue), ""
 
 
-def _row_for(account: Rows, balance: int, order: dict[str, Any], catalogue: Catalogue) -> tuple[Rows, int]:
+def row_for(account: Rows, balance: int, order: dict[str, Any], catalogue: Catalogue) -> tuple[Rows, int]:
     """The balance's row that the movement belongs to; a new one where there is none with that validity."""
     main = balance == catalogue.main_balance
     time_s = order["time_us"] // 1_000_000
@@ -128,6 +145,41 @@ def _row_for(account: Rows, balance: int, order: dict[str, Any], catalogue: Cata
     new["definition"] = balance
     new["valid_until_s"] = until
     return np.concatenate([account, new]), len(account)
+
+
+def _bonuses(account: Rows, order: dict[str, Any], catalogue: Catalogue) -> tuple[Rows, list[Rows]]:
+    """What a top-up of the main balance brings beside itself: the account after it, and an entry for each bonus."""
+    entries: list[Rows] = []
+    main = catalogue.balances[catalogue.main_balance]
+    if order["cause"] not in _EARN_BONUSES or order["balance"] != main or not catalogue.giving.bonuses:
+        return account, entries
+    time_us = int(order["time_us"])
+    at = subscription_at(account, 0, len(account), time_us // 1_000_000)
+    if at < 0:
+        return account, entries
+    contract = account[at]
+    for rule in catalogue.giving.bonuses:
+        if not rule.asks(int(order["amount"]), int(contract["definition"]), time_us):
+            continue
+        period = _period_of(rule, int(contract["granted"]), time_us, catalogue)
+        given = (account["kind"] == RowKind.BALANCE) & (account["definition"] == rule.balance)
+        if bool((given & (account["period"] == period)).any()):
+            continue  # once in each period; the row that it made tells
+        row = np.zeros(1, ACCOUNT_ROW)
+        row["kind"], row["definition"], row["period"] = RowKind.BALANCE, rule.balance, period
+        row["value"] = row["granted"] = rule.amount
+        row["valid_until_s"] = min(time_us // 1_000_000 + rule.valid_s, NEVER_S)
+        account = np.concatenate([account, row])
+        bonus = order | {"cause": int(Cause.BONUS)}
+        entries.append(_entry(bonus, row[0], rule.amount, 0, rule.balance, account, catalogue))
+    return account, entries
+
+
+def _period_of(rule: BonusRule, contract: int, time_us: int, catalogue: Catalogue) -> int:
+    """Number of the period in which a bonus is given once, by the subscriber's clocks and cycle day."""
+    zone, cycle_day = contract % 65536, contract // 65536
+    number, _, _ = period_at(vectors(catalogue).t, rule.every, cycle_day, zone, time_us)
+    return int(number)
 
 
 def _entry(
@@ -231,7 +283,7 @@ def _first_of_each(rows: Rows, owner: npt.NDArray[np.int64]) -> npt.NDArray[np.i
     return pl.concat([last, first])["at"].sort().to_numpy()
 
 
-def _regroup(accounts: Grouped, held: dict[int, Rows]) -> Grouped:
+def regroup(accounts: Grouped, held: dict[int, Rows]) -> Grouped:
     groups = [held[int(key)] for key in accounts.keys]
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in groups])]).astype(np.int64)
     return Grouped(accounts.keys, offsets, np.concatenate(groups) if groups else accounts.rows)

@@ -16,8 +16,9 @@ import typer
 
 from trunkline.bootstrap import serve
 from trunkline.bootstrap.platform import opened
+from trunkline.bootstrap.transfers import FolderTransfers
 from trunkline.kernel.dial import to_text
-from trunkline.ports import FolderInUse, Movement, Refused
+from trunkline.ports import FolderInUse, Movement, Refused, Transfer
 from trunkline.settings import Folders, Http, Keeping, read
 
 TOKEN = "TRUNKLINE_TOKEN"  # noqa: S105 -- the name of a variable, not what it holds
@@ -37,6 +38,9 @@ class Hand(Protocol):
 
     def move(self, movement: Movement) -> dict[str, Any]:
         """Book a movement."""
+
+    def transfer(self, order: Transfer) -> dict[str, Any]:
+        """Book a transfer; raises `NotTransferred` or `Refused`."""
 
     def correct(self, number: int, lines: bytes) -> None:
         """Offer a rejected record again with corrected bytes."""
@@ -82,9 +86,20 @@ def _drain(serving: serve.Serving) -> None:
 class _Local:
     def __init__(self, serving: serve.Serving) -> None:
         self._intake = serving.intake
+        self._transfers = FolderTransfers(serving.platform.folders.data, serving.platform.engine)
 
     def move(self, movement: Movement) -> dict[str, Any]:
         return self._intake.move([movement])[0]
+
+    def transfer(self, order: Transfer) -> dict[str, Any]:
+        booked, repeated = self._transfers.transfer(order)
+        return {
+            "transfer_id": booked.transfer_id,
+            "status": "repeated" if repeated else "booked",
+            "balance": booked.balance,
+            "amount": booked.amount,
+            "fee_micros": booked.fee_micros,
+        }
 
     def correct(self, number: int, lines: bytes) -> None:
         self._intake.settle_reject(number, lines, "operator")
@@ -109,6 +124,19 @@ class _Remote:
             body,
             {"Idempotency-Key": movement.movement_id},
         )
+
+    def transfer(self, order: Transfer) -> dict[str, Any]:
+        giver, receiver = (
+            ask(self._url, "/api/v1/subscribers/find", {"number": to_text(word)})["ref"]
+            for word in (order.giver, order.receiver)
+        )
+        told = ask(
+            self._url,
+            f"/api/v1/subscribers/{giver}/transfers",
+            {"to": receiver, "balance": order.balance, "amount": order.amount},
+            {"Idempotency-Key": order.transfer_id},
+        )
+        return {name: told[name] for name in ("transfer_id", "status", "balance", "amount", "fee_micros")}
 
     def correct(self, number: int, lines: bytes) -> None:
         ask(self._url, f"/api/v1/rejects/{number}/correct", {"text": lines.decode()})

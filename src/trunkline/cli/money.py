@@ -1,4 +1,4 @@
-"""Looking at money and moving it: `balance`, `usage`, `topup`, `alerts`."""
+"""Looking at money and moving it: `balance`, `usage`, `topup`, `transfer`, `alerts`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from trunkline.bootstrap.catalogues import load_catalogue
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.cli.app import DATA, AsJson, Data, Full, answer_json, app, out, table
 from trunkline.cli.hand import Url, hand
-from trunkline.kernel.money import to_micros
-from trunkline.ports import AuditEvent, Movement, Refused
+from trunkline.kernel.money import to_micros, to_text
+from trunkline.ports import AuditEvent, Movement, NotTransferred, Refused, Transfer
 from trunkline.records.charging import NEVER_S, Cause, Unit
 from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
 
@@ -121,6 +121,48 @@ def topup(
         raise Refused(f"The top-up was refused: {answer['reason']}.")
     if not as_json:
         out.print(f"{answer.get('status', 'booked')}: {amount} to {name}", highlight=False)
+
+
+@app.command()
+def transfer(
+    giver: Annotated[str, typer.Argument(help="Number of the subscriber who gives.")],
+    receiver: Annotated[str, typer.Argument(help="Number of the subscriber who receives.")],
+    amount: Annotated[
+        str, typer.Argument(help="How much the receiver gets: money such as 10.00, or whole units.")
+    ],
+    data: Data = DATA,
+    balance_name: Annotated[
+        str | None, typer.Option("--balance", help="Balance to hand on from; left out: the main one.")
+    ] = None,
+    transfer_id: Annotated[
+        str | None,
+        typer.Option(
+            "--id", help="Name of this transfer: the same name is booked once. Left out: a new name."
+        ),
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hand money or units on from one subscriber to another, as the tariff allows; both at one moment, or neither."""
+    catalogue = load_catalogue(data, None)
+    name = balance_name or catalogue.balances[catalogue.main_balance]
+    order = Transfer(
+        transfer_id or str(uuid.uuid1()), _word(giver), _word(receiver), name, _units(amount, name, catalogue),
+        time.time_ns() // 1000,
+    )  # fmt: skip
+    if not url:
+        _saw(data, order.giver, "transfer_out")
+        _saw(data, order.receiver, "transfer_in")
+    try:
+        with hand(data, url) as writer:
+            answer = writer.transfer(order)
+    except NotTransferred as error:
+        raise Refused(f"It was not transferred: {error}") from error
+    if as_json:
+        answer_json(answer)
+        return
+    fee = f", for a fee of {to_text(answer['fee_micros'])}" if answer["fee_micros"] else ""
+    out.print(f"{answer['status']}: {amount} of {name} handed on{fee}", highlight=False)
 
 
 def _units(amount: str, name: str, catalogue: Catalogue) -> int:

@@ -27,6 +27,7 @@ class Section(IntEnum):
     ADJUSTMENT = 80
     REFUND = 90
     CORRECTION = 95
+    TRANSFER_FEE = 97
     ROUNDING = 100
 
 
@@ -99,7 +100,12 @@ BILLS = Stream(
             ),
             Column("tax_micros", pl.Int64, "Taxes in the total, added or included.", "micro-units"),
             Column("total_micros", pl.Int64, "Sum of the lines, in whole smallest coins.", "micro-units"),
-            Column("paid_micros", pl.Int64, "Top-ups of the same stretch; not in the total.", "micro-units"),
+            Column(
+                "paid_micros",
+                pl.Int64,
+                "Top-ups, vouchers and transfers of the same stretch, less what was handed on; not in the total.",
+                "micro-units",
+            ),
             Column("lines", pl.List(LINE), "What it is made of."),
         ),
         ("bill_id",),

@@ -46,6 +46,10 @@ class Cause(IntEnum):
     BILL = 7  # fees, taxes, discounts and rounding: what a bill adds to the usage that was taken already
     CREDIT = 8  # a credit note: some of a bill given back
     CORRECTION = 9  # what a record was charged, put right by a re-rating
+    TRANSFER = 10  # handed on from one subscriber to another; both sides have one arrival number
+    TRANSFER_FEE = 11  # what the giver pays for it
+    VOUCHER = 12  # a voucher was redeemed
+    BONUS = 13  # what a top-up brought beside itself
 
 
 ACCOUNT_ROW = np.dtype(
@@ -283,6 +287,27 @@ REFUSED = Stream(
     ),
     key="subscriber",
     text="Movements that could not be booked.",
+)
+
+TRANSFERS = Stream(
+    "charging.transfers",
+    Record(
+        "Transfer",
+        "An order to hand something on from one subscriber to another, a row for each of the two.",
+        (
+            Column("seq", pl.Int64, "Arrival number; both rows have the same."),
+            Column("transfer_id", pl.String, "Name of the transfer; the same name is booked once."),
+            Column("subscriber", pl.UInt64, "One of the two.", personal=True),
+            Column("gives", pl.Boolean, "Whether it is the one who gives."),
+            Column("time_us", pl.Int64, "When it was ordered.", "us UTC"),
+            Column("balance", pl.String, "Name of the balance definition."),
+            Column("amount", pl.Int64, "How much the other one receives."),
+        ),
+        ("transfer_id", "gives"),
+        400,
+    ),
+    key="subscriber",
+    text="Transfers between subscribers on their way to the ledger.",
 )
 
 SUBSCRIBERS = Stream(

@@ -29,6 +29,7 @@ SECTION_TITLES = {
     Section.ADJUSTMENT: "Adjustments",
     Section.REFUND: "Refunds",
     Section.CORRECTION: "Corrections",
+    Section.TRANSFER_FEE: "Fees for transfers",
     Section.ROUNDING: "Rounding",
 }
 CHARGE_WORDS = {

@@ -52,6 +52,7 @@ _TYPES = {
     Section.ADJUSTMENT: "adjustment",
     Section.REFUND: "credit",
     Section.CORRECTION: "adjustment",
+    Section.TRANSFER_FEE: "oneTimeCharge",
     Section.ROUNDING: "adjustment",
 }
 routes = APIRouter(tags=["TMF678 customer bill"])

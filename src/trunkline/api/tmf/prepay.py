@@ -277,7 +277,6 @@ def _not_built(name: str) -> None:
         raise Problem(501, "not_supported", f"{name} is not supported.")
 
 
-_not_built("transferBalance")
 _not_built("reserveBalance")
 
 

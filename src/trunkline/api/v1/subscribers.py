@@ -75,10 +75,10 @@ def balances(desk: AtDesk, caller: By, subscriber: Said, numbers: Numbers = "mas
     word = desk.subscriber(subscriber)
     desk.saw(caller, "read_balances", word, numbers)
     rows = account_of(desk, word)
-    return {
-        "subscriber": person(desk.people, word, full=full),
-        **account_view(rows, desk.catalogue(), desk.now_us()),
-    }
+    view = account_view(rows, desk.catalogue(), desk.now_us())
+    if desk.transfers is None:
+        view["can_transfer"] = []  # the two accounts may lie with different processes
+    return {"subscriber": person(desk.people, word, full=full), **view}
 
 
 @routes.get(

@@ -15,6 +15,7 @@ from trunkline.charging.bills.charges import (
     KEY,
     LINE_SCHEMA,
     ON_BILLS,
+    PAID,
     as_lines,
     eras_of,
     fee_lines,
@@ -28,10 +29,14 @@ from trunkline.charging.bills.shares import rounded
 from trunkline.charging.bills.taxes import tax_lines
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.records.bills import BILLS, LINE, Section
-from trunkline.records.charging import Cause
 
 DAY_US = 86_400_000_000
-_LEDGER = [int(Section.USAGE), int(Section.ADJUSTMENT), int(Section.REFUND), int(Section.CORRECTION)]
+_LEDGER = [
+    int(section)
+    for section in (
+        Section.USAGE, Section.ADJUSTMENT, Section.REFUND, Section.CORRECTION, Section.TRANSFER_FEE,
+    )
+]  # fmt: skip
 USAGE_COLUMNS = (
     "seq", "subscriber", "kind", "start_us", "units", "allowance_units", "visited_plmn", "destination",
     "charged_micros",
@@ -121,7 +126,7 @@ def _whole(
         )
     )
     paid = (
-        entries.filter(pl.col("cause") == int(Cause.TOPUP))
+        entries.filter(pl.col("cause").is_in(PAID))
         .group_by(KEY)
         .agg((-pl.col("taken").sum()).alias("paid_micros"))
     )

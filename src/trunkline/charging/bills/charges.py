@@ -17,9 +17,15 @@ from trunkline.records.bills import LINE, Charge, Section
 from trunkline.records.charging import Cause, Unit
 
 KEY = "subscriber"
+PAID = [
+    int(cause) for cause in (Cause.TOPUP, Cause.VOUCHER, Cause.TRANSFER)
+]  # what came in, less what was handed on
 LINE_SCHEMA = LINE.to_schema()
 # What of the ledger stands on a bill as it was booked; the bill adds the rest.
-ON_BILLS = [int(cause) for cause in (Cause.USAGE, Cause.ADJUSTMENT, Cause.REFUND, Cause.CORRECTION)]
+ON_BILLS = [
+    int(cause)
+    for cause in (Cause.USAGE, Cause.ADJUSTMENT, Cause.REFUND, Cause.CORRECTION, Cause.TRANSFER_FEE)
+]
 
 
 def as_lines(frame: pl.DataFrame, section: Section, **more: pl.Expr) -> pl.DataFrame:
@@ -168,6 +174,7 @@ def ledger_lines(entries: pl.DataFrame) -> pl.DataFrame:
             (Cause.ADJUSTMENT, Section.ADJUSTMENT),
             (Cause.REFUND, Section.REFUND),
             (Cause.CORRECTION, Section.CORRECTION),
+            (Cause.TRANSFER_FEE, Section.TRANSFER_FEE),
         )
     ]
     return pl.concat(parts)

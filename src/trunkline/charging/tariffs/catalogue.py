@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trunkline.charging.tariffs.bill_rules import BillRules
+from trunkline.charging.tariffs.giving_rules import GivingRules
 from trunkline.kernel import dial
 
 Array = npt.NDArray[Any]
@@ -166,6 +167,7 @@ class Catalogue:
     default_zone: int  # register number of the operator's time zone
     default_cycle_day: int = 1  # day of the month on which periods of walk-ins begin
     bills: BillRules = field(default_factory=BillRules)
+    giving: GivingRules = field(default_factory=GivingRules)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import lcm
 
 from trunkline.charging.tariffs.calendars import UNCOVERED, week
+from trunkline.charging.tariffs.giving import check_giving
 from trunkline.charging.tariffs.literals import WEEKDAYS, Measure
 from trunkline.charging.tariffs.mistakes import Mistake, Mistakes, Place
 from trunkline.charging.tariffs.reader import Reader
@@ -82,6 +83,7 @@ class _Check:
             self.scope(counter.scope, counter)
         for tax in self.tariff.taxes.values():
             self.look_up(tax.zones or (), self.zones, "zone")
+        check_giving(self.reader, self.tariff)
         self.main_balance()
         self.versions()
         for plan in self.tariff.plans:

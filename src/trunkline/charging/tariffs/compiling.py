@@ -26,6 +26,7 @@ from trunkline.charging.tariffs.catalogue import (
     TrafficClass,
 )
 from trunkline.charging.tariffs.checking import checked, increment_micros
+from trunkline.charging.tariffs.giving import giving_rules
 from trunkline.charging.tariffs.mistakes import TariffError
 from trunkline.charging.tariffs.numbering import Numbering, Targets, entry, number
 from trunkline.charging.tariffs.tariff import (
@@ -203,6 +204,7 @@ class _Compilation:
             default_zone=self.register.time_zones[operator.time_zone],
             default_cycle_day=operator.cycle_day,
             bills=bill_rules(self.tariff, self.register, self.zones),
+            giving=giving_rules(self.tariff, self.register),
         )
 
     # -- nodes ---------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from trunkline.charging.tariffs.tariff import (
     BillDiscount,
     Billing,
     BillTax,
+    Bonus,
     Counter,
     Named,
     Operator,
@@ -37,6 +38,7 @@ from trunkline.charging.tariffs.tariff import (
     SheetPrice,
     Slot,
     Tariff,
+    Transfer,
 )
 from trunkline.kernel import money
 from trunkline.records.bills import Charge
@@ -63,6 +65,8 @@ class Description:
     schedules: tuple[Row, ...]
     discounts: tuple[Row, ...]
     taxes: tuple[Row, ...]
+    transfers: tuple[Row, ...]
+    bonuses: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,16 @@ def describe(files: Mapping[str, str], plan: str | None = None) -> Description:
             if plan is None or any(each.name == named.name for one in plans for named in one.discounts)
         ),
         tuple(_tax(each) for each in tariff.taxes.values()),
+        tuple(
+            _transfer(tariff, each)
+            for each in tariff.transfers.values()
+            if plan is None or tariff.balances[each.name].main or each.name in balances
+        ),
+        tuple(
+            _bonus(tariff, each)
+            for each in tariff.bonuses.values()
+            if plan is None or each.plans is None or plan in {named.name for named in each.plans}
+        ),
     )
 
 
@@ -211,6 +225,33 @@ def _tax(tax: BillTax) -> Row:
         "until": _moment(tax.until_us),
         "rounding": f"{tax.mode.name.lower()}"
         + ("" if tax.decimals is None else f" to {tax.decimals} decimals"),
+    }
+
+
+def _transfer(tariff: Tariff, transfer: Transfer) -> Row:
+    unit = tariff.balances[transfer.name].unit
+    share = ""
+    if transfer.millionths:
+        share = f" and {_percent(transfer.millionths)}, {transfer.mode.name.lower()}"
+        share += "" if transfer.decimals is None else f" to {transfer.decimals} decimals"
+    return {
+        "transfer": transfer.name,
+        "least": _amount(transfer.least, unit),
+        "most": _amount(transfer.most, unit),
+        "fee": money.to_text(transfer.fee) + share,
+    }
+
+
+def _bonus(tariff: Tariff, bonus: Bonus) -> Row:
+    return {
+        "bonus": bonus.name,
+        "gives": f"{_amount(bonus.amount, tariff.balances[bonus.balance.name].unit)} of {bonus.balance.name}",
+        "for a top-up of": money.to_text(bonus.above),
+        "valid": f"{bonus.valid_days} days",
+        "once every": PERIOD_NAMES[bonus.period],
+        "plans": ANY if bonus.plans is None else _names(bonus.plans),
+        "from": _moment(bonus.from_us),
+        "until": _moment(bonus.until_us),
     }
 
 
@@ -476,6 +517,10 @@ def _meaning(tariff: Tariff) -> dict[str, str]:
         found |= _keyed(f"discount {discount.name}", _discount(tariff, discount), "discount")
     for tax in tariff.taxes.values():
         found |= _keyed(f"tax {tax.name}", _tax(tax), "tax")
+    for transfer in tariff.transfers.values():
+        found |= _keyed(f"transfer {transfer.name}", _transfer(tariff, transfer), "transfer")
+    for bonus in tariff.bonuses.values():
+        found |= _keyed(f"bonus {bonus.name}", _bonus(tariff, bonus), "bonus")
     found |= _keyed("billing", _billing(tariff.billing))
     for plan in tariff.plans:
         found |= _keyed(f"plan {plan.version}", _plan(plan), "plan", "effective")

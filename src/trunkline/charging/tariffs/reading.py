@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeVar
 
 from trunkline.charging.tariffs.billing import read_billing, read_discounts, read_taxes
+from trunkline.charging.tariffs.giving import read_bonuses, read_transfers
 from trunkline.charging.tariffs.mistakes import Mistakes, Place
 from trunkline.charging.tariffs.plans import PLAN_KEYS, Found, read_plan
 from trunkline.charging.tariffs.rates import read_rate
@@ -44,6 +45,8 @@ SECTIONS = (
     "billing",
     "discounts",
     "taxes",
+    "transfers",
+    "bonuses",
 )
 
 
@@ -105,6 +108,16 @@ def _tariff(reader: Reader, source: Source) -> Tariff:
     )
     tariff.taxes = _together(
         reader, "tax", (read_taxes(reader, node, operator) for node in sections["taxes"])
+    )
+    tariff.transfers = _together(
+        reader,
+        "transfer of",
+        (read_transfers(reader, node, tariff.balances) for node in sections["transfers"]),
+    )
+    tariff.bonuses = _together(
+        reader,
+        "bonus",
+        (read_bonuses(reader, node, tariff.balances, operator) for node in sections["bonuses"]),
     )
     tariff.billing = read_billing(reader, sections["billing"])
     found = Found(source, operator)

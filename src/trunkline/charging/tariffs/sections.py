@@ -339,7 +339,7 @@ def _balance(reader: Reader, key: Scalar, node: Node) -> Balance:
         )
     if ("schedule" in keys) != ("bands" in keys):
         reader.mistakes.add(key.place, f"{what} needs both `schedule` and `bands`, or neither")
-    in_unit = _in_unit(unit)
+    in_unit = in_unit_of(unit)
     hysteresis = in_unit if "low" in keys else _percent
     return Balance(
         key.place,
@@ -357,7 +357,7 @@ def _balance(reader: Reader, key: Scalar, node: Node) -> Balance:
         reader.value(keys, "hysteresis", hysteresis, 0),
         reader.name(keys, "schedule"),
         reader.names(keys, "bands"),
-        reader.value(keys, "increment", _in_unit(unit, lowest=1), 1000 if unit is Unit.TIME else 1),
+        reader.value(keys, "increment", in_unit_of(unit, lowest=1), 1000 if unit is Unit.TIME else 1),
         reader.value(keys, "factor", literals.factor, literals.factor("1")),
         reader.name(keys, "rated_by"),
         reader.value(keys, "blocker", literals.truth, default=False),
@@ -382,7 +382,7 @@ def _counter(reader: Reader, key: Scalar, node: Node) -> Counter:
     if "directions" in keys:
         reader.mistakes.add(keys["directions"].place, "a counter counts both directions; remove `directions`")
     marks = _marks(reader, keys, "thresholds", _percent)
-    cap = reader.value(keys, "cap", _in_unit(unit, lowest=1), 0)
+    cap = reader.value(keys, "cap", in_unit_of(unit, lowest=1), 0)
     return Counter(
         key.place,
         key.text,
@@ -395,7 +395,7 @@ def _counter(reader: Reader, key: Scalar, node: Node) -> Counter:
     )
 
 
-class _in_unit:  # noqa: N801 - reads like the function it is
+class in_unit_of:  # noqa: N801 - reads like the function it is
     """Parses an amount, duration, volume or count, whichever the unit asks for."""
 
     def __init__(self, unit: Unit, lowest: int = 0) -> None:

@@ -315,6 +315,36 @@ class Billing:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """How a balance may be handed on to another subscriber."""
+
+    place: Place
+    name: str  # of the balance
+    least: int
+    most: int
+    fee: int = 0
+    millionths: int = 0
+    decimals: int | None = None
+    mode: Rounding = Rounding.HALF_UP
+
+
+@dataclass(frozen=True)
+class Bonus:
+    """What a top-up brings beside itself."""
+
+    place: Place
+    name: str
+    balance: Named
+    amount: int
+    above: int
+    valid_days: int
+    period: int
+    plans: tuple[Named, ...] | None = None
+    from_us: int = ALWAYS_US
+    until_us: int = FOREVER_US
+
+
+@dataclass(frozen=True)
 class Plan:
     """One version of a plan."""
 
@@ -356,6 +386,8 @@ class Tariff:
     billing: Billing | None = None
     discounts: dict[str, BillDiscount] = field(default_factory=dict)
     taxes: dict[str, BillTax] = field(default_factory=dict)
+    transfers: dict[str, Transfer] = field(default_factory=dict)
+    bonuses: dict[str, Bonus] = field(default_factory=dict)
     fingerprint: str = ""
 
     def rate(self, name: str) -> Rate | None:

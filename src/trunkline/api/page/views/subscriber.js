@@ -47,7 +47,7 @@ function one(place, session, reference) {
     await load();
   } }, "Show numbers in full");
   const entries = h("details", { class: "twin", ontoggle: () => { if (entries.open) loadLedger(); } }, h("summary", {}, "Ledger entries"), ledger);
-  const topUp = h("div");
+  const topUp = h("div", { class: "flow" });
   show(place, h("p", { class: "loading" }, "Loading…"));
 
   function frame() {
@@ -69,7 +69,7 @@ function one(place, session, reference) {
     showCalmly(usage, usageTable(rows, view.currency));
     if (!form && session.may("move_money")) {
       form = topUpForm(view, path, load);
-      show(topUp, form);
+      show(topUp, form, view.can_transfer.length ? transferForm(view, path, load) : null);
     }
   }
 
@@ -208,4 +208,59 @@ function topUpForm(view, path, done) {
   h("div", {}, h("label", { for: "topup-balance" }, "Balance"), choice),
   h("div", {}, h("label", { for: "topup-amount" }, "Amount"), h("div", { class: "with-unit" }, amount, unit)),
   untilRow, wrong, button));
+}
+
+// Handing on to another subscriber, as far as the tariff allows.
+function transferForm(view, path, done) {
+  const names = view.can_transfer;
+  let key = crypto.randomUUID();
+  const unitName = (unit) => ({ money: view.currency, time: "min", octets: "MB", events: "events" })[unit];
+  const choice = h("select", { id: "transfer-balance" }, names.map((balance) => h("option", { value: balance.name }, words(balance.name))));
+  const to = h("input", { id: "transfer-to", type: "search", inputmode: "tel", autocomplete: "off", required: true });
+  const unit = h("span", { class: "muted", id: "transfer-unit" });
+  const amount = h("input", { id: "transfer-amount", inputmode: "decimal", autocomplete: "off", required: true, "aria-describedby": "transfer-unit transfer-rule transfer-wrong" });
+  const rule = h("p", { class: "muted small", id: "transfer-rule" });
+  const wrong = h("p", { class: "failed", id: "transfer-wrong", role: "alert" });
+  const chosen = () => names.find((balance) => balance.name === choice.value);
+  const adapt = () => {
+    const each = chosen(), show = (value) => quantity(value, each.unit, view.currency);
+    const fees = [each.fee_micros ? money(each.fee_micros, view.currency) : null, each.fee_millionths ? `${each.fee_millionths / 10000} %` : null].filter(Boolean);
+    unit.textContent = unitName(each.unit);
+    rule.textContent = `From ${show(each.least)} to ${show(each.most)} at a time; fee: ${fees.join(" and ") || "none"}.`;
+  };
+  choice.addEventListener("change", adapt);
+  adapt();
+  const button = h("button", { type: "submit", class: "strong" }, "Hand on");
+  return h("section", { class: "card", "aria-labelledby": "transfer-title" }, h("h3", { id: "transfer-title" }, "Hand on to another subscriber"), h("form", {
+    class: "stack",
+    onsubmit: async (event) => {
+      event.preventDefault();
+      wrong.textContent = "";
+      const units = toUnits(amount.value, chosen().unit);
+      if (!units) {
+        wrong.textContent = `Enter an amount in ${unitName(chosen().unit)}.`;
+        amount.focus();
+        return;
+      }
+      button.disabled = true;
+      try {
+        const said = await post(`${path}/transfers`, { to: to.value, balance: choice.value, amount: units }, { "Idempotency-Key": key });
+        const fee = said.fee_micros ? ` The fee was ${money(said.fee_micros, view.currency)}.` : "";
+        say(`${quantity(said.amount, said.unit, view.currency)} handed on to ${said.receiver.number}.${fee}`);
+        amount.value = "";
+        to.value = "";
+        key = crypto.randomUUID();
+        await done();
+      } catch (error) {
+        wrong.textContent = error.message;
+        if (error.status >= 400 && error.status < 500) key = crypto.randomUUID();
+      } finally {
+        button.disabled = false;
+      }
+    },
+  },
+  h("div", {}, h("label", { for: "transfer-to" }, "Telephone number of the receiver"), to),
+  h("div", {}, h("label", { for: "transfer-balance" }, "Balance to hand on from"), choice),
+  h("div", {}, h("label", { for: "transfer-amount" }, "Amount to hand on"), h("div", { class: "with-unit" }, amount, unit)),
+  rule, wrong, button));
 }
