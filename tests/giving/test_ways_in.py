@@ -96,7 +96,7 @@ def test_where_accounts_lie_apart(tmp_path: Path) -> None:
 
 def test_tmf654(tmp_path: Path) -> None:
     """TransferBalance as the specification has it: created, found by its href, listed by person, exact."""
-    order = {
+    order: dict[str, Any] = {
         "amount": {"amount": 2.5, "units": "EUR"}, "bucket": {"id": "main"}, "receiverBucket": {"id": "main"},
         "usageType": "monetary", "receiverBucketUsageType": "monetary", "reason": "a present",
         "channel": {"id": "app"}, "logicalResource": [{"id": number(2)}], "receiverLogicalResource": {"id": number(3)},
@@ -116,7 +116,7 @@ def test_tmf654(tmp_path: Path) -> None:
         hers = ask("GET", f"{PREPAY}/transferBalance?logicalResource.id={number(3)}").json()
         assert [each["id"] for each in everyone] == [each["id"] for each in hers] == [made.json()["id"]]
         assert ask("GET", f"{PREPAY}/transferBalance?logicalResource.id={number(4)}").json() == []
-        wrong = [
+        wrong: list[tuple[dict[str, Any], int]] = [
             ({"receiverBucket": {"id": "spare"}}, 400), ({"logicalResource": []}, 400),
             ({"bucket": {"id": "gold"}}, 400),
             ({"amount": {"amount": 0, "units": "EUR"}}, 400), ({"amount": {"amount": 1, "units": "GB"}}, 400),
