@@ -128,6 +128,9 @@ class Reader(Protocol):
     def usage_record(self, source: str, record_id: str) -> pl.DataFrame:
         """The charged usage of one record identity; no row when there is none."""
 
+    def corrections_of(self, usage: pl.DataFrame) -> pl.DataFrame:
+        """Corrections (`records.charging.CORRECTIONS`) of some charged usage, and those that it made of others."""
+
     def entries(
         self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
     ) -> pl.DataFrame:

@@ -25,6 +25,7 @@ from trunkline.records.charging import (
     ACCOUNT_ROW,
     ALERTS,
     CHARGED,
+    CORRECTIONS,
     ENTRIES,
     MOVEMENTS,
     NEVER_S,
@@ -174,6 +175,10 @@ class MemoryStore:
                 and from_us <= row["start_us"] < until_us
             ]
         return pl.DataFrame(rows[offset : offset + limit], schema=CHARGED.record.schema)
+
+    def corrections_of(self, usage: pl.DataFrame) -> pl.DataFrame:  # noqa: ARG002 - the port's
+        """This one is never corrected."""
+        return CORRECTIONS.record.empty()
 
     def usage_record(self, source: str, record_id: str) -> pl.DataFrame:
         """By identity."""

@@ -6,7 +6,7 @@ balances in their order, the main balance last and below zero if it must.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
@@ -85,6 +85,16 @@ class Settlement:
     money: int = 0
 
 
+@dataclass
+class Taken:
+    """What one use took, and from where: what it gives back when its source takes it back."""
+
+    use: Use
+    terms: Subscription
+    balances: list[tuple[Balance, int]] = field(default_factory=list)
+    counters: list[tuple[Counter, int]] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class Entry:
     """A line of the ledger."""
@@ -153,6 +163,7 @@ class Books:
         self.alerts: list[Alert] = []
         self.verdicts: list[Verdict] = []
         self.crossed: set[tuple[str, str, str, int, int]] = set()
+        self.taken: dict[tuple[str, str], Taken] = {}
         self.order = {name: number for number, name in enumerate(tariff.balances)}
 
     def subscribe(
@@ -195,6 +206,26 @@ class Books:
         verdict = self._charge(use)
         self.verdicts.append(verdict)
         return verdict
+
+    def take_back(self, source: str, record_id: str) -> None:
+        """Give back what a use took, each amount to where it came from, and nothing else."""
+        taken = self.taken.pop((source, record_id), None)
+        if taken is not None:
+            rows = sorted(
+                taken.balances, key=lambda each: (each[0].rule.name, each[0].period, each[0].valid_until_s)
+            )
+            for balance, part in rows:
+                debit = "revenue" if balance.rule.unit == "money" else "usage"
+                self._book(taken.use, balance, part, debit, "balance", taken.terms.credit_micros)
+            for counter, change in taken.counters:
+                counter.value -= change
+                self._watch_counter(taken.use, counter, counter.value + change)
+        self.verdicts = [
+            replace(verdict, list_micros=0, charged_micros=0, allowance_units=0)
+            if (verdict.source, verdict.record_id) == (source, record_id)
+            else verdict
+            for verdict in self.verdicts
+        ]
 
     def _charge(self, use: Use) -> Verdict:
         try:
@@ -375,6 +406,7 @@ class Books:
             if part:
                 credit = "revenue" if balance.rule.unit == "money" else "usage"
                 self._book(use, balance, -part, "balance", credit, terms.credit_micros)
+                self._taken(use, terms).balances.append((balance, part))
 
     def _rated_by(
         self, account: Account, plan: str, use: Use, terms: Subscription, begin: int, end: int
@@ -498,7 +530,11 @@ class Books:
             if not found:
                 account.counters.append(counter)
             counter.value += change
+            self._taken(use, terms).counters.append((counter, change))
             self._watch_counter(use, counter, counter.value - change)
+
+    def _taken(self, use: Use, terms: Subscription) -> Taken:
+        return self.taken.setdefault((use.source, use.record_id), Taken(use, terms))
 
     def _kept_counters(self, version: Version, use: Use) -> list[str]:
         """The counters that a plan names, and those that move the tiers of its prices and of its fallbacks'."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from tests.opinion.accounts import Books
-from tests.opinion.intake import Intake
+from tests.opinion.intake import Intake, Refused
 from tests.opinion.quantities import micros
 from tests.opinion.tariff import moment_us, read_directory
 
@@ -40,7 +40,35 @@ def audit(
     intake = Intake(now_us, oldest_us)
     for use in intake.uses(line for path in files for line in path.read_bytes().split(b"\n")):
         books.charge(use)
+    withdraw(books, intake)
     return Audit(books, intake)
+
+
+def withdraw(books: Books, intake: Intake) -> None:
+    """Cancel and correct, in the order of arrival: each original once, and never a session's report anew.
+
+    What corrects may itself be the original of a later one; what waits for nothing that came waits on.
+    """
+    settled: set[tuple[str, str]] = set()
+    waiting = list(intake.withdrawing)
+    while True:
+        reports = {(record[0], record[1]): dict(said)["report"] for record, said in intake.seen.items()}
+        charged = {(v.source, v.record_id) for v in books.verdicts if v.status == "rated"}
+        ready = [each for each in waiting if (each.source, each["of"]) in charged]
+        if not ready:
+            return
+        waiting = [each for each in waiting if each not in ready]
+        for record in ready:
+            original = record.source, record["of"]
+            if original in settled or (record["action"] == "correct" and reports[original]):
+                intake.refused.append(
+                    Refused(record.line, "already_corrected" if original in settled else "session_report")
+                )
+                continue
+            settled.add(original)
+            books.take_back(*original)
+            if record["action"] == "correct":
+                books.charge(intake.measured(record))
 
 
 def enrol(books: Books, path: Path) -> None:

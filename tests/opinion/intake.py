@@ -22,6 +22,7 @@ REASONS = (
     "unreadable",
     "not_usage",
     "missing_id",
+    "missing_original",
     "missing_subscriber",
     "bad_number",
     "unknown_kind",
@@ -81,6 +82,9 @@ class Intake:
     received: int = 0
     duplicates: int = 0
     held: list[Record] = field(default_factory=list)
+    withdrawing: list[Record] = field(
+        default_factory=list
+    )  # what cancels or corrects, in the order of arrival
     refused: list[Refused] = field(default_factory=list)
     seen: dict[tuple[str, str], tuple[tuple[str, Any], ...]] = field(default_factory=dict)
     sessions: dict[tuple[str, str], list[Session]] = field(default_factory=dict)
@@ -96,13 +100,16 @@ class Intake:
                 self.refused.append(record)
             elif (record.source, record.record_id) not in self.seen:
                 self.seen[record.source, record.record_id] = record.said
-                yield self._measured(record)
+                if record["action"]:
+                    self.withdrawing.append(record)
+                else:
+                    yield self.measured(record)
             elif self.seen[record.source, record.record_id] == record.said:
                 self.duplicates += 1
             else:
                 self.held.append(record)
 
-    def _measured(self, record: Record) -> Use:
+    def measured(self, record: Record) -> Use:
         """The use with its units: what a report adds to all that its session has reported before."""
         up, down, duration_ms, start_us = (record[name] for name in ("up", "down", "duration_ms", "start_us"))
         if record["report"]:
@@ -161,6 +168,7 @@ def read_record(line: int, text: bytes, now_us: int, oldest_us: int, default_sou
     wrong: set[str] = set()
     reader = Reader(said, wrong)
     kind = reader.word("type", KINDS, "")
+    action = reader.word("action", ("cancel", "correct"), "") if "action" in said else ""
     report = reader.word("report", ("start", "interim", "stop"), "none") if "report" in said else ""
     start_us = reader.time("start", "start_us")
     if start_us is None:
@@ -177,11 +185,13 @@ def read_record(line: int, text: bytes, now_us: int, oldest_us: int, default_sou
         "calling": reader.identity("calling"),
         "called": reader.number("called"),
         "start_us": start_us,
-        "duration_ms": reader.count("duration_ms", required=kind == "voice" and report != "start"),
+        "duration_ms": reader.count(
+            "duration_ms", required=kind == "voice" and report != "start" and action != "cancel"
+        ),
         "up": reader.count("octets_up"),
         "down": reader.count("octets_down"),
         "events": reader.count("events", default=1 if kind in ("sms", "iot", "content") else 0),
-        "amount_micros": reader.amount("amount", required=kind == "content"),
+        "amount_micros": reader.amount("amount", required=kind == "content" and action != "cancel"),
         "currency": str(said.get("currency") or ""),
         "visited_plmn": int(said.get("visited_plmn") or 0),
         "slice": slice_number(str(said["snssai"])) if said.get("snssai") else 0,
@@ -190,8 +200,17 @@ def read_record(line: int, text: bytes, now_us: int, oldest_us: int, default_sou
         "session": str(said.get("session") or "") if report else "",
         "cell": said.get("cell"),
         "cause": said.get("cause"),
+        "action": action,
+        "of": str(said.get("of") or "") if action else "",
     }
-    if kind == "data" and report != "start" and not {"octets_up", "octets_down"} & set(said):
+    if action and not values["of"]:
+        wrong.add("missing_original")
+    if (
+        kind == "data"
+        and report != "start"
+        and action != "cancel"
+        and not {"octets_up", "octets_down"} & set(said)
+    ):
         wrong.add("bad_quantity")
     if not said.get("id") or (report and not values["session"]):
         wrong.add("missing_id")

@@ -118,6 +118,10 @@ class UsageRow(BaseModel):
     charged_micros: int
     allowance_units: int
     late: bool
+    corrected_micros: int = Field(description="What its corrections add to `charged_micros`.")
+    cancelled_by: str | None = Field(description="The record of the same source that cancelled it.")
+    corrected_by: str | None = Field(description="The record of the same source that took its place.")
+    corrects: str | None = Field(description="The record of the same source whose place it took.")
 
 
 class UsageAnswer(BaseModel):

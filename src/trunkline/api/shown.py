@@ -9,8 +9,9 @@ import polars as pl
 
 from trunkline.api.people import People
 from trunkline.charging.delivery import severity
+from trunkline.charging.reversal import with_references
 from trunkline.kernel import dial
-from trunkline.records.charging import Cause, Unit
+from trunkline.records.charging import CORRECTIONS, Cause, Unit
 from trunkline.records.usage import UNIT_OF_KIND, Direction, Kind
 
 
@@ -24,9 +25,21 @@ def person(people: People, word: int, *, full: bool) -> dict[str, str]:
     return {"number": people.show(word, full=full), "ref": people.reference(word)}
 
 
-def usage_rows(frame: pl.DataFrame, people: People, *, full: bool, whereabouts: bool) -> list[dict[str, Any]]:
-    """Charged usage; the cell says where somebody is, so it is shown only with `whereabouts`."""
-    return [_usage(row, people, full=full, whereabouts=whereabouts) for row in frame.iter_rows(named=True)]
+def usage_rows(
+    frame: pl.DataFrame,
+    people: People,
+    *,
+    full: bool,
+    whereabouts: bool,
+    corrections: pl.DataFrame | None = None,
+) -> list[dict[str, Any]]:
+    """Charged usage, with its corrections (`CORRECTIONS`) where they are given.
+
+    The cell says where somebody is, so it is shown only with `whereabouts`.
+    """
+    made = CORRECTIONS.record.empty() if corrections is None else corrections
+    rows = with_references(frame, made).iter_rows(named=True)
+    return [_usage(row, people, full=full, whereabouts=whereabouts) for row in rows]
 
 
 def _usage(row: dict[str, Any], people: People, *, full: bool, whereabouts: bool) -> dict[str, Any]:
@@ -51,6 +64,10 @@ def _usage(row: dict[str, Any], people: People, *, full: bool, whereabouts: bool
         "charged_micros": row["charged_micros"],
         "allowance_units": row["allowance_units"],
         "late": bool(row["late"]),
+        "corrected_micros": row["corrected_micros"],
+        "cancelled_by": row["cancelled_by"],
+        "corrected_by": row["corrected_by"],
+        "corrects": row["corrects"],
     }
 
 

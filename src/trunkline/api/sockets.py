@@ -212,7 +212,9 @@ def _watched(desk: Desk, word: int) -> dict[str, Any]:
         "type": "subscriber",
         "subscriber": person(desk.people, word, full=False),
         "account": account_view(desk.reader.account(word), desk.catalogue(), desk.now_us()),
-        "usage": usage_rows(frame, desk.people, full=False, whereabouts=True),
+        "usage": usage_rows(
+            frame, desk.people, full=False, whereabouts=True, corrections=desk.reader.corrections_of(frame)
+        ),
     }
 
 

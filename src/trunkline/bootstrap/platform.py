@@ -14,6 +14,7 @@ from typing import Any
 from trunkline import topology
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
 from trunkline.bootstrap.memory import SpareMemory, keep_freed_memory
+from trunkline.bootstrap.withdrawals import Withdrawals, Withdrawn
 from trunkline.charging.subscribers import read_subscribers, time_zones_of
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.engine import Engine, Totals
@@ -125,6 +126,7 @@ class Ingested:
 
     totals: Totals
     troubles: list[Exception]
+    withdrawn: Withdrawn
 
 
 def ingest(
@@ -141,7 +143,12 @@ def ingest(
         files.append((path, name, source or platform.mappings[name].source))
     named = NamedFiles(platform.store, files, platform.mappings.__getitem__)
     totals = platform.engine.drive(named, progress=progress)
-    return Ingested(totals, named.troubles)
+    return Ingested(totals, named.troubles, withdrawals(platform).settle())
+
+
+def withdrawals(platform: Platform) -> Withdrawals:
+    """What settles records that cancel or correct others."""
+    return Withdrawals(platform.folders.data, platform.engine, lambda: platform.catalogue, platform.mappings)
 
 
 def let_go(platform: Platform, keeping: Keeping) -> LetGo:

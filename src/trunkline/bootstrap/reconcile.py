@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from trunkline.charging.anew import in_turns, keys_of, opening, over, take_turns
-from trunkline.charging.balances import charge
+from trunkline.charging.anew import Again, in_turns, keys_of, opening, take_turns, with_reversals
 from trunkline.charging.corrections import corrected
-from trunkline.charging.rate import rate
 from trunkline.charging.reconcile import KEY, SIDES, Differences, compare
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.files import FileBlocks
@@ -32,6 +30,7 @@ from trunkline.mediation.meter import meter
 from trunkline.ports import FolderDamaged, SourceFile
 from trunkline.records import charging, usage
 from trunkline.records.charging import MOVEMENTS, NEVER_S, Cause, RowKind
+from trunkline.records.usage import Action
 from trunkline.stores.embedded.reader import EmbeddedReader
 
 BLOCK_OCTETS = 32 << 20
@@ -197,7 +196,7 @@ def _ordered(raw: pl.DataFrame, facts: Facts) -> pl.DataFrame:
     place = ("file", "line")
     raw = raw.join(facts.rejected, on=place, how="anti")
     known = facts.stored.select(*place, pl.col("seq")).unique(place, keep="first")
-    named = _named_by_people(raw, facts.decided)
+    named = _named_by_people(_told_anew(raw, known), facts.decided)
     return (
         named.join(known, on=place, how="left")
         .sort(place)
@@ -207,6 +206,16 @@ def _ordered(raw: pl.DataFrame, facts: Facts) -> pl.DataFrame:
             pl.col("seq").forward_fill().fill_null(-1)
         )  # a file of nothing but copies came after the one before
         .sort("seq", *place)
+    )
+
+
+def _told_anew(raw: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Raw records without those that take one back; one that corrects is usage where the store charged it as such."""
+    if not (raw["action"] != Action.NONE).any():
+        return raw
+    anew = raw.filter(pl.col("action") == Action.CORRECT).join(known, on=("file", "line"), how="semi")
+    return pl.concat(
+        [raw.filter(pl.col("action") == Action.NONE), anew.with_columns(pl.lit(0, pl.UInt8).alias("action"))]
     )
 
 
@@ -233,16 +242,12 @@ def metered_anew(ordered: pl.DataFrame) -> pl.DataFrame:
 def _charged_anew(raw: pl.DataFrame, facts: Facts, catalogue: Catalogue) -> tuple[pl.DataFrame, Grouped]:
     """Usage charged from nothing, and the accounts that result."""
     metered = metered_anew(raw)
-    accounts = opening(facts.accounts, metered, facts.movements)
-    done = []
-
-    def charge_turn(turn: pl.DataFrame, accounts: Grouped) -> Grouped:
-        outcome = charge(rate(turn, accounts, catalogue).rows[0], accounts, catalogue)
-        done.append(outcome.rows[0])
-        return over(accounts, outcome.state)
-
-    accounts = take_turns(*in_turns(metered, facts.movements), accounts, catalogue, charge_turn)
-    return pl.concat(done), accounts
+    orders = with_reversals(facts.movements, facts.corrections)
+    accounts = opening(facts.accounts, metered, orders)
+    again = Again(catalogue)
+    usage, orders = in_turns(metered, orders)
+    accounts = take_turns(usage, orders, accounts, catalogue, again.charge_turn, again.take_back)
+    return again.all_usage(), accounts
 
 
 def _movements(reader: EmbeddedReader) -> pl.DataFrame:

@@ -32,6 +32,7 @@ from trunkline.bootstrap.reconcile import (
     gather,
     metered_anew,
 )
+from trunkline.charging.anew import with_reversals
 from trunkline.charging.corrections import RECORD
 from trunkline.charging.rerating import LEFT_OUT, Books, Found, charged_again, find, guards, movement_name
 from trunkline.charging.tariffs import compile_catalogue
@@ -105,7 +106,8 @@ class FolderRerates:
         )
         metered = _of(metered_anew(arrived_of(self._data, facts, self._mappings)), chosen)
         metered = metered.join(books.charged.select(RECORD), on=RECORD, how="semi", maintain_order="left")
-        anew = charged_again(metered, _of(facts.movements, chosen), books.accounts, catalogue)
+        orders = with_reversals(_of(facts.movements, chosen), books.corrections)
+        anew = charged_again(metered, orders, books.accounts, catalogue)
         now_us = self._now_us()
         found = find(books, anew, catalogue, from_us, until_us, rerate_id, now_us)
         accounts = _accounts(found, books.accounts, rerate_id)
@@ -172,7 +174,8 @@ class FolderRerates:
                 mine = rows.join(
                     part.select("subscriber"), on="subscriber", how="semi", maintain_order="left"
                 )
-                done = _together(done, engine.order(_booking(part, mine, catalogue, done)).result())
+                with engine.correcting:
+                    done = _together(done, engine.order(_booking(part, mine, catalogue, done)).result())
         finally:
             self._running.release()
         return replace(done, seconds=round(time.monotonic() - began, 3))

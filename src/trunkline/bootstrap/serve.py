@@ -35,7 +35,7 @@ from trunkline.bootstrap.listening import listeners_of
 from trunkline.bootstrap.network import Network, NetworkHands, NetworkLife
 from trunkline.bootstrap.online import SOURCE as CHARGED_ONLINE
 from trunkline.bootstrap.online import OnlineLife
-from trunkline.bootstrap.platform import Platform, chosen_mapping, let_go
+from trunkline.bootstrap.platform import Platform, chosen_mapping, let_go, withdrawals
 from trunkline.bootstrap.reconcile import reconcile
 from trunkline.bootstrap.rerating import FolderRerates
 from trunkline.bootstrap.service import Service
@@ -43,6 +43,7 @@ from trunkline.bootstrap.shadow import FolderShadows
 from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.bootstrap.transfers import FolderTransfers
 from trunkline.bootstrap.what_if import FolderWhatIfs
+from trunkline.bootstrap.withdrawals import WAITING
 from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow, Spooling
 from trunkline.engines.embedded.sources import LiveSources
 from trunkline.engines.listeners.listeners import Listeners
@@ -97,7 +98,7 @@ def prepare(platform: Platform, http: Http, keeping: Keeping, online: Online | N
     sources = LiveSources(
         platform.store, platform.store.disk, watched, platform.mappings.__getitem__, not_read=not_read
     )
-    intake = EngineIntake(platform.engine, MONEY, sources, keeping.spool_mb << 20)
+    intake = EngineIntake(platform.engine, MONEY, sources, keeping.spool_mb << 20, waiting=WAITING)
     data = platform.folders.data
     serving = Serving(
         platform,
@@ -168,6 +169,12 @@ def run(
     )
     threads = [threading.Thread(target=_guarded(serving, server, lambda: _drive(serving)), name="engine")]
     threads.append(threading.Thread(target=_guarded(serving, server, lambda: _keep(serving)), name="keeping"))
+    taking_back = withdrawals(serving.platform)
+    threads.append(
+        threading.Thread(
+            target=_guarded(serving, server, lambda: taking_back.keep(serving.stop)), name="withdrawals"
+        )
+    )
     threads += [
         threading.Thread(target=_guarded(serving, server, other), name="demonstration") for other in others
     ]

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from trunkline.api.people import mask
+from trunkline.charging.reversal import with_references
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel import money
 from trunkline.kernel.dial import to_text
@@ -72,8 +73,10 @@ def account_rows(rows: Rows, catalogue: Catalogue) -> list[dict[str, Any]]:
     return shown
 
 
-def usage_rows(usage: pl.DataFrame, currency: str, *, full: bool) -> list[dict[str, Any]]:
-    """Charged usage as rows to show."""
+def usage_rows(
+    usage: pl.DataFrame, corrections: pl.DataFrame, currency: str, *, full: bool
+) -> list[dict[str, Any]]:
+    """Charged usage with its corrections (`CORRECTIONS`) as rows to show."""
     show = to_text if full else masked
     units = {Kind.VOICE: Unit.TIME, Kind.DATA: Unit.OCTETS}
     return [
@@ -87,15 +90,29 @@ def usage_rows(usage: pl.DataFrame, currency: str, *, full: bool) -> list[dict[s
             "used": amount(units.get(Kind(row["kind"]), Unit.EVENTS), row["units"], currency),
             "list_micros": row["list_micros"],
             "charged_micros": row["charged_micros"],
-            "charged": f"{money.to_text(row['charged_micros'])} {currency}",
+            "corrected_micros": row["corrected_micros"],
+            "charged": f"{money.to_text(row['charged_micros'] + row['corrected_micros'])} {currency}",
+            "cancelled_by": row["cancelled_by"],
+            "corrected_by": row["corrected_by"],
+            "corrects": row["corrects"],
+            "remark": _remark(row),
             "allowance_units": row["allowance_units"],
             "plan": row["plan"],
             "late": row["late"],
             "source": row["source"],
             "record_id": row["record_id"],
         }
-        for row in usage.iter_rows(named=True)
+        for row in with_references(usage, corrections).iter_rows(named=True)
     ]
+
+
+def _remark(row: dict[str, Any]) -> str:
+    """What refers to a record, in a few words."""
+    told = ("cancelled by {cancelled_by}", "corrected by {corrected_by}", "corrects {corrects}")
+    said = [text.format(**row) for text in told if row[text.split("{")[1][:-1]] is not None]
+    if row["corrected_micros"] and not said:
+        said.append("re-rated")
+    return ", ".join([*said, *(["late"] if row["late"] else [])])
 
 
 def alert_rows(alerts: pl.DataFrame, catalogue: Catalogue, *, full: bool) -> list[dict[str, Any]]:

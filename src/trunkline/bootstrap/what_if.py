@@ -20,6 +20,8 @@ from trunkline.bootstrap.catalogues import known_register, remembered_tariff
 from trunkline.bootstrap.kept import KeptAnswers
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US, Facts, arrived, metered_anew
 from trunkline.charging.anew import opening
+from trunkline.charging.corrections import RECORD
+from trunkline.charging.reversal import reversed_records
 from trunkline.charging.tariffs import compile_catalogue
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.what_if import SEGMENTS, SIDES, WhatIf, compare_sides, laid_out, price_side
@@ -78,7 +80,8 @@ def what_if(
     began = time.monotonic()
     running, drafted = both_tariffs(reader, draft)
     ordered, facts = arrived(reader, mappings)
-    metered = metered_anew(ordered)
+    taken_back = reversed_records(facts.corrections)
+    metered = metered_anew(ordered).join(taken_back, on=RECORD, how="anti", maintain_order="left")
     accounts = opening(facts.accounts, metered, facts.movements)
     usage, orders = laid_out(metered, facts.movements)
     sides = [(price_side(usage, orders, accounts, catalogue), catalogue) for catalogue in (running, drafted)]

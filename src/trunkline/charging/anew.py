@@ -1,24 +1,32 @@
 """Charging what is stored once more, from nothing: in the order in which usage and movements of money arrived.
 
 Reconciliation compares the result with the books, and a what-if compares two tariffs, so both go through here and
-neither has an order of its own. What is taken from the books is only what happened outside the records.
+neither has an order of its own. What is taken from the books is only what happened outside the records: movements of
+money, and when a record was taken back; what it gives back is worked out here as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from trunkline.charging.balances import charge
+from trunkline.charging.corrections import RECORD, correct, corrected
 from trunkline.charging.movements import post
+from trunkline.charging.rate import rate
+from trunkline.charging.reversal import is_reversal, reverse
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.grouped import Grouped, Keys
-from trunkline.records.charging import RowKind
+from trunkline.records.charging import CHARGED, CORRECTIONS, ENTRIES, RowKind
+from trunkline.records.usage import REJECTED
 
 ChargeTurn = Callable[[pl.DataFrame, Grouped], Grouped]  # usage of one turn, accounts: the accounts after it
+_TAKEN_BACK = ("seq", "subscriber", "time_us", "correction_id", "movement_id", *RECORD)
 
 
 def keys_of(column: pl.Series) -> Keys:
@@ -48,18 +56,87 @@ def in_turns(metered: pl.DataFrame, orders: pl.DataFrame) -> tuple[pl.DataFrame,
     return at.with_columns(pl.col("turn").cast(pl.Int64).fill_null(0)), orders
 
 
+def with_reversals(orders: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
+    """Movements, and the moments (`seq`) at which records (`RECORD`, null for a movement) were taken back."""
+    taken_back = corrections.filter(is_reversal()).select(_TAKEN_BACK)
+    return pl.concat([orders, taken_back], how="diagonal") if len(taken_back) else orders
+
+
+@dataclass
+class Again:
+    """Usage that is charged once more, turn by turn, and what came of it until now."""
+
+    catalogue: Catalogue
+    usage: list[pl.DataFrame] = field(default_factory=lambda: [CHARGED.record.empty()])
+    entries: list[pl.DataFrame] = field(default_factory=lambda: [ENTRIES.record.empty()])
+    refused: list[pl.DataFrame] = field(default_factory=lambda: [REJECTED.record.empty()])
+    reversals: list[pl.DataFrame] = field(default_factory=lambda: [CORRECTIONS.record.empty()])
+
+    def charge_turn(self, turn: pl.DataFrame, accounts: Grouped) -> Grouped:
+        """Charge usage of one turn; the accounts after it."""
+        rated, unpriced = rate(turn, accounts, self.catalogue).rows
+        outcome = charge(rated, accounts, self.catalogue)
+        charged, booked, _, rejected = outcome.rows
+        self.usage.append(charged)
+        self.entries.append(booked)
+        self.refused.extend((unpriced, rejected))
+        return over(accounts, outcome.state)
+
+    def take_back(self, orders: pl.DataFrame, accounts: Grouped) -> Grouped:
+        """Give back what records of earlier turns took, by what they took here; the accounts after it."""
+        usage = pl.concat([part.join(orders, on=RECORD, how="semi") for part in self.usage])
+        originals = usage.join(
+            orders.select(*RECORD, "time_us", "correction_id", "movement_id", pl.col("seq").alias("at_seq")),
+            on=RECORD,
+        )
+        entries = pl.concat([part.join(originals, on="seq", how="semi") for part in self.entries])
+        made = reverse(originals, entries, CORRECTIONS.record.empty(), accounts, self.catalogue)
+        moments = originals.select("at_seq", corrects_seq="seq")
+        made = CORRECTIONS.record.conform(
+            made.drop("seq").join(moments, on="corrects_seq", maintain_order="left").rename({"at_seq": "seq"})
+        )
+        outcome = correct(made, accounts, self.catalogue)
+        self.entries.append(outcome.rows[0])
+        self.reversals.append(made)
+        return over(accounts, outcome.state)
+
+    def all_usage(self) -> pl.DataFrame:
+        """Charged usage (`CHARGED`), each record as its reversal left it."""
+        return corrected(pl.concat(self.usage), pl.concat(self.reversals))
+
+    def all_entries(self) -> pl.DataFrame:
+        """Ledger entries (`ENTRIES`) of usage and of its reversals, these as the record's own."""
+        of = pl.concat(self.reversals).select("seq", "corrects_seq")
+        entries = pl.concat(self.entries)
+        if not len(of):
+            return entries
+        own = entries.join(of, on="seq", how="left", maintain_order="left")
+        return own.with_columns(pl.coalesce("corrects_seq", "seq").alias("seq")).select(entries.columns)
+
+
 def take_turns(
     metered: pl.DataFrame,
     orders: pl.DataFrame,
     accounts: Grouped,
     catalogue: Catalogue,
     charge_turn: ChargeTurn,
+    take_back: ChargeTurn | None = None,
 ) -> Grouped:
-    """Book movements and charge usage (both with their `turn`), turn after turn; the accounts after the last."""
+    """Book movements and charge usage (both with their `turn`), turn after turn; the accounts after the last.
+
+    `take_back` is given the orders of a turn that take records back; without it there are none.
+    """
     last = max(int(turns.max() or 0) for turns in (metered["turn"], orders["turn"]))  # type: ignore[arg-type]
     for turn in range(last + 1):
         if turn:
-            accounts = over(accounts, post(orders.filter(pl.col("turn") == turn), accounts, catalogue).state)
+            now = orders.filter(pl.col("turn") == turn)
+            if take_back is not None and RECORD[0] in orders.columns:
+                taken_back = now.filter(pl.col(RECORD[0]).is_not_null())
+                if len(taken_back):
+                    accounts = take_back(taken_back, accounts)
+                now = now.filter(pl.col(RECORD[0]).is_null())
+            if len(now):
+                accounts = over(accounts, post(now, accounts, catalogue).state)
         mine = metered if last == 0 else metered.filter(pl.col("turn") == turn)
         accounts = over(accounts, charge_turn(mine, accounts))
     return accounts

@@ -24,11 +24,12 @@ from trunkline.charging.ledger import (
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
-from trunkline.records.charging import ACCOUNT_ROW, Cause, RowKind
+from trunkline.records.charging import ACCOUNT_ROW, CORRECTION_CHANGE, Cause, RowKind
 
 Rows = npt.NDArray[Any]
 
 RECORD = ("identity", "check")
+BALANCE_KEY = ("subscriber", "balance", "period")
 GONE_S = 0  # `valid_until_s` of a balance that the account has let go of long ago: what is booked on it comes to zero
 KEPT = -1  # `granted` of a change that leaves it as it is
 
@@ -169,4 +170,44 @@ def effects(entries: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
         )
         .group_by("seq", "subscriber", "balance", "period", "other")
         .agg(pl.col("amount").sum())
+    )
+
+
+def rows_of(accounts: Grouped, kind: RowKind) -> pl.DataFrame:
+    """The rows of one kind as a frame, each with its subscriber."""
+    names = ("kind", "definition", "period", "valid_from_s", "valid_until_s", "value", "granted")
+    frame = pl.DataFrame({name: np.ascontiguousarray(accounts.rows[name]) for name in names})
+    owner = np.repeat(accounts.keys, np.diff(accounts.offsets))
+    return frame.with_columns(
+        pl.Series("subscriber", owner, dtype=pl.UInt64),
+        pl.col("valid_from_s", "valid_until_s").cast(pl.Int64),
+    ).filter(pl.col("kind") == int(kind))
+
+
+def settled(placed: pl.DataFrame) -> pl.DataFrame:
+    """What is booked on a balance that ended long ago comes to nothing: what would be left of it expired with it."""
+    gone = placed.filter(pl.col("valid_until_s") == GONE_S)
+    over_ = (
+        gone.group_by(*BALANCE_KEY)
+        .agg(
+            -pl.col("amount").sum(),
+            *(pl.col(name).last() for name in placed.columns if name not in (*BALANCE_KEY, "amount")),
+        )
+        .filter(pl.col("amount") != 0)
+        .with_columns(pl.lit("expired").alias("other"))
+    )
+    return pl.concat([placed, over_.select(placed.columns)])
+
+
+def listed(rows: pl.DataFrame, by: str, kind: RowKind = RowKind.BALANCE) -> pl.DataFrame:
+    """Rows as one list of `CORRECTION_CHANGE` for each value of a column."""
+    values = {"kind": pl.lit(int(kind)), "name": pl.col("balance")}
+    fields = [
+        values.get(name, pl.col(name)).cast(dtype).alias(name)
+        for name, dtype in CORRECTION_CHANGE.to_schema().items()
+    ]
+    return (
+        rows.sort(by, "balance", "period", "valid_until_s", "other")
+        .group_by(by, maintain_order=True)
+        .agg(pl.struct(fields).alias("changes"))
     )

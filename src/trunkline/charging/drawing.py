@@ -219,7 +219,7 @@ def _serves(t: Vector, balance: int, use: Use) -> bool:
 
 
 @nb.njit(inline="always")
-def _counts(t: Vector, counter: int, use: Use) -> bool:
+def counts(t: Vector, counter: int, use: Use) -> bool:
     """Whether a counter counts a use."""
     return _fits(t, COUNTED_SERVICE, COUNTED_NODE, COUNTER_WORDS, counter, use)
 
@@ -310,7 +310,7 @@ def _count(
         rule = t[COUNTER] + counter * COUNTER_W
         unit = t[rule + C_UNIT]
         amount = charged if unit == _MONEY else (use.units if unit == use.unit else nb.int64(0))
-        if amount == 0 or not _counts(t, counter, use):
+        if amount == 0 or not counts(t, counter, use):
             continue
         found = _held(work, size, _COUNTER, counter, t[rule + C_PERIOD] != 0, use.start_s)
         if found < 0:

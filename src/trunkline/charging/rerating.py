@@ -10,13 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
-import numpy as np
 import polars as pl
 
-from trunkline.charging.anew import in_turns, opening, over, take_turns
-from trunkline.charging.balances import charge
-from trunkline.charging.corrections import GONE_S, KEPT, RECORD, effects
-from trunkline.charging.rate import rate
+from trunkline.charging.anew import Again, in_turns, opening, take_turns
+from trunkline.charging.corrections import (
+    BALANCE_KEY,
+    GONE_S,
+    KEPT,
+    RECORD,
+    effects,
+    listed,
+    rows_of,
+    settled,
+)
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.outcomes import Reason
@@ -30,7 +36,6 @@ LEFT_OUT = (
         "Its periods begin at other moments since its time zone was corrected: its allowances cannot be compared.",
     ),
 )
-_BALANCE = ("subscriber", "balance", "period")
 _SAID = ("charged_micros", "allowance_units", "list_micros")
 _STORED = (
     "seq",
@@ -82,23 +87,14 @@ class Found:
 def charged_again(
     metered: pl.DataFrame, orders: pl.DataFrame, accounts: Grouped, catalogue: Catalogue
 ) -> Anew:
-    """Charge metered usage and movements (both with `seq`) in their order, to what `accounts` have as contracts."""
-    done: list[pl.DataFrame] = []
-    entries: list[pl.DataFrame] = []
-    refused: list[pl.DataFrame] = []
+    """Charge metered usage and movements (both with `seq`) in their order, to what `accounts` have as contracts.
 
-    def charge_turn(turn: pl.DataFrame, accounts: Grouped) -> Grouped:
-        rated, unpriced = rate(turn, accounts, catalogue).rows
-        outcome = charge(rated, accounts, catalogue)
-        charged, booked, _, rejected = outcome.rows
-        done.append(charged)
-        entries.append(booked)
-        refused.extend((unpriced, rejected))
-        return over(accounts, outcome.state)
-
+    `orders` may name records that are taken back, as `anew.with_reversals` gives them.
+    """
+    again = Again(catalogue)
     begun = opening(accounts, metered, orders)
-    after = take_turns(*in_turns(metered, orders), begun, catalogue, charge_turn)
-    return Anew(pl.concat(done), pl.concat(entries), pl.concat(refused), after)
+    after = take_turns(*in_turns(metered, orders), begun, catalogue, again.charge_turn, again.take_back)
+    return Anew(again.all_usage(), again.all_entries(), pl.concat(again.refused), after)
 
 
 def find(
@@ -147,7 +143,9 @@ def _left_out(stored: pl.DataFrame, anew: Anew, places: pl.DataFrame) -> pl.Data
     missing = stored.join(anew.usage.select(RECORD), on=RECORD, how="anti")
     gone = missing.join(refused.select(RECORD), on=RECORD, how="anti")
     elsewhere = places.filter(
-        (pl.col("period") != 0) & (pl.len().over(_BALANCE) > 1) & pl.col("one_sided").any().over(_BALANCE)
+        (pl.col("period") != 0)
+        & (pl.len().over(BALANCE_KEY) > 1)
+        & pl.col("one_sided").any().over(BALANCE_KEY)
     )
     parts = [
         part.select("subscriber", pl.lit(reason.name).alias("reason"))
@@ -165,20 +163,20 @@ def _changes(books: Books, anew: Anew, within: pl.DataFrame, places: pl.DataFram
     now = effects(anew.entries.join(seqs, on="seq", how="semi"), corrections.clear())
     between = (
         pl.concat([was.with_columns(-pl.col("amount")), now])
-        .group_by("seq", *_BALANCE, "other")
+        .group_by("seq", *BALANCE_KEY, "other")
         .agg(pl.col("amount").sum())
         .filter(pl.col("amount") != 0)
-        .sort("seq", *_BALANCE, "other")
+        .sort("seq", *BALANCE_KEY, "other")
     )
     placed = _placed(between, places.drop("one_sided"))
-    return _listed(_settled(placed), "seq")
+    return listed(settled(placed), "seq")
 
 
 def _places(held: Grouped, anew: Grouped, catalogue: Catalogue) -> pl.DataFrame:
-    """Balance rows of either side: `_BALANCE`, bounds, `granted`, by how much they differ (`left`), `one_sided`."""
+    """Balance rows of either side: `BALANCE_KEY`, bounds, `granted`, by how much they differ (`left`), `one_sided`."""
     key = ("subscriber", "definition", "period", "valid_until_s")
-    both = _rows(anew, RowKind.BALANCE).join(
-        _rows(held, RowKind.BALANCE), on=key, how="full", coalesce=True, suffix="_held"
+    both = rows_of(anew, RowKind.BALANCE).join(
+        rows_of(held, RowKind.BALANCE), on=key, how="full", coalesce=True, suffix="_held"
     )
     names = pl.Series(catalogue.balances, dtype=pl.String)
     return both.select(
@@ -190,30 +188,20 @@ def _places(held: Grouped, anew: Grouped, catalogue: Catalogue) -> pl.DataFrame:
         pl.col("granted").fill_null(KEPT),
         (pl.col("value").fill_null(0) - pl.col("value_held").fill_null(0)).alias("left"),
         (pl.col("value").is_null() | pl.col("value_held").is_null()).alias("one_sided"),
-    ).sort(*_BALANCE, "valid_until_s")
-
-
-def _rows(accounts: Grouped, kind: RowKind) -> pl.DataFrame:
-    names = ("kind", "definition", "period", "valid_from_s", "valid_until_s", "value", "granted")
-    frame = pl.DataFrame({name: np.ascontiguousarray(accounts.rows[name]) for name in names})
-    owner = np.repeat(accounts.keys, np.diff(accounts.offsets))
-    return frame.with_columns(
-        pl.Series("subscriber", owner, dtype=pl.UInt64),
-        pl.col("valid_from_s", "valid_until_s").cast(pl.Int64),
-    ).filter(pl.col("kind") == int(kind))
+    ).sort(*BALANCE_KEY, "valid_until_s")
 
 
 def _placed(between: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
     """Each difference with the row of the account that it belongs to, and that row's bounds."""
-    alone = places.filter(pl.len().over(_BALANCE) == 1).drop("left")
-    several = places.filter(pl.len().over(_BALANCE) > 1)
-    placed = between.join(alone, on=_BALANCE, how="inner")
-    gone = between.join(places, on=_BALANCE, how="anti").with_columns(
+    alone = places.filter(pl.len().over(BALANCE_KEY) == 1).drop("left")
+    several = places.filter(pl.len().over(BALANCE_KEY) > 1)
+    placed = between.join(alone, on=BALANCE_KEY, how="inner")
+    gone = between.join(places, on=BALANCE_KEY, how="anti").with_columns(
         pl.lit(0, pl.Int64).alias("valid_from_s"),
         pl.lit(GONE_S, pl.Int64).alias("valid_until_s"),
         pl.lit(KEPT, pl.Int64).alias("granted"),
     )
-    shared = _shared_out(between.join(several, on=_BALANCE, how="semi"), several)
+    shared = _shared_out(between.join(several, on=BALANCE_KEY, how="semi"), several)
     names = placed.columns
     return pl.concat([placed, gone.select(names), shared.select(names)])
 
@@ -226,10 +214,10 @@ def _shared_out(between: pl.DataFrame, several: pl.DataFrame) -> pl.DataFrame:
     """
     rows: dict[tuple[object, ...], list[dict[str, object]]] = {}
     for place in several.iter_rows(named=True):
-        rows.setdefault(tuple(place[name] for name in _BALANCE), []).append(place)
+        rows.setdefault(tuple(place[name] for name in BALANCE_KEY), []).append(place)
     laid: list[dict[str, object]] = []
     for each in between.iter_rows(named=True):
-        mine = rows[tuple(each[name] for name in _BALANCE)]
+        mine = rows[tuple(each[name] for name in BALANCE_KEY)]
         amount = int(each["amount"])
         for place in mine:
             left = int(str(place["left"]))
@@ -244,42 +232,13 @@ def _shared_out(between: pl.DataFrame, several: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(laid, schema={**between.schema, **bounds_of})
 
 
-def _settled(placed: pl.DataFrame) -> pl.DataFrame:
-    """What is booked on a balance that ended long ago comes to nothing: what would be left of it expired with it."""
-    gone = placed.filter(pl.col("valid_until_s") == GONE_S)
-    over_ = (
-        gone.group_by(*_BALANCE)
-        .agg(
-            -pl.col("amount").sum(),
-            *(pl.col(name).last() for name in placed.columns if name not in (*_BALANCE, "amount")),
-        )
-        .filter(pl.col("amount") != 0)
-        .with_columns(pl.lit("expired").alias("other"))
-    )
-    return pl.concat([placed, over_.select(placed.columns)])
-
-
-def _listed(rows: pl.DataFrame, by: str, kind: RowKind = RowKind.BALANCE) -> pl.DataFrame:
-    """Rows as one list of `CORRECTION_CHANGE` for each value of a column."""
-    values = {"kind": pl.lit(int(kind)), "name": pl.col("balance")}
-    fields = [
-        values.get(name, pl.col(name)).cast(dtype).alias(name)
-        for name, dtype in CORRECTION_CHANGE.to_schema().items()
-    ]
-    return (
-        rows.sort(by, "balance", "period", "valid_until_s", "other")
-        .group_by(by, maintain_order=True)
-        .agg(pl.struct(fields).alias("changes"))
-    )
-
-
 def _counters(
     held: Grouped, anew: Grouped, catalogue: Catalogue, from_us: int, until_us: int
 ) -> pl.DataFrame:
     """What is added to counters of periods within a stretch of time: `subscriber` and `changes`."""
     key = ("subscriber", "definition", "period", "valid_until_s")
-    both = _rows(anew, RowKind.COUNTER).join(
-        _rows(held, RowKind.COUNTER), on=key, how="full", coalesce=True, suffix="_held"
+    both = rows_of(anew, RowKind.COUNTER).join(
+        rows_of(held, RowKind.COUNTER), on=key, how="full", coalesce=True, suffix="_held"
     )
     names = pl.Series(catalogue.counters, dtype=pl.String)
     rows = both.select(
@@ -296,7 +255,7 @@ def _counters(
         & (pl.col("valid_from_s") * 1_000_000 < until_us)
         & (pl.col("valid_until_s") * 1_000_000 > from_us)
     )
-    return _listed(rows, "subscriber", RowKind.COUNTER)
+    return listed(rows, "subscriber", RowKind.COUNTER)
 
 
 def _with_counters(rows: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:

@@ -71,10 +71,11 @@ def usage(
     """What was used and what it cost, newest first."""
     word = _word(number) if number else None
     catalogue = load_catalogue(data, None)
-    found = EmbeddedReader(data).usage(word, -FOREVER_US, FOREVER_US, limit)
+    reader = EmbeddedReader(data)
+    found = reader.usage(word, -FOREVER_US, FOREVER_US, limit)
     if word is not None or full:
         _saw(data, word or 0, "read_usage")
-    rows = views.usage_rows(found, catalogue.currency, full=full)
+    rows = views.usage_rows(found, reader.corrections_of(found), catalogue.currency, full=full)
     if as_json:
         answer_json(rows)
         return
@@ -85,6 +86,7 @@ def usage(
         "destination": "to",
         "used": "used",
         "charged": "charged",
+        "remark": "remark",
     }
     table(rows, columns, "Nothing was used yet.")
 

@@ -73,6 +73,7 @@ def ingest(
         )
         currency = platform.catalogue.currency
     result = {**vars(done.totals), "seconds": round(time.monotonic() - began, 3)}
+    result["withdrawn"] = vars(done.withdrawn)
     result["troubles"] = [str(trouble) for trouble in done.troubles]
     if as_json:
         answer_json(result)
@@ -92,7 +93,14 @@ def _tell(result: dict[str, Any], currency: str) -> None:
         f" in {result['seconds']:.1f} s",
         highlight=False,
     )
-    if result["rejected"]:
+    taken_back = result["withdrawn"]
+    if any(taken_back.values()):
+        out.print(
+            f"Of records that take others back: {taken_back['cancelled']:,} cancelled, {taken_back['corrected']:,}"
+            f" corrected, {taken_back['rejected']:,} rejected, {taken_back['waiting']:,} wait for their originals.",
+            highlight=False,
+        )
+    if result["rejected"] or taken_back["rejected"]:
         out.print("See the rejected ones: trunkline rejects list", highlight=False)
 
 

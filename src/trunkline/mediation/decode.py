@@ -28,7 +28,7 @@ from trunkline.mediation import convert
 from trunkline.mediation.columns import Columns, Marks, Named
 from trunkline.mediation.mapping import Mapping
 from trunkline.mediation.records import Records, find_records
-from trunkline.records.usage import DAYS_REMEMBERED, DECODED, REJECTED, Kind, Report
+from trunkline.records.usage import DAYS_REMEMBERED, DECODED, REJECTED, Action, Kind, Report
 
 
 def _native(dtype: pl.DataType) -> type[np.generic] | None:
@@ -38,6 +38,7 @@ def _native(dtype: pl.DataType) -> type[np.generic] | None:
 
 SCHEMA = DECODED.record.schema
 NO_USAGE, NO_REJECTS = DECODED.record.empty(), REJECTED.record.empty()
+NOTHING = pl.Series([None], dtype=pl.String)  # of one row: it stands for a column in which nothing is said
 NATIVE = {name: _native(dtype) for name, dtype in SCHEMA.items()}
 WORKED_OUT = {  # what a template may name, and where it is found
     "kind": "kind", "report": "report", "direction": "direction", "start": "start_us", "duration": "duration_ms",
@@ -101,13 +102,19 @@ def _decode_records(records: Records, mapping: Mapping) -> tuple[pl.DataFrame, p
         "currency": columns.names("currency"), "cell": columns.names("cell"),
         "service": columns.names("service"), "session": session, "cause": columns.names("cause"),
     }  # fmt: skip
+    plain = whole["action"] == Action.NONE
+    if not plain.all():
+        of = columns.texts("of")
+        marks.note(~plain & (of.lengths <= 0), "missing_original", "of")
+        texts["of"] = Texts(of.data, of.starts, np.where(plain, 0, of.lengths).astype(np.int32))
 
     session_start_us = _where(whole["session_start_us"], outside)
     whole["session_start_us"] = np.where(outside, 0, whole["session_start_us"])
     values = {
         "file": records.file, "line": records.line, "offset": records.offset, "length": records.length,
         "source": source, "record_id": record_id, "identity": identity, "check": check,
-        "payload": _payload(records.count, whole, texts), **whole, **texts, "session_start_us": session_start_us,
+        "payload": _payload(records.count, whole, texts), "of": NOTHING, **whole, **texts,
+        "session_start_us": session_start_us,
         "session_key": columns.nothing if outside.all() else session_keys(source, session),
     }  # fmt: skip
     frame = _frame(values, records.count)
@@ -119,7 +126,7 @@ def _decode_records(records: Records, mapping: Mapping) -> tuple[pl.DataFrame, p
 def _whole_numbers(records: Records, columns: Columns, marks: Marks) -> dict[str, npt.NDArray[Any]]:
     """All columns that are whole numbers, judged; outside sessions the session's beginning means nothing."""
     kind, report = columns.words("kind", "unknown_kind"), columns.words("report", "unknown_kind")
-    direction = columns.words("direction", "unknown_kind")
+    direction, action = columns.words("direction", "unknown_kind"), columns.words("action", "unknown_kind")
     marks.note(kind == 0, "unknown_kind", "kind")
     subscriber, has_subscriber = columns.number("subscriber")
     marks.note(~has_subscriber, "missing_subscriber", "subscriber")
@@ -136,14 +143,17 @@ def _whole_numbers(records: Records, columns: Columns, marks: Marks) -> dict[str
     down, has_down = columns.quantity("octets_down")
     events, has_events = columns.quantity("events")
     amount, has_amount = columns.quantity("amount", "bad_amount")
-    marks.note((kind == Kind.CONTENT) & ~has_amount, "bad_amount", "amount")
+    takes_back = action == Action.CANCEL  # it says which use it was, and need not say how much
+    marks.note((kind == Kind.CONTENT) & ~has_amount & ~takes_back, "bad_amount", "amount")
+    counted = (report != Report.START) & ~takes_back
     return {
         "kind": kind, "direction": direction, "report": report, "subscriber": subscriber,
         "calling": columns.number("calling")[0], "called": columns.number("called")[0], "start_us": start_us,
         "duration_ms": duration_ms, "octets_up": up, "octets_down": down,
-        "events": _judge_quantities(marks, kind, report, has_duration, has_up | has_down, events, has_events),
+        "events": _judge_quantities(marks, kind, counted, has_duration, has_up | has_down, events, has_events),
         "amount_micros": amount, "visited_plmn": columns.plmn(), "slice": columns.slices(),
         "five_qi": columns.quantity("five_qi", highest=255)[0], "session_start_us": session_start_us,
+        "action": action,
     }  # fmt: skip
 
 
@@ -159,6 +169,8 @@ def _frame(columns: Dict[str, object], count: int) -> pl.DataFrame:
             series.append(handed_over(name, values))
         elif isinstance(values, str):
             series.append(pl.Series(name, [values], dtype=dtype).new_from_index(0, count))
+        elif values is NOTHING:
+            series.append(NOTHING.alias(name).new_from_index(0, count))
         elif isinstance(values, pl.Series):
             series.append(values.alias(name))
         else:
@@ -218,14 +230,13 @@ def _session_starts(
 def _judge_quantities(
     marks: Marks,
     kind: convert.Longs,
-    report: convert.Longs,
+    counted: Bools,
     has_duration: Bools,
     has_volume: Bools,
     events: convert.Longs,
     has_events: Bools,
 ) -> convert.Longs:
-    """Usage says how much it was; only the start report of a session need not. Messages count one unless said."""
-    counted = report != Report.START
+    """What is `counted` says how much it was; a session's start need not. Messages count one unless said."""
     marks.note((kind == Kind.VOICE) & ~has_duration & counted, "bad_quantity", "duration")
     marks.note((kind == Kind.DATA) & ~has_volume & counted, "bad_quantity", "octets_up")
     one = (kind == Kind.SMS) | (kind == Kind.IOT) | (kind == Kind.CONTENT)

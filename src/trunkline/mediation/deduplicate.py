@@ -2,8 +2,9 @@
 
 A record is known by its identity, the digest of (source, record id). What comes again and says the same is a
 duplicate; what comes again under the same name and says something else is held as a conflict: neither
-charging it nor dropping it would be right without knowing more. Copies within a batch are treated in their
-order, so that the borders of batches change nothing.
+charging it nor dropping it would be right without knowing more. A record that cancels or corrects another one is no
+usage: it is held until that one is known, and a copy of it is a duplicate like any other. Copies within a batch are
+treated in their order, so that the borders of batches change nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import polars as pl
 
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
-from trunkline.records.usage import DUPLICATES, HELD, SEEN, UNIQUE
+from trunkline.records.usage import DUPLICATES, HELD, SEEN, UNIQUE, Action
 
 Words = npt.NDArray[np.uint64]
 Longs = npt.NDArray[np.int64]
@@ -25,7 +26,8 @@ Longs = npt.NDArray[np.int64]
 DAY_US = 86_400_000_000
 CONFLICT = "conflict"
 
-_UNIQUE, _DUPLICATE, _CONFLICT = 0, 1, 2
+CANCELS, CORRECTS = "cancels", "corrects"  # held until the record that it is of has come
+_UNIQUE, _DUPLICATE, _CONFLICT, _WAITS = 0, 1, 2, 3
 
 
 def deduplicate(batch: pl.DataFrame, seen: Grouped) -> Outcome:
@@ -40,10 +42,19 @@ def deduplicate(batch: pl.DataFrame, seen: Grouped) -> Outcome:
         new = _judged(identity, check, payload, seen, verdicts)
         assert new is not None, "now every key is there"
     state = _added(seen, *new, check, payload, days)
+    actions = batch["action"].to_numpy()
+    if actions.any():
+        verdicts[(verdicts == _UNIQUE) & (actions != 0)] = _WAITS
     if not verdicts.any():
         return Outcome((UNIQUE.record.conform(batch), DUPLICATES.record.empty(), HELD.record.empty()), state)
     mark = pl.Series(verdicts)
-    held = batch.filter(mark == _CONFLICT).with_columns(reason=pl.lit(CONFLICT))
+    held = batch.filter(mark >= _CONFLICT).with_columns(
+        reason=pl.when(mark.filter(mark >= _CONFLICT) == _CONFLICT)
+        .then(pl.lit(CONFLICT))
+        .when(pl.col("action") == Action.CANCEL)
+        .then(pl.lit(CANCELS))
+        .otherwise(pl.lit(CORRECTS))
+    )
     return Outcome(
         (
             UNIQUE.record.conform(batch.filter(mark == _UNIQUE)),

@@ -19,7 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from trunkline.kernel.mappings import MappingError, Problem
 from trunkline.mediation import convert
 from trunkline.mediation.scan import Keys
-from trunkline.records.usage import Direction, Kind, Report
+from trunkline.records.usage import Action, Direction, Kind, Report
 
 SHIPPED = (
     "trunkline",
@@ -38,8 +38,9 @@ VOCABULARIES: dict[str, dict[str, int]] = {
     "kind": {kind.name.lower(): kind.value for kind in Kind},
     "direction": {direction.name.lower(): direction.value for direction in Direction},
     "report": {report.name.lower(): report.value for report in Report},
+    "action": {action.name.lower(): action.value for action in Action},
 }
-TEXTS = ("record_id", "source", "currency", "cell", "service", "session", "cause")
+TEXTS = ("record_id", "source", "currency", "cell", "service", "session", "cause", "of")
 NUMBERS = ("subscriber", "calling", "called")
 TIMES = ("start", "session_start")
 DURATIONS = ("duration",)

@@ -45,7 +45,7 @@ class Cause(IntEnum):
     REFUND = 6
     BILL = 7  # fees, taxes, discounts and rounding: what a bill adds to the usage that was taken already
     CREDIT = 8  # a credit note: some of a bill given back
-    CORRECTION = 9  # what a record was charged, put right by a re-rating
+    CORRECTION = 9  # what a record was charged, put right by a re-rating or taken back by a later record
     TRANSFER = 10  # handed on from one subscriber to another; both sides have one arrival number
     TRANSFER_FEE = 11  # what the giver pays for it
     VOUCHER = 12  # a voucher was redeemed
@@ -224,6 +224,8 @@ CORRECTION_CHANGE = pl.Struct(
     }
 )
 
+CANCELLED, CORRECTED = "cancel:", "correct:"  # how the name of a reversal begins; the record's name follows
+
 CORRECTIONS = Stream(
     "charging.corrections",
     Record(
@@ -231,7 +233,11 @@ CORRECTIONS = Stream(
         "What one record was charged put right; the ledger's entries of it have its `seq`.",
         (
             Column("seq", pl.Int64, "Arrival number of the correction."),
-            Column("correction_id", pl.String, "Name of the preview that made it."),
+            Column(
+                "correction_id",
+                pl.String,
+                "Name of the preview that made it; `cancel:` or `correct:` and a record's name.",
+            ),
             Column("movement_id", pl.String, "Name of the account's movement; the same name is booked once."),
             Column("subscriber", pl.UInt64, "Whose account.", personal=True),
             Column("corrects_seq", pl.Int64, "Arrival number of the record that is corrected."),

@@ -44,6 +44,14 @@ class Report(IntEnum):
     STOP = 3
 
 
+class Action(IntEnum):
+    """What a record does: it tells of a use, takes one back that was told, or tells one anew."""
+
+    NONE = 0
+    CANCEL = 1
+    CORRECT = 2
+
+
 UNIT_OF_KIND = {
     Kind.VOICE: "ms",
     Kind.SMS: "events",
@@ -156,12 +164,17 @@ USE = (
     Column("cause", pl.Categorical(), "Why it ended, in the words of its source."),
 )
 
+CORRECTING = (
+    Column("action", pl.UInt8, "What the record does: `Action`."),
+    Column("of", pl.String, "Name of the record of the same source that it cancels or corrects; else null."),
+)
+
 DECODED = Stream(
     "usage.decoded",
     Record(
         "Usage",
         "Clean usage with its identity and its place.",
-        PLACE + IDENTITY + USE,
+        PLACE + IDENTITY + USE + CORRECTING,
         ("source", "record_id"),
         35,
     ),
@@ -217,13 +230,14 @@ HELD = Stream(
     "usage.held",
     Record(
         "Held",
-        "A record that waits for a person: its identity was used before by a record that says something else.",
+        "A record that waits: for a person, because its identity was used before by a record that says something"
+        " else; or for the record that it cancels or corrects.",
         PLACE + IDENTITY + (Column("reason", pl.String, "Why it waits."),),
         ("file", "offset"),
         365,
     ),
     key="file",
-    text="Conflicts for a person to see.",
+    text="Conflicts for a person to see, and cancellations and corrections on their way to what they are of.",
 )
 
 REJECTED = Stream(
@@ -283,6 +297,9 @@ REASONS = (
         "not_usage", "A notice of a network element, not usage (such as Accounting-On); nothing to charge."
     ),
     Reason("missing_id", "The record has no id, so it could not be told from its copies."),
+    Reason(
+        "missing_original", "A cancellation or correction does not say which record of its source it is of."
+    ),
     Reason("missing_subscriber", "Nobody to charge: the record names no paying number."),
     Reason("bad_number", "A telephone number cannot be brought into international form."),
     Reason("unknown_kind", "The kind of usage is none of voice, sms, data, iot, content."),
@@ -312,5 +329,17 @@ REASONS = (
     Reason(
         "too_large",
         "The amount does not fit the ledger; the record or the tariff is wrong by orders of magnitude.",
+    ),
+    Reason(
+        "original_unknown",
+        "The record that it cancels or corrects did not come within the days that identities are remembered.",
+    ),
+    Reason(
+        "already_corrected",
+        "What it cancels or corrects was cancelled or corrected before; name the record that took its place.",
+    ),
+    Reason(
+        "session_report",
+        "A report of a session is not corrected: its counters were told to the next one. Cancel it, or adjust.",
     ),
 )

@@ -103,7 +103,8 @@ def usage(
     desk.saw(caller, "read_usage", word, numbers)
     account_of(desk, word)
     frame = desk.reader.usage(word, from_us, until_us, limit, offset)
-    items = usage_rows(frame, desk.people, full=full, whereabouts=True)
+    corrections = desk.reader.corrections_of(frame)
+    items = usage_rows(frame, desk.people, full=full, whereabouts=True, corrections=corrections)
     return {"currency": desk.catalogue().currency, "items": items}
 
 

@@ -159,6 +159,7 @@ class Engine:
         self.listeners: list[
             Callable[[Commit], None]
         ] = []  # called when a commit is durable; they do not wait
+        self.correcting = threading.Lock()  # what a record comes to changes at one hand's word at a time
         self._seen_of: dict[int, tuple[int, int]] = {}
         self._stopped_files: set[int] = set()
         self._number = store.number

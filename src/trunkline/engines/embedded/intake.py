@@ -6,7 +6,7 @@ else is carried by the engine in the one order of arrival, and answered after it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,10 +106,15 @@ class EngineIntake(Spooling):
         money: MoneyFlow,
         live: LiveSources | None = None,
         most_unread_octets: int = MOST_UNREAD_OCTETS,
+        *,
+        waiting: Collection[str] = (),
     ) -> None:
-        """`live` is the source that is driven, so that it hears of new octets at once."""
+        """`live` is the source that is driven, so that it hears of new octets at once.
+
+        `waiting` are the reasons of held records that wait for another record and not for a person.
+        """
         super().__init__(engine, live, most_unread_octets)
-        self._money = money
+        self._money, self._waiting = money, frozenset(waiting)
         self._in_flight: dict[str, tuple[str, str]] = {}
 
     def move(self, movements: Sequence[Movement]) -> list[dict[str, Any]]:
@@ -128,8 +133,13 @@ class EngineIntake(Spooling):
             raise Refused(f'A held record is decided with "discard" or "charge", not {decision!r}.')
         aside = self._engine.store.set_aside("held", number)
         settled = Settled("held", number, decision, actor)
+        if aside.reason in self._waiting and decision != "discard":
+            raise Refused(
+                "It is no conflict: it waits for the record that it cancels or corrects. Discard it, or wait."
+            )
         if decision == "discard":
-            self._engine.store.settle(settled)
+            with self._engine.correcting:
+                self._engine.store.settle(settled)
         else:
             self._engine.order(lambda engine, commit: self._release(engine, commit, aside, settled)).result()
 

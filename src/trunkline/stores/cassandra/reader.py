@@ -21,7 +21,7 @@ from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouped import Rows
 from trunkline.kernel.identity import identities
 from trunkline.ports import Accounting, AuditEvent, Refused, SetAside
-from trunkline.records.charging import ACCOUNTS, CHARGED, ENTRIES, MOVEMENTS
+from trunkline.records.charging import ACCOUNTS, CHARGED, CORRECTIONS, ENTRIES, MOVEMENTS
 from trunkline.records.usage import HELD, REJECTED
 from trunkline.stores.cassandra import tables
 from trunkline.stores.cassandra.alerts import AlertLog
@@ -74,6 +74,10 @@ class CassandraReader:
     ) -> pl.DataFrame:
         """Ledger entries (`ENTRIES`), newest first."""
         return self._history(ENTRIES, subscriber, from_us, until_us, limit, offset)
+
+    def corrections_of(self, usage: pl.DataFrame) -> pl.DataFrame:  # noqa: ARG002 -- the port's
+        """None: on a cluster nothing is corrected yet."""
+        return CORRECTIONS.record.empty()
 
     def usage_record(self, source: str, record_id: str) -> pl.DataFrame:
         """The charged usage of one record identity; no row when there is none."""

@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,8 +23,8 @@ from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouped import Grouped, Rows, State
 from trunkline.kernel.identity import identities
 from trunkline.ports import Accounting, AuditEvent, FolderDamaged
-from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS
-from trunkline.records.usage import SEEN
+from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, CORRECTED, CORRECTIONS, ENTRIES, MOVEMENTS
+from trunkline.records.usage import DAYS_REMEMBERED, SEEN
 from trunkline.stores.embedded import manifest, runs, segments
 from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.manifest import stored_word, transaction, word_of
@@ -125,6 +125,24 @@ class EmbeddedReader:
 
         return self._again(ask)
 
+    def corrections_of(self, usage: pl.DataFrame) -> pl.DataFrame:
+        """Corrections (`CORRECTIONS`) of some charged usage, and those that it made of others."""
+        if not len(usage):
+            return CORRECTIONS.record.empty()
+        near_us = (DAYS_REMEMBERED + 1) * _DAY_US  # between a record and the one that takes its place
+        begun = usage["start_us"]
+        from_us, until_us = int(begun.min()) - near_us, int(begun.max()) + near_us  # type: ignore[arg-type]
+        mine = pl.col("identity").is_in(usage["identity"].implode()) | pl.col("correction_id").is_in(
+            (CORRECTED + usage["record_id"]).implode()
+        )
+
+        def ask() -> pl.DataFrame:
+            with self._moment() as connection:
+                parts = self._segments(connection, CORRECTIONS, None, from_us, until_us)
+                return _joined(pl.collect_all([part.filter(mine) for _, part in parts]), CORRECTIONS.record)
+
+        return self._again(ask).sort("seq")
+
     def scan(self, stream: Stream, from_us: int, until_us: int) -> Iterator[pl.DataFrame]:
         """All stored rows of a stretch of time, a segment at a time and in no order, for recomputations."""
         time = pl.col(segments.TIME_OF[stream.name])
@@ -191,6 +209,50 @@ class EmbeddedReader:
                 "record_id": pl.String, "reason": pl.String, "raw": pl.Binary,
             },
         )  # fmt: skip
+
+    def waiting(self, reasons: Sequence[str]) -> pl.DataFrame:
+        """Held records that wait for one of these reasons, in the order in which they came, with their octets."""
+        whole = ("number", "file", "line", "offset")
+        texts = ("source", "mapping", "record_id", "reason", "kept")
+        return self._table(
+            "SELECT t.number, t.file, t.line, t.offset, t.source, f.mapping, t.record_id, t.reason, f.raw AS kept,"
+            " t.raw FROM held t LEFT JOIN files f USING (file) WHERE t.settled IS NULL"
+            " AND t.reason IN (SELECT value FROM json_each(?)) ORDER BY t.number",
+            (json.dumps(list(reasons)),),
+            dict.fromkeys(whole, pl.Int64) | dict.fromkeys(texts, pl.String) | {"raw": pl.Binary},
+        )
+
+    def caused(
+        self, identities: Iterable[tuple[int, int]]
+    ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        """What records did: charged usage (`CHARGED`), entries and corrections of the records with these identities."""
+        wanted = sorted(set(identities))
+
+        def ask() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+            seen = [(first, second, self._rows_of(SEEN, first)) for first, second in wanted]
+            days = [int(r["day"]) for _, second, rows in seen for r in rows if int(r["check"]) == second]
+            if not days:
+                return CHARGED.record.empty(), ENTRIES.record.empty(), CORRECTIONS.record.empty()
+            longest = (
+                DAYS_REMEMBERED + 1
+            )  # between a report and the beginning of the stretch that it tells of
+            from_us, until_us = (min(days) - longest) * _DAY_US, (max(days) + 2) * _DAY_US
+            named = pl.DataFrame(
+                wanted, schema={"identity": pl.UInt64, "check": pl.UInt64}, orient="row"
+            ).lazy()
+
+            def found(stream: Stream, among: pl.LazyFrame, by: Sequence[str]) -> pl.DataFrame:
+                parts = self._segments(connection, stream, None, from_us, until_us)
+                mine = (part.join(among, on=by, how="semi") for _, part in parts)
+                return _joined(pl.collect_all(list(mine)), stream.record)
+
+            with self._moment() as connection:
+                charged = found(CHARGED, named, ("identity", "check"))
+                corrections = found(CORRECTIONS, named, ("identity", "check"))
+                seqs = pl.concat([charged.select("seq"), corrections.select("seq")]).lazy()
+                return charged, found(ENTRIES, seqs, ("seq",)), corrections
+
+        return self._again(ask)
 
     def movements(self, subscriber: int | None, limit: int, offset: int = 0) -> pl.DataFrame:
         """Booked and refused movements, newest first: the columns of MOVEMENTS plus `status`, `reason`."""

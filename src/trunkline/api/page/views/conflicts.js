@@ -37,12 +37,12 @@ export function conflicts(main, session) {
       h("h2", {}, `${row.source} · ${row.record_id}`),
       h("p", { class: "muted small" }, `Conflict ${row.number}, ${row.path ? row.path.split("/").at(-1) : "spool"} line ${row.line ?? "?"}${row.reason ? `: ${words(row.reason)}` : ""}`),
       h("dl", { class: "compare" },
-        h("dt", {}, "Charged first"), h("dd", {}, row.first ? firstText(row.first, said.currency) : "not in the history any more"),
-        h("dt", {}, "Came second"), h("dd", {}, row.raw === null ? h("span", { class: "muted" }, "Your role may not see the record.") : h("code", { class: "raw" }, row.raw))),
+        waits(row) ? null : [h("dt", {}, "Charged first"), h("dd", {}, row.first ? firstText(row.first, said.currency) : "not in the history any more")],
+        h("dt", {}, waits(row) ? "Waits for its original" : "Came second"), h("dd", {}, row.raw === null ? h("span", { class: "muted" }, "Your role may not see the record.") : h("code", { class: "raw" }, row.raw))),
       wrong,
       settle ? h("div", { class: "actions" },
-        h("button", { type: "button", onclick: decide("discard", `Conflict ${row.number}: the second record is discarded and counts as duplicate.`) }, "Discard the second"),
-        h("button", { type: "button", onclick: decide("charge", `Conflict ${row.number}: the second record is charged as usage of its own.`) }, "Charge the second too")) : null);
+        h("button", { type: "button", onclick: decide("discard", `Record ${row.number} is discarded.`) }, waits(row) ? "Discard it" : "Discard the second"),
+        waits(row) ? null : h("button", { type: "button", onclick: decide("charge", `Conflict ${row.number}: the second record is charged as usage of its own.`) }, "Charge the second too")) : null);
   }
 
   let known = live.sample ? live.sample.status.held_open : -1;
@@ -54,6 +54,9 @@ export function conflicts(main, session) {
   load();
   return end;
 }
+
+// A record that cancels or corrects another one is settled by itself when that one comes.
+const waits = (row) => row.reason === "cancels" || row.reason === "corrects";
 
 function firstText(first, currency) {
   return `${first.kind}, ${first.subscriber.number} ${first.direction === "terminating" ? "←" : "→"} ${other(first) || first.service || first.destination || "–"}, ${moment(first.start_us)} UTC, ${quantity(first.units, first.unit)}, charged ${money(first.charged_micros, currency)}`;

@@ -138,7 +138,8 @@ function counterLine(counter, currency) {
 export const other = (row) => (row.direction === "terminating" ? row.calling : row.called);
 
 function usageTable(rows, currency) {
-  const charged = moneyColumn(rows.map((row) => row.charged_micros));
+  const now = (row) => row.charged_micros + row.corrected_micros;
+  const charged = moneyColumn(rows.map(now));
   return table("Usage, newest first", [
     { name: "Began (UTC)", cell: (row) => moment(row.start_us) },
     { name: "Kind", cell: (row) => (row.direction === "terminating" ? `${row.kind} in` : row.kind) },
@@ -146,9 +147,19 @@ function usageTable(rows, currency) {
     { name: "Destination", cell: (row) => words(row.destination) + (row.visited_plmn ? ` (in ${row.visited_plmn})` : "") },
     { name: "Used", number: true, cell: (row) => quantity(row.units, row.unit) },
     { name: "From allowance", number: true, cell: (row) => (row.allowance_units ? quantity(row.allowance_units, row.unit) : "–") },
-    { name: `Charged (${currency})`, number: true, cell: (row) => charged(row.charged_micros) },
-    { name: "Remark", unseen: true, cell: (row) => (row.late ? h("span", { class: "tag", title: "It belonged to an earlier period and was charged to that one" }, "late") : "") },
+    { name: `Charged (${currency})`, number: true, cell: (row) => charged(now(row)) },
+    { name: "Remark", unseen: true, cell: remarks },
   ], rows, "No usage yet. It appears here within a second of being charged.");
+}
+
+// What refers to a record: the one that took it back, the one whose place it took.
+function remarks(row) {
+  const tag = (text, title) => h("span", { class: "tag", title }, text);
+  return h("span", {},
+    row.late ? tag("late", "It belonged to an earlier period and was charged to that one") : null,
+    row.cancelled_by !== null ? tag("cancelled", `By record ${row.cancelled_by} of ${row.source}: what it took was given back`) : null,
+    row.corrected_by !== null ? tag("corrected", `By record ${row.corrected_by} of ${row.source}, which is charged in its place`) : null,
+    row.corrects !== null ? tag("corrects another", `It takes the place of record ${row.corrects} of ${row.source}`) : null);
 }
 
 // What a person types, as whole units; null when it is no such amount. No float on the way.

@@ -1,0 +1,323 @@
+"""Cancelled and corrected records: what was held until its original came is settled, each in the order of its arrival.
+
+A record that takes another one back waits among the held ones, as durable as usage. Settling is a commit of its own:
+the reversal's entries, the corrected usage, and that the held record is settled become true at one moment, so that a
+kill leaves it waiting or done. What cannot be settled any more is rejected with its reason.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from trunkline import topology
+from trunkline.charging.corrections import corrected
+from trunkline.charging.reversal import is_reversal, reverse
+from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.engines.embedded.engine import Engine
+from trunkline.engines.embedded.files import Block, heading_of
+from trunkline.engines.loop import Carried, Carrier
+from trunkline.kernel.grouped import Grouped
+from trunkline.kernel.identity import identities
+from trunkline.mediation.decode import decode
+from trunkline.mediation.deduplicate import CANCELS, CORRECTS
+from trunkline.mediation.mapping import Mapping as Reading
+from trunkline.ports import Accounting, Commit, Movement, Settled, SourceFile
+from trunkline.records import charging, usage
+from trunkline.records.charging import CANCELLED, CORRECTED, CORRECTIONS, NEVER_S, Cause
+from trunkline.records.usage import DAYS_REMEMBERED, Report
+from trunkline.stores.embedded.reader import EmbeddedReader
+
+WAITING = (CANCELS, CORRECTS)
+AT_ONCE = 2_000
+_DAY_US = 86_400_000_000
+_ACTOR = "trunkline"
+_DETAILS = {
+    "original_unknown": "no such record came in {days} days",
+    "already_corrected": "a record before it has done so",
+    "session_report": "its original is a report of a session",
+}
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """What became of records that take others back."""
+
+    cancelled: int = 0
+    corrected: int = 0
+    rejected: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """One held record that cancels or corrects, and what it was found to be."""
+
+    row: dict[str, Any]  # as `EmbeddedReader.waiting` gives it
+    said: dict[str, Any]  # as decoded: source, record_id, identity, check, start_us
+    original: tuple[int, int]  # identity and check of the record that it is of
+    reversal_id: str
+    reason: str = ""  # why it is rejected
+    done: bool = False  # this record took its original back before, and is charged now
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it is charged itself."""
+        return bool(self.row["reason"] == CORRECTS)
+
+    @property
+    def movement_id(self) -> str:
+        """Name of what it does to the account, booked once."""
+        word, name = self.reversal_id.split(":", 1)
+        return f"{word}:{self.said['source']}:{name}"
+
+    @property
+    def settled(self) -> Settled:
+        """That it waits no longer."""
+        decision = "rejected" if self.reason else "corrected" if self.corrects else "cancelled"
+        return Settled("held", self.row["number"], decision, _ACTOR)
+
+
+class Withdrawals:
+    """Settles what waits for its original. Any thread but the engine's own may call; one at a time does it."""
+
+    def __init__(
+        self, data: Path, engine: Engine, catalogue: Callable[[], Catalogue], mappings: Mapping[str, Reading]
+    ) -> None:
+        """`engine` is that of the one process that writes to the data folder."""
+        self._data, self._engine, self._catalogue, self._mappings = data, engine, catalogue, dict(mappings)
+        self._reader = EmbeddedReader(data)
+        self._news = threading.Event()
+        self._news.set()  # what waited when the process before ended
+
+    # -- while the platform runs ----------------------------------------------------------------------------
+
+    def heard(self, commit: Commit) -> None:
+        """Something is durable that may be waited for; called by the engine."""
+        if usage.HELD.name in commit.frames or charging.CHARGED.name in commit.frames:
+            self._news.set()
+
+    def keep(self, stop: threading.Event, pause_s: float = 0.5) -> None:
+        """Settle what can be, again and again, until asked to stop."""
+        self._engine.listeners.append(self.heard)
+        try:
+            while not stop.is_set():
+                if self._news.wait(pause_s) and not stop.is_set():
+                    self._news.clear()
+                    self.settle()
+                    stop.wait(pause_s)
+        finally:
+            self._engine.listeners.remove(self.heard)
+
+    # -- settling -------------------------------------------------------------------------------------------
+
+    def settle(self) -> Withdrawn:
+        """Settle all that can be settled now; what became of it, and how many go on waiting."""
+        done = Withdrawn()
+        if not len(self._reader.waiting(WAITING)):
+            return done
+        with self._engine.correcting:
+            while True:
+                # Everything that was carried before this order is durable when it is answered, so it can be read.
+                self._engine.order(lambda _engine, _number: (None, None)).result()
+                waiting = self._reader.waiting(WAITING)
+                before = done
+                for part in waiting.iter_slices(AT_ONCE):
+                    done = self._settle_part(part, done)
+                if done == before:
+                    return replace(done, waiting=len(waiting))
+
+    def _settle_part(self, waiting: pl.DataFrame, done: Withdrawn) -> Withdrawn:
+        wishes = list(self._wishes(waiting))
+        charged, entries, corrections = self._reader.caused(wish.original for wish in wishes)
+        now = corrected(charged, corrections)
+        judged = list(self._judged(wishes, now, corrections))
+        begin = 0
+        for at in range(len(judged) + 1):
+            alone = at < len(judged) and judged[at].corrects and not judged[at].reason
+            if at == len(judged) or alone:
+                self._order(judged[begin:at], now, entries, corrections)
+                if alone:
+                    self._order([judged[at]], now, entries, corrections)
+                begin = at + 1
+        fine = [wish for wish in judged if not wish.reason]
+        return replace(
+            done,
+            cancelled=done.cancelled + sum(not wish.corrects for wish in fine),
+            corrected=done.corrected + sum(wish.corrects for wish in fine),
+            rejected=done.rejected + len(judged) - len(fine),
+        )
+
+    def _wishes(self, waiting: pl.DataFrame) -> Iterator[_Wish]:
+        """Held records as they were decoded; one that cannot be read any more goes on waiting for a person."""
+        rows = waiting.filter(pl.col("mapping").is_in(list(self._mappings)))
+        headings = [self._heading(row) for row in rows.iter_rows(named=True)]
+        rows = rows.with_columns(pl.Series("header", headings, dtype=pl.Binary))
+        raw = usage.RAW.record.conform(rows.with_columns(pl.col("raw").alias("bytes")))
+        decoded = decode(raw, self._mappings).rows[0]
+        by_place = {(row["file"], row["line"]): row for row in decoded.iter_rows(named=True)}
+        for row in rows.drop("header").iter_rows(named=True):
+            said = by_place.get((row["file"], row["line"]))
+            if said is None or said["of"] is None:
+                continue
+            first, second = identities(str(said["source"]), pl.Series([said["of"]]))
+            begins = CORRECTED if row["reason"] == CORRECTS else CANCELLED
+            yield _Wish(row, said, (int(first[0]), int(second[0])), begins + said["record_id"])
+
+    def _heading(self, row: Mapping[str, Any]) -> bytes:
+        if not self._mappings[row["mapping"]].header_lines or row["kept"] is None:
+            return b""
+        return heading_of(self._data / row["kept"])
+
+    def _judged(
+        self, wishes: list[_Wish], charged: pl.DataFrame, corrections: pl.DataFrame
+    ) -> Iterator[_Wish]:
+        """The wishes that are settled now, each with the reason why it cannot be done, if there is one."""
+        reports = {
+            (row[0], row[1]): row[2] for row in charged.select("identity", "check", "report").iter_rows()
+        }
+        taken_back = {
+            (first, second): name
+            for first, second, name in corrections.filter(is_reversal())
+            .select("identity", "check", "correction_id")
+            .iter_rows()
+        }
+        newest_us = self._engine.store.newest_us() or 0
+        for wish in wishes:
+            report = reports.get(wish.original)
+            if report is None:
+                if wish.said["start_us"] < newest_us - DAYS_REMEMBERED * _DAY_US:
+                    yield replace(wish, reason="original_unknown")
+                continue
+            before = taken_back.get(wish.original)
+            if before is not None and not (wish.corrects and before == wish.reversal_id):
+                yield replace(wish, reason="already_corrected")
+            elif wish.corrects and report != Report.NONE:
+                yield replace(wish, reason="session_report")
+            else:
+                taken_back[wish.original] = wish.reversal_id
+                yield replace(wish, done=before is not None)
+
+    # -- carried by the engine ------------------------------------------------------------------------------
+
+    def _order(
+        self, wishes: list[_Wish], charged: pl.DataFrame, entries: pl.DataFrame, corrections: pl.DataFrame
+    ) -> None:
+        """One commit that settles some wishes: at most one of them is charged anew."""
+        if wishes:
+            self._engine.order(
+                lambda engine, number: self._carry(engine, number, wishes, charged, entries, corrections)
+            ).result()
+
+    def _carry(
+        self,
+        engine: Engine,
+        number: int,
+        wishes: list[_Wish],
+        charged: pl.DataFrame,
+        entries: pl.DataFrame,
+        corrections: pl.DataFrame,
+    ) -> tuple[Commit | None, None]:
+        reversals = self._reversals(
+            engine,
+            [wish for wish in wishes if not wish.reason and not wish.done],
+            charged,
+            entries,
+            corrections,
+        )
+        carried = Carried()
+        if len(reversals):
+            carried.join(Carrier(topology.CORRECTING, engine.tables, engine.states).whole(reversals, number))
+        counts = []
+        for wish in wishes:
+            if wish.reason:
+                carried.join(_refused(wish))
+                counts.append(Accounting(wish.said["source"], 1, 0, 0, 1, 0, 0))
+            if wish.reason or wish.corrects:
+                carried.states.append((usage.SEEN, _forgotten(engine, wish.said, number)))
+            if wish.corrects and not wish.reason:
+                anew, counted = engine.carry_usage([self._block(wish)], number, _as_usage)
+                carried.join(anew)
+                counts += counted
+        commit = engine.commit_of(
+            number,
+            carried,
+            counts=counts,
+            movements=_movements(reversals, self._catalogue()),
+            settled=[wish.settled for wish in wishes],
+        )
+        return replace(commit, frames={**commit.frames, CORRECTIONS.name: reversals}), None
+
+    def _reversals(
+        self,
+        engine: Engine,
+        wishes: list[_Wish],
+        charged: pl.DataFrame,
+        entries: pl.DataFrame,
+        corrections: pl.DataFrame,
+    ) -> pl.DataFrame:
+        """What gives back what the originals took (`CORRECTIONS`), in the order of the wishes, numbered."""
+        if not wishes:
+            return CORRECTIONS.record.empty()
+        now_us = engine.clock_us()
+        named = pl.DataFrame(
+            [(*wish.original, wish.reversal_id, wish.movement_id, now_us) for wish in wishes],
+            schema={
+                "identity": pl.UInt64, "check": pl.UInt64, "correction_id": pl.String, "movement_id": pl.String,
+                "time_us": pl.Int64,
+            },
+            orient="row",
+        )  # fmt: skip
+        originals = named.join(charged, on=("identity", "check"), how="inner", maintain_order="left")
+        accounts = engine.states.gather(charging.ACCOUNTS, np.unique(originals["subscriber"].to_numpy()))
+        made = reverse(originals, entries, corrections, accounts, self._catalogue())
+        return CORRECTIONS.record.conform(engine.numbered(made.drop("seq")))
+
+    def _block(self, wish: _Wish) -> Block:
+        row = wish.row
+        path = self._data / (row["kept"] or "")
+        file = SourceFile(
+            row["file"], path, row["source"], row["mapping"], "held", row["offset"], row["line"]
+        )
+        return Block(file, row["offset"], row["line"], row["raw"], 1, self._heading(row), last=False)
+
+
+def _as_usage(rows: pl.DataFrame) -> pl.DataFrame:
+    """A correcting record as the usage that it tells."""
+    return rows.with_columns(pl.lit(0, pl.UInt8).alias("action"))
+
+
+def _forgotten(engine: Engine, said: Mapping[str, Any], number: int) -> Grouped:
+    """Forget a waiting record's name: it may be charged under it, or come again when it was rejected."""
+    held = engine.states.gather(usage.SEEN, np.array([said["identity"]], np.uint64))
+    rows = held.rows[held.rows["check"] != np.uint64(said["check"])]
+    groups = Grouped(held.keys, np.array([0, len(rows)], np.int64), rows)
+    engine.states.put(usage.SEEN, groups, number)
+    return groups
+
+
+def _refused(wish: _Wish) -> Carried:
+    """A wish that cannot be done, as a rejected record."""
+    place = {name: wish.said[name] for name in ("file", "line", "offset", "length")}
+    detail = _DETAILS[wish.reason].format(days=DAYS_REMEMBERED)
+    row = {**place, "source": wish.said["source"], "reason": wish.reason, "detail": detail}
+    carried = Carried()
+    rows = usage.REJECTED.record.conform(pl.DataFrame([row]))
+    carried.add(usage.REJECTED, rows.with_columns(raw=pl.Series([wish.row["raw"]], dtype=pl.Binary)))
+    return carried
+
+
+def _movements(reversals: pl.DataFrame, catalogue: Catalogue) -> list[tuple[Movement, int, str, str]]:
+    """What each reversal moves of its account's money."""
+    main = catalogue.balances[catalogue.main_balance]
+    names = ("movement_id", "subscriber", "charged_micros", "time_us", "seq")
+    return [
+        (Movement(name, int(Cause.CORRECTION), word, main, -micros, time_us, NEVER_S), seq, "booked", "")
+        for name, word, micros, time_us, seq in reversals.select(names).iter_rows()
+    ]
