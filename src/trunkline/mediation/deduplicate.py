@@ -42,7 +42,7 @@ def deduplicate(batch: pl.DataFrame, seen: Grouped) -> Outcome:
         new = _judged(identity, check, payload, seen, verdicts)
         assert new is not None, "now every key is there"
     state = _added(seen, *new, check, payload, days)
-    actions = batch["action"].to_numpy()
+    actions = batch["action"].fill_null(int(Action.NONE)).to_numpy()
     if actions.any():
         verdicts[(verdicts == _UNIQUE) & (actions != 0)] = _WAITS
     if not verdicts.any():

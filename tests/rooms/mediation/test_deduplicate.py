@@ -83,3 +83,13 @@ def test_a_conflict_says_so() -> None:
     """What is held says why."""
     held = Mediation().unique(usage([(1, 1, 1), (1, 1, 2)])).rows[2]
     assert held["reason"].to_list() == ["conflict"]
+
+
+def test_what_takes_a_record_back_waits() -> None:
+    """A cancellation is no usage and no conflict; a copy of it is a duplicate, another content a conflict."""
+    rows = usage([(1, 1, 1), (2, 1, 1), (2, 1, 1), (3, 1, 1), (3, 1, 2)]).with_columns(
+        pl.Series("action", [0, 1, 1, 2, 2], dtype=pl.UInt8)
+    )
+    unique, duplicates, held = Mediation().unique(rows).rows
+    assert (unique["line"].to_list(), duplicates["line"].to_list()) == ([0], [2])
+    assert dict(held.select("line", "reason").iter_rows()) == {1: "cancels", 3: "corrects", 4: "conflict"}
