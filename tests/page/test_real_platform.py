@@ -47,7 +47,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("platform")
     tariffs, data = folder / "tariffs", folder / "data"
     tariffs.mkdir()
-    for name, text in FILES.items():
+    handed_on = {"giving.yaml": 'transfers: {main: {least: "0.50", most: "5.00", fee: "0.05"}}\n'}
+    for name, text in {**FILES, **handed_on}.items():
         (tariffs / name).write_text(text)
     (tariffs / "subscribers.csv").write_text(
         f"subscriber,plan,payment,balance\n{NUMBER},payg,prepaid,10.00\n{OTHER},payg,prepaid,5.50\n"
@@ -160,6 +161,27 @@ def test_a_conflict_is_charged_as_usage_of_its_own(platform: Platform, page: Pag
     expect(page.get_by_role("region", name=re.compile("Conflict"))).to_contain_text("charged 0.25 EUR")
     page.get_by_role("button", name="Charge the second too").click()
     expect(page.get_by_text("No conflicts")).to_be_visible()
+
+
+def test_money_is_handed_on(platform: Platform, page: Page) -> None:
+    """From one subscriber to another, after a word about what the tariff allows; too much is refused in words."""
+    page.goto(f"{platform.url}/#/subscriber")
+    page.get_by_label("Telephone number").fill(f"+{NUMBER}")
+    page.get_by_role("button", name="Find").click()
+    form = page.get_by_role("region", name="Hand on to another subscriber")
+    expect(form).to_contain_text("From 0.50 EUR to 5.00 EUR at a time; fee: 0.05 EUR.")
+    form.get_by_label("Number of the receiver").fill(f"+{OTHER}")
+    form.get_by_label("How much").fill("6")
+    form.get_by_role("button", name="Hand on").click()
+    expect(form.get_by_role("alert")).to_contain_text("more than the tariff lets")
+    form.get_by_label("How much").fill("2.50")
+    form.get_by_role("button", name="Hand on").click()
+    expect(page.get_by_text("2.50 EUR handed on to")).to_be_visible()
+    page.get_by_text("Ledger entries").click()
+    table = page.get_by_role("table", name="Ledger entries")
+    expect(table).to_contain_text("balance → transfers")
+    expect(table).to_contain_text("balance → transfer_fees")
+    assert OTHER not in page.content()
 
 
 def test_the_books_agree(platform: Platform, page: Page) -> None:

@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 # The operator's side of every movement; the numbers are the kernel's own and are never stored.
 LEDGER_ACCOUNTS = (
     "balance", "grants", "usage", "revenue", "topups", "adjustments", "expired", "refunds", "bills", "credit_notes",
-    "transfers", "transfer_fees", "vouchers", "bonuses",
+    "transfers", "transfer_fees", "bonuses",
 )  # fmt: skip
 (
     ACCOUNT_BALANCE,
@@ -37,9 +37,8 @@ LEDGER_ACCOUNTS = (
     ACCOUNT_CREDIT_NOTES,
     ACCOUNT_TRANSFERS,
     ACCOUNT_TRANSFER_FEES,
-    ACCOUNT_VOUCHERS,
     ACCOUNT_BONUSES,
-) = range(14)
+) = range(13)
 
 ENTRY = np.dtype(
     [

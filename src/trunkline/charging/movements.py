@@ -23,7 +23,6 @@ from trunkline.charging.ledger import (
     ACCOUNT_TOPUPS,
     ACCOUNT_TRANSFER_FEES,
     ACCOUNT_TRANSFERS,
-    ACCOUNT_VOUCHERS,
     ENTRY,
     changes_of,
     entries_of,
@@ -49,11 +48,9 @@ _OTHER_SIDE = {
     Cause.CREDIT: ACCOUNT_CREDIT_NOTES,
     Cause.TRANSFER: ACCOUNT_TRANSFERS,
     Cause.TRANSFER_FEE: ACCOUNT_TRANSFER_FEES,
-    Cause.VOUCHER: ACCOUNT_VOUCHERS,
     Cause.BONUS: ACCOUNT_BONUSES,
 }
 _EITHER_WAY = frozenset({Cause.ADJUSTMENT, Cause.BILL, Cause.TRANSFER, Cause.TRANSFER_FEE})
-_EARN_BONUSES = frozenset({Cause.TOPUP, Cause.VOUCHER})
 _HIGHEST = 2**62
 
 MOVEMENT_REASONS = (
@@ -63,7 +60,7 @@ MOVEMENT_REASONS = (
     ),
     Reason(
         "bad_cause",
-        "Only top-ups, adjustments, refunds, bills, credit notes, transfers and vouchers can be ordered.",
+        "Only top-ups, adjustments, refunds, bills, credit notes and transfers can be ordered.",
     ),
     Reason("bad_amount", "The amount is zero, too large, or negative where only adding makes sense."),
     Reason("not_enough", "An allowance cannot go below zero."),
@@ -151,7 +148,7 @@ def _bonuses(account: Rows, order: dict[str, Any], catalogue: Catalogue) -> tupl
     """What a top-up of the main balance brings beside itself: the account after it, and an entry for each bonus."""
     entries: list[Rows] = []
     main = catalogue.balances[catalogue.main_balance]
-    if order["cause"] not in _EARN_BONUSES or order["balance"] != main or not catalogue.giving.bonuses:
+    if order["cause"] != Cause.TOPUP or order["balance"] != main or not catalogue.giving.bonuses:
         return account, entries
     time_us = int(order["time_us"])
     at = subscription_at(account, 0, len(account), time_us // 1_000_000)

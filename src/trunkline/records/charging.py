@@ -48,8 +48,7 @@ class Cause(IntEnum):
     CORRECTION = 9  # what a record was charged, put right by a re-rating or taken back by a later record
     TRANSFER = 10  # handed on from one subscriber to another; both sides have one arrival number
     TRANSFER_FEE = 11  # what the giver pays for it
-    VOUCHER = 12  # a voucher was redeemed
-    BONUS = 13  # what a top-up brought beside itself
+    BONUS = 12  # what a top-up brought beside itself
 
 
 ACCOUNT_ROW = np.dtype(

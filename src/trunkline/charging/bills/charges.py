@@ -17,9 +17,7 @@ from trunkline.records.bills import LINE, Charge, Section
 from trunkline.records.charging import Cause, Unit
 
 KEY = "subscriber"
-PAID = [
-    int(cause) for cause in (Cause.TOPUP, Cause.VOUCHER, Cause.TRANSFER)
-]  # what came in, less what was handed on
+PAID = [int(cause) for cause in (Cause.TOPUP, Cause.TRANSFER)]  # what came in, less what was handed on
 LINE_SCHEMA = LINE.to_schema()
 # What of the ledger stands on a bill as it was booked; the bill adds the rest.
 ON_BILLS = [

@@ -270,8 +270,8 @@ function transferForm(view, path, done) {
       }
     },
   },
-  h("div", {}, h("label", { for: "transfer-to" }, "Telephone number of the receiver"), to),
-  h("div", {}, h("label", { for: "transfer-balance" }, "Balance to hand on from"), choice),
-  h("div", {}, h("label", { for: "transfer-amount" }, "Amount to hand on"), h("div", { class: "with-unit" }, amount, unit)),
+  h("div", {}, h("label", { for: "transfer-to" }, "Number of the receiver"), to),
+  h("div", {}, h("label", { for: "transfer-balance" }, "Hand on from"), choice),
+  h("div", {}, h("label", { for: "transfer-amount" }, "How much"), h("div", { class: "with-unit" }, amount, unit)),
   rule, wrong, button));
 }
