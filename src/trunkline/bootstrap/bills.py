@@ -209,7 +209,9 @@ class FolderBills:
     def _made(
         part: Part, due: Cycles, catalogue: Catalogue, period: int, now_us: int, key: bytes
     ) -> pl.DataFrame:
-        return bills(due, part.usage, part.entries, catalogue, period, part.cut_seq, now_us, key)
+        return bills(
+            due, part.usage, part.entries, catalogue, period, part.cut_seq, now_us, key, part.corrections
+        )
 
     def _key(self) -> bytes:
         """The key of bills' names; drawn when the first bill is made, and kept with the folder."""

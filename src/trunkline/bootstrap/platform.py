@@ -14,7 +14,7 @@ from typing import Any
 from trunkline import topology
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
 from trunkline.bootstrap.memory import SpareMemory, keep_freed_memory
-from trunkline.bootstrap.withdrawals import Withdrawals, Withdrawn
+from trunkline.bootstrap.withdrawals import AT_ONCE, Withdrawals, Withdrawn
 from trunkline.charging.subscribers import read_subscribers, time_zones_of
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.engine import Engine, Totals
@@ -146,9 +146,10 @@ def ingest(
     return Ingested(totals, named.troubles, withdrawals(platform).settle())
 
 
-def withdrawals(platform: Platform) -> Withdrawals:
-    """What settles records that cancel or correct others."""
-    return Withdrawals(platform.folders.data, platform.engine, lambda: platform.catalogue, platform.mappings)
+def withdrawals(platform: Platform, at_once: int = AT_ONCE) -> Withdrawals:
+    """What settles records that cancel or correct others; at most so many in one commit."""
+    folder = platform.folders.data
+    return Withdrawals(folder, platform.engine, lambda: platform.catalogue, platform.mappings, at_once)
 
 
 def let_go(platform: Platform, keeping: Keeping) -> LetGo:

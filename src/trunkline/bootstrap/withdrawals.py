@@ -88,11 +88,16 @@ class Withdrawals:
     """Settles what waits for its original. Any thread but the engine's own may call; one at a time does it."""
 
     def __init__(
-        self, data: Path, engine: Engine, catalogue: Callable[[], Catalogue], mappings: Mapping[str, Reading]
+        self,
+        data: Path,
+        engine: Engine,
+        catalogue: Callable[[], Catalogue],
+        mappings: Mapping[str, Reading],
+        at_once: int = AT_ONCE,
     ) -> None:
         """`engine` is that of the one process that writes to the data folder."""
         self._data, self._engine, self._catalogue, self._mappings = data, engine, catalogue, dict(mappings)
-        self._reader = EmbeddedReader(data)
+        self._reader, self._at_once = EmbeddedReader(data), at_once
         self._news = threading.Event()
         self._news.set()  # what waited when the process before ended
 
@@ -128,7 +133,7 @@ class Withdrawals:
                 self._engine.order(lambda _engine, _number: (None, None)).result()
                 waiting = self._reader.waiting(WAITING)
                 before = done
-                for part in waiting.iter_slices(AT_ONCE):
+                for part in waiting.iter_slices(self._at_once):
                     done = self._settle_part(part, done)
                 if done == before:
                     return replace(done, waiting=len(waiting))

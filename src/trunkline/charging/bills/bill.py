@@ -29,6 +29,7 @@ from trunkline.charging.bills.shares import rounded
 from trunkline.charging.bills.taxes import tax_lines
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.records.bills import BILLS, LINE, Section
+from trunkline.records.charging import CORRECTIONS
 
 DAY_US = 86_400_000_000
 _LEDGER = [
@@ -53,11 +54,13 @@ def bills(
     cut_seq: int,
     issued_us: int,
     key: bytes,
+    corrections: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Bills (`records.bills.BILLS`, `seq` not yet given) of all accounts in `cycles`.
 
     `usage` (`CHARGED`) and `entries` (`ENTRIES`) hold at least these accounts' rows with `seq` below `cut_seq`; what
-    belongs on no bill of this period is passed over. `key` keeps people from guessing a bill's name from a number.
+    belongs on no bill of this period is passed over. `corrections` (`CORRECTIONS`) name what was taken back. `key`
+    keeps people from guessing a bill's name from a number.
     """
     rules = catalogue.bills
     terms = cycles.terms.with_columns(pl.lit(cut_seq, pl.Int64).alias("cut_seq"))
@@ -83,7 +86,7 @@ def bills(
             cap,
             minimum,
             *tax_lines(left, terms, rules),
-            ledger_lines(entries),
+            ledger_lines(entries, CORRECTIONS.record.empty() if corrections is None else corrections),
         ]
     )
     return _whole(_with_rounding(lines, catalogue), entries, terms, catalogue, period, issued_us, key)

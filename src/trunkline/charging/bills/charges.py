@@ -11,6 +11,7 @@ import polars as pl
 
 from trunkline.charging.bills.cycles import Cycles
 from trunkline.charging.bills.shares import share
+from trunkline.charging.reversal import is_reversal
 from trunkline.charging.tariffs.bill_rules import BillRules, ProRata
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.records.bills import LINE, Charge, Section
@@ -159,12 +160,19 @@ def fee_lines(cycles: Cycles, rules: BillRules) -> pl.DataFrame:
     return pl.concat([as_lines(monthly, Section.RECURRING), as_lines(once, Section.ONE_OFF)])
 
 
-def ledger_lines(entries: pl.DataFrame) -> pl.DataFrame:
-    """What the ledger booked on the main balance besides usage: what it took, less than zero when it gave."""
+def ledger_lines(entries: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
+    """What the ledger booked on the main balance besides usage: what it took, less than zero when it gave.
+
+    What was taken back (`CORRECTIONS`) has a line for each record, which names it; re-ratings share one.
+    """
+    taken_back = corrections.filter(is_reversal()).select(
+        "seq", pl.concat_str(pl.col("source").cast(pl.String), pl.lit(" "), "record_id").alias("name")
+    )
+    named = entries.join(taken_back, on="seq", how="left").with_columns(pl.col("name").fill_null(""))
     parts = [
         as_lines(
-            entries.filter(pl.col("cause") == int(cause))
-            .group_by(KEY)
+            named.filter(pl.col("cause") == int(cause))
+            .group_by(KEY, "name")
             .agg(pl.len().alias("uses"), pl.col("taken").sum().alias("amount_micros")),
             section,
         )

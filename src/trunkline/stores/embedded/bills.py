@@ -18,7 +18,7 @@ from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouped import Grouped
 from trunkline.ports import BillNote
 from trunkline.records.bills import BILLS
-from trunkline.records.charging import ACCOUNTS, CHARGED, ENTRIES, Unit
+from trunkline.records.charging import ACCOUNTS, CHARGED, CORRECTIONS, ENTRIES, Unit
 from trunkline.stores.embedded import manifest, runs, segments
 from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.manifest import stored_word, transaction
@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS bill_notes (
     number INTEGER PRIMARY KEY AUTOINCREMENT, bill_id TEXT NOT NULL, time_us INTEGER NOT NULL, actor TEXT NOT NULL,
     action TEXT NOT NULL, amount_micros INTEGER NOT NULL, movement_id TEXT UNIQUE, text TEXT NOT NULL)
 """
+NAMING = ("seq", "correction_id", "source", "record_id")
 NOTE_SCHEMA = {
     "number": pl.Int64, "bill_id": pl.String, "time_us": pl.Int64, "actor": pl.String, "action": pl.String,
     "amount_micros": pl.Int64, "movement_id": pl.String, "text": pl.String,
@@ -47,6 +48,7 @@ class Part:
     last: pl.DataFrame  # the newest bill of each: `subscriber, period, until_us, cut_seq`
     usage: pl.DataFrame
     entries: pl.DataFrame
+    corrections: pl.DataFrame  # `NAMING`: what tells which record an entry is of
     cut_seq: int  # everything that arrived before it is here
 
 
@@ -67,7 +69,8 @@ class EmbeddedBills(EmbeddedReader):
                 after = _oldest(last, len(accounts))
                 usage = self._rows_between(connection, CHARGED, low, high, until_us, after, usage_columns)
                 entries = self._rows_between(connection, ENTRIES, low, high, until_us, after, entry_columns)
-            return Part(accounts, last, usage, entries, int(row[0]) if row else 0)
+                named = self._rows_between(connection, CORRECTIONS, low, high, until_us, after, NAMING)
+            return Part(accounts, last, usage, entries, named, int(row[0]) if row else 0)
 
         return self._again(ask)
 
