@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.billing import small
 from tests.withdrawals.small import cancels, told
+from trunkline.api.bills.document import document
 from trunkline.kernel.dial import to_key
 from trunkline.records.bills import Section
 
@@ -24,6 +25,9 @@ def test_after_the_bill(tmp_path: Path) -> None:
     told(tmp_path, [cancels(original)], small.records(1, 2, month=11))
     with small.billing(tmp_path) as (_, bills):
         november = bills.preview(to_key(small.number(4)))
+        assert november is not None
         lines = [line for line in november["lines"] if line["section"] == int(Section.CORRECTION)]
     assert [line["name"] for line in lines] == [f"msc {original['id']}"]
     assert lines[0]["amount_micros"] < 0
+    texts = [line["text"] for line in document(november, str)["lines"]]
+    assert f"taken back: msc {original['id']}" in texts

@@ -140,6 +140,8 @@ def _text(section: Section, charge: Charge | None, line: dict[str, Any]) -> str:
         return f"up to {money.to_text(line['base_micros'])}"
     if section is Section.ROUNDING:
         return "to the smallest coin"
+    if section is Section.CORRECTION and line["name"]:
+        return f"taken back: {line['name']}"
     return name if section is Section.ONE_OFF else f"{line['uses']:,} booked"
 
 
