@@ -126,6 +126,10 @@ class Online:
         "", "PEM file with the certificate for TLS. Empty: cleartext, which only loopback may have."
     )
     online_key: str = _setting("", "PEM file with that certificate's key.")
+    online_clients: str = _setting(
+        "",
+        "PEM file with the authorities whose certificates network functions must show. Empty: none has to.",
+    )
     online_octets: int = _setting(50_000_000, "Octets granted where a request does not say how many.")
     online_seconds: int = _setting(300, "Seconds of a call granted where a request does not say how many.")
     online_events: int = _setting(1, "Messages or events granted where a request does not say how many.")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import orjson
 import polars as pl
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 
-from trunkline import topology
 from trunkline.api.access import Access
 from trunkline.api.callbacks import Callbacks
+from trunkline.api.nchf.http2 import serve, tls_of
 from trunkline.api.nchf.messages import Asked, Quotas
 from trunkline.api.nchf.notify import Notifier
 from trunkline.api.nchf.service import Charging
@@ -24,17 +23,17 @@ from trunkline.charging import online as rules
 from trunkline.engines.embedded.engine import Engine
 from trunkline.engines.embedded.online import EngineOnline, OnlineRules
 from trunkline.kernel.dial import to_text
+from trunkline.kernel.grouped import Grouped
 from trunkline.ports import Commit, QuotaAnswer, QuotaRequest, Refused
-from trunkline.records import online
+from trunkline.records import charging, online
 from trunkline.records.usage import Direction, Kind
 from trunkline.settings import Online
 from trunkline.stores.embedded.reader import EmbeddedReader
 
 LONGEST_URI = 2048
-STREAMS_MAX = 1000  # requests at once on one connection
-IDLE_S = 3600.0  # a network function keeps its connections
-REQUESTS_MAX = 2**30  # of one connection: HTTP/2 has no more numbers for streams
 SOURCE = "online"
+# An answer passes through three threads; at Python's own 5 ms each may have to wait so long for its turn.
+SWITCH_S = 0.0005
 _UNITS = {Kind.VOICE: "duration_ms", Kind.DATA: "octets_down"}
 
 
@@ -64,10 +63,13 @@ def _record(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 RULES = OnlineRules(
-    topology.ONLINE,
     online.SESSIONS,
-    online.ANSWERS,
-    rules.used,
+    charging.ACCOUNTS,
+    charging.TARIFFS,
+    online.REQUEST_ROW,
+    rules.decide,
+    rules.owed,
+    rules.owing,
     usage_lines,
     int(online.Action.RELEASE),
     int(online.Action.LAPSE),
@@ -96,7 +98,9 @@ class OnlineLife:
         self._settings = settings
         _assert_safe(settings)
         self.notifier = Notifier(Callbacks(networks))
-        self.online = EngineOnline(engine, RULES, _opened(reader), self._heard)
+        kept = reader.every(online.SESSIONS)
+        owing = kept.keys[np.repeat(np.arange(len(kept)), np.diff(kept.offsets))[rules.owing(kept.rows)]]
+        self.online = EngineOnline(engine, RULES, _opened(kept), owing.tolist(), self._heard)
         engine.listeners.append(watch_movements(self.notifier))
         self._clock_us = engine.clock_us
         self.quotas = Quotas(
@@ -133,27 +137,23 @@ class OnlineLife:
         application = Charging(
             self.online, access, self.quotas, lambda: self.root, self._session_opened, count, self._clock_us
         )
-        config = Config()
-        config.bind = [f"fd://{self._listener.detach()}"]  # it is the server's from now on, and closed by it
-        config.errorlog = config.accesslog = None
-        config.h2_max_concurrent_streams = STREAMS_MAX
-        config.keep_alive_timeout = IDLE_S
-        config.keep_alive_max_requests = REQUESTS_MAX
-        config.graceful_timeout = 2.0
-        config.include_server_header = False
+        tls = None
         if self._settings.online_certificate:
-            config.certfile, config.keyfile = self._settings.online_certificate, self._settings.online_key
+            tls = tls_of(
+                self._settings.online_certificate, self._settings.online_key, self._settings.online_clients
+            )
 
-        async def stopped() -> None:
-            while not stop.is_set():  # noqa: ASYNC110 -- another thread sets it
-                await asyncio.sleep(0.2)
+        async def served() -> None:
+            application.mailbox.open()
+            await serve(self._listener, application, tls, stop)
 
-        asyncio.run(serve(cast("Any", application), config, shutdown_trigger=stopped))
+        asyncio.run(served())
 
     def works(
         self, access: Access, count: Callable[[str, int, float], None], stop: threading.Event
     ) -> list[tuple[str, Callable[[], None]]]:
         """What runs in threads of its own: names and functions that return when `stop` is set."""
+        sys.setswitchinterval(SWITCH_S)
         return [
             ("online", lambda: self.online.run(stop)),
             ("online-http", lambda: self.serve(access, count, stop)),
@@ -161,9 +161,8 @@ class OnlineLife:
         ]
 
 
-def _opened(reader: EmbeddedReader) -> list[tuple[int, int, int]]:
+def _opened(kept: Grouped) -> list[tuple[int, int, int]]:
     """Sessions of an earlier life: name, subscriber, and when each lapses (us)."""
-    kept = reader.every(online.SESSIONS)
     payers = np.repeat(kept.keys, np.diff(kept.offsets)).tolist()
     found: dict[int, tuple[int, int, int]] = {}
     for payer, session, until_us in zip(

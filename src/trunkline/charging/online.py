@@ -1,11 +1,12 @@
 """Online charging: a session asks for quota before it uses anything, and no two sessions are promised the same money.
 
-A request's used units are charged like every other usage, as a record of their own; what this module decides is what
-may be used next. Data and events are charged as they are reported. A call is priced as one whole (a tariff may
+A request's used units are charged like every other usage, as a record of their own, many together and a moment later;
+until then they are owed, and no promise overlooks them. What this module decides is what may be used next. Data and
+events are owed as they are reported. A call is priced as one whole (a tariff may
 change with its length), so its promise covers it from its first second, and it is charged when it ends.
 
 A request that comes again (a retransmission in the words of TS 32.290) is given the answer it was given before.
-Batches are small and answers are waited for, so rows are matched and written as arrays, without joins.
+Batches are small and answers are waited for, so all is done on arrays of rows (`decide`), without frames and joins.
 """
 
 from __future__ import annotations
@@ -18,12 +19,22 @@ import numpy.typing as npt
 import polars as pl
 
 from trunkline.charging.quota import Quotas, promise
-from trunkline.charging.rate import price_batch
+from trunkline.charging.rate import few_class_nodes, price_columns
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import locate
-from trunkline.records.online import ANSWERS, ASKED, LAPSED, QUOTAS, RELEASED, SESSIONS, Action
+from trunkline.records.online import (
+    ANSWERS,
+    ASKED,
+    LAPSED,
+    OWED,
+    QUOTAS,
+    RELEASED,
+    REQUEST_ROW,
+    SESSIONS,
+    Action,
+)
 from trunkline.records.usage import Kind
 
 Array = npt.NDArray[Any]
@@ -35,68 +46,141 @@ NAME = ("subscriber", "session", "group", "invocation")
 USE = ("kind", "direction", "calling", "called", "start_us", "visited_plmn", "slice", "five_qi")
 
 
-def recall(requests: pl.DataFrame, sessions: Grouped) -> Outcome:
-    """Set aside what was answered before; write the rest down, and put beside it what its subscribers are promised."""
-    beside = _beside(requests, sessions)
-    new = ~beside.answered
-    out, owners = _out(sessions, beside, requests["time_us"].to_numpy())
-    asked = _asked(
-        sessions.keys[np.concatenate([owners, beside.at[new]])],
-        np.concatenate([out, beside.rows[new]]),
-        np.concatenate([out["used"] + out["granted"], beside.units[new]]),
-    ).with_columns(asked=pl.Series(np.arange(len(out) + int(new.sum())) >= len(out)))
-    again = sessions.rows[beside.same[beside.answered & (beside.same >= 0)]]
-    told = _answers(requests.filter(pl.Series(beside.answered & (beside.same >= 0))), again)
-    return Outcome((ASKED.record.conform(asked), told), _with(sessions, beside, new))
+class Asked(NamedTuple):
+    """What accounts are asked, in arrays side by side: what is out and owed first, then what is asked now."""
+
+    subscriber: Array  # u8
+    rows: Rows  # SESSIONS.dtype: who uses what, under which name
+    units: Array  # i8: of the promise, or of what is owed
+    asked: Array  # bool: is asked now
+    owed: Array  # bool: was used and waits to be charged
 
 
-def used(requests: pl.DataFrame, sessions: Grouped) -> pl.DataFrame:
-    """What requests report that is charged now, with `units`; none for what was answered before.
+class Recalled(NamedTuple):
+    """What requests become before the accounts are asked."""
 
-    Data and events as reported; a call when it is over, with all that it has used since it began.
+    asked: Asked
+    again: Array  # i8: requests that were answered before
+    told: Rows  # what they were answered
+    sessions: Grouped  # with the others written down, not answered yet
+
+
+def recall_rows(requests: Rows, sessions: Grouped) -> Recalled:
+    """Set aside what was answered before; write the rest down, and put beside it what its subscribers are promised.
+
+    What a request reports as used is owed from now on: it is a row of its own until it is charged (`owed`).
     """
     beside = _beside(requests, sessions)
-    charged = ~beside.answered & (beside.charged > 0)
-    return _asked(sessions.keys[beside.at[charged]], beside.rows[charged], beside.charged[charged])
+    new = ~beside.answered
+    asking = int(np.count_nonzero(new))
+    known, owners = _known(sessions, beside, requests["time_us"])
+    waits = owing(known)
+    due = new & (beside.charged > 0)
+    debts = beside.rows[due]
+    debts["until_us"], debts["used"], debts["granted"] = OWED, beside.charged[due], 0
+    asked = Asked(
+        sessions.keys[np.concatenate([owners, beside.at[due], beside.at[new]])],
+        np.concatenate([known, debts, beside.rows[new]]),
+        np.concatenate(
+            [known["used"] + np.where(waits, 0, known["granted"]), debts["used"], beside.units[new]]
+        ),
+        np.arange(len(known) + len(debts) + asking) >= len(known) + len(debts),
+        np.concatenate([waits, np.arange(len(debts) + asking) < len(debts)]),
+    )
+    again = np.flatnonzero(beside.answered & (beside.same >= 0))
+    told = sessions.rows[beside.same[again]]
+    return Recalled(asked, again, told, _with(sessions, beside, new, debts, beside.at[due]))
+
+
+def reserve_rows(asked: Asked, accounts: Grouped, catalogue: Catalogue) -> tuple[Array, Array]:
+    """Ask the accounts in turn: units promised (i8), and why nothing could be judged (u1), beside what is asked.
+
+    What is asked with no units is given back.
+    """
+    groups = locate(accounts.keys, asked.subscriber)
+    assert len(groups) == 0 or groups.min() >= 0, "the engine gave no state for a subscriber of the batch"
+    rows = asked.rows
+    of = {name: np.ascontiguousarray(rows[name]) for name in USE} | {
+        "units": asked.units,
+        "amount_micros": np.zeros(len(rows), np.int64),
+    }
+    traffic = zip(rows["kind"].tolist(), rows["service"].tolist(), rows["slice"].tolist(), rows["five_qi"].tolist(),
+                  strict=True)  # fmt: skip
+    nodes = few_class_nodes(
+        [(kind, service.decode() or None, slice_, qi) for kind, service, slice_, qi in traffic], catalogue
+    )
+    none = np.zeros(len(rows), np.bool_)
+    priced = price_columns(of, nodes, none, groups, accounts, catalogue)
+    quotas = Quotas(
+        name_of(rows["session"], rows["group"]), asked.asked, asked.units.copy(), of["kind"], of["direction"],
+        of["start_us"], of["amount_micros"], asked.owed,
+    )  # fmt: skip
+    return promise(quotas, priced, groups, accounts, catalogue), priced.verdict
+
+
+def answer_rows(named: Rows, subscribers: Array, promised: Array, refusal: Array, sessions: Grouped) -> Rows:
+    """Write into the sessions what each named row is told (in place), and return their rows as they are now."""
+    same = _matched(sessions, locate(sessions.keys, subscribers), named).same
+    rows = sessions.rows
+    rows["granted"][same] = np.maximum(promised - rows["used"][same], 0)
+    rows["refusal"][same] = refusal
+    return np.asarray(rows[same])
+
+
+def decide(
+    requests: Rows, sessions: Grouped, accounts: Grouped, catalogue: Catalogue
+) -> tuple[Rows, Grouped]:
+    """All steps at once: the rows that the requests are answered with, and the sessions from now on."""
+    recalled = recall_rows(requests, sessions)
+    asked = recalled.asked
+    promised, refusal = reserve_rows(asked, accounts, catalogue)
+    now = asked.asked
+    told = answer_rows(asked.rows[now], asked.subscriber[now], promised[now], refusal[now], recalled.sessions)
+    return np.concatenate([recalled.told, told]), recalled.sessions
+
+
+# -- the same as steps of the map ----------------------------------------------------------------------------
+
+
+def recall(requests: pl.DataFrame, sessions: Grouped) -> Outcome:
+    """`recall_rows` over columns."""
+    rows = np.zeros(len(requests), REQUEST_ROW)
+    for name in REQUEST_ROW.names or ():
+        rows[name] = (
+            requests["service"].fill_null("").to_list() if name == "service" else requests[name].to_numpy()
+        )
+    recalled = recall_rows(rows, sessions)
+    told = _answers(requests[recalled.again], recalled.told)
+    return Outcome((_framed(recalled.asked), told), recalled.sessions)
 
 
 def reserve(asked: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
-    """Ask the accounts, in the order of arrival; what is asked with no units is given back."""
-    groups = locate(accounts.keys, asked["subscriber"].to_numpy())
-    assert len(asked) == 0 or groups.min() >= 0, "the engine gave no state for a subscriber of the batch"
-    priced = price_batch(asked, groups, accounts, catalogue)
-
-    def column(name: str) -> Array:
-        return asked[name].to_numpy()
-
-    quotas = Quotas(
-        name_of(column("session"), column("group")),
-        column("asked"),
-        column("units").copy(),
-        column("kind"),
-        column("direction"),
-        column("start_us"),
-        column("amount_micros"),
+    """`reserve_rows` over columns."""
+    rows = np.zeros(len(asked), SESSIONS.dtype)
+    for name in ("session", "group", "invocation", *USE):
+        rows[name] = asked[name].to_numpy()
+    rows["service"] = asked["service"].fill_null("").to_list()
+    now = asked["asked"].to_numpy()
+    quantities = Asked(
+        asked["subscriber"].to_numpy(), rows, asked["units"].to_numpy(), now, asked["owed"].to_numpy()
     )
-    promised = promise(quotas, priced, groups, accounts, catalogue)
-    told = asked.select(NAME).with_columns(promised=pl.Series(promised), refusal=pl.Series(priced.verdict))
-    return Outcome((QUOTAS.record.conform(told.filter(asked["asked"])),))
+    promised, refusal = reserve_rows(quantities, accounts, catalogue)
+    told = {name: asked[name].to_numpy()[now] for name in NAME} | {
+        "promised": promised[now],
+        "refusal": refusal[now],
+    }
+    return Outcome((pl.DataFrame(told, schema=QUOTAS.record.schema),))
 
 
 def answer(quotas: pl.DataFrame, sessions: Grouped) -> Outcome:
-    """Tell each request what it may use, and remember it."""
-    at = locate(sessions.keys, quotas["subscriber"].to_numpy())
-    same = _matched(sessions, at, quotas).same
-    rows = sessions.rows.copy()
-    rows["granted"][same] = np.maximum(quotas["promised"].to_numpy() - rows["used"][same], 0)
-    rows["refusal"][same] = quotas["refusal"].to_numpy()
-    return Outcome((_answers(quotas, rows[same]),), Grouped(sessions.keys, sessions.offsets, rows))
-
-
-def name_of(session: Array, group: Array) -> Array:
-    """Name of the promise of each rating group: its session's digest, turned by the group (an odd multiplier)."""
-    turns = (group.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    return session ^ turns
+    """`answer_rows` over columns."""
+    named = np.zeros(len(quotas), SESSIONS.dtype)
+    for name in ("session", "group"):
+        named[name] = quotas[name].to_numpy()
+    told, after = (quotas[name].to_numpy() for name in ("promised", "refusal"))
+    kept = Grouped(sessions.keys, sessions.offsets, sessions.rows.copy())
+    rows = answer_rows(named, quotas["subscriber"].to_numpy(), told, after, kept)
+    return Outcome((_answers(quotas, rows),), kept)
 
 
 def _answers(named: pl.DataFrame, rows: Rows) -> pl.DataFrame:
@@ -104,14 +188,51 @@ def _answers(named: pl.DataFrame, rows: Rows) -> pl.DataFrame:
     return pl.DataFrame({name: named[name] for name in NAME} | told, schema=ANSWERS.record.schema)
 
 
-def _asked(subscribers: Array, rows: Rows, units: Array) -> pl.DataFrame:
-    """Rows of sessions as usage that can be priced."""
-    names = ("session", "group", "invocation", *USE)
-    columns: dict[str, Any] = {name: np.ascontiguousarray(rows[name]) for name in names}
-    service = pl.Series(rows["service"].astype(str), dtype=pl.String).replace("", None)
-    return pl.DataFrame(
-        {"subscriber": subscribers} | columns | {"service": service, "units": units}
-    ).with_columns(amount_micros=pl.lit(0, pl.Int64))
+def _framed(asked: Asked) -> pl.DataFrame:
+    """What accounts are asked, as columns."""
+    rows = asked.rows
+    columns: dict[str, Any] = {
+        name: np.ascontiguousarray(rows[name]) for name in ("session", "group", "invocation", *USE)
+    }
+    columns |= {
+        "subscriber": asked.subscriber,
+        "units": asked.units,
+        "asked": asked.asked,
+        "owed": asked.owed,
+    }
+    columns |= {"service": [service.decode() or None for service in rows["service"].tolist()]}
+    columns |= {"amount_micros": np.zeros(len(rows), np.int64), "currency": [None] * len(rows)}
+    schema = ASKED.record.schema
+    return pl.DataFrame([pl.Series(name, columns[name], dtype=dtype) for name, dtype in schema.items()])
+
+
+# -- what is owed --------------------------------------------------------------------------------------------
+
+
+def owing(rows: Rows) -> Array:
+    """Which rows of sessions are used and wait to be charged."""
+    return np.asarray(rows["until_us"] == OWED)
+
+
+def owed(sessions: Grouped) -> tuple[pl.DataFrame, Grouped]:
+    """What was used and waits to be charged, with `units`, and the sessions once it is.
+
+    Data and events come as they were reported; a call when it is over, with all that it has used since it began.
+    """
+    waits = owing(sessions.rows)
+    owners = np.repeat(np.arange(len(sessions)), np.diff(sessions.offsets))
+    rows = sessions.rows[waits]
+    none = np.zeros(len(rows), np.bool_)
+    offsets = np.zeros(len(sessions) + 1, np.int64)
+    np.cumsum(np.bincount(owners[~waits], minlength=len(sessions)), out=offsets[1:])
+    due = _framed(Asked(sessions.keys[owners[waits]], rows, np.ascontiguousarray(rows["used"]), none, ~none))
+    return due, Grouped(sessions.keys, offsets, sessions.rows[~waits])
+
+
+def name_of(session: Array, group: Array) -> Array:
+    """Name of the promise of each rating group: its session's digest, turned by the group (an odd multiplier)."""
+    turns = (group.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    return session ^ turns
 
 
 class _Matched(NamedTuple):
@@ -133,43 +254,40 @@ class _Beside(NamedTuple):
     charged: Array  # i8: what is charged now
 
 
-def _beside(requests: pl.DataFrame, sessions: Grouped) -> _Beside:
-    def column(name: str) -> Array:
-        return requests[name].to_numpy()
-
-    at = locate(sessions.keys, column("subscriber"))
+def _beside(requests: Rows, sessions: Grouped) -> _Beside:
+    at = locate(sessions.keys, requests["subscriber"])
     same, first, newest = _matched(sessions, at, requests)
     held, had = sessions.rows, same >= 0
     rows = _said(requests, held, first)
     whole = rows["kind"] == int(Kind.VOICE)
-    lapsed = column("action") == int(Action.LAPSE)
-    over = lapsed | (column("action") == int(Action.RELEASE))
+    lapsed = requests["action"] == int(Action.LAPSE)
+    over = lapsed | (requests["action"] == int(Action.RELEASE))
     rows["invocation"][lapsed] = newest[lapsed]
     before = np.zeros(len(requests), np.int64)
     before[had] = held["used"][same[had]]
-    outstanding = np.where(whole, before + column("used"), 0)
+    outstanding = np.where(whole, before + requests["used"], 0)
     rows["used"] = np.where(over, 0, outstanding)
-    rows["until_us"] = np.where(over, np.where(lapsed, LAPSED, RELEASED), column("until_us"))
+    rows["until_us"] = np.where(over, np.where(lapsed, LAPSED, RELEASED), requests["until_us"])
     return _Beside(
         at,
         same,
-        (column("invocation") <= newest) & ~lapsed,
+        (requests["invocation"] <= newest) & ~lapsed,
         rows,
-        np.where(over, 0, column("wanted") + outstanding),
-        np.where(whole, np.where(over, outstanding, 0), column("used")),
+        np.where(over, 0, requests["wanted"] + outstanding),
+        np.where(whole, np.where(over, outstanding, 0), requests["used"]),
     )
 
 
-def _said(requests: pl.DataFrame, held: Rows, first: Array) -> Rows:
+def _said(requests: Rows, held: Rows, first: Array) -> Rows:
     """Requests as rows of sessions; what one does not say, its session has said."""
     rows = np.zeros(len(requests), SESSIONS.dtype)
     for name in ("session", "group", "invocation", "wanted", *USE):
-        rows[name] = requests[name].to_numpy()
-    rows["service"] = requests["service"].fill_null("").to_list()
-    rows["asked_us"] = requests["time_us"].to_numpy()
+        rows[name] = requests[name]
+    rows["service"] = requests["service"]
+    rows["asked_us"] = requests["time_us"]
     rows["day"] = rows["asked_us"] // DAY_US
     known = first >= 0
-    silent = ~requests["says"].to_numpy() & known
+    silent = ~requests["says"] & known
     for name in (*USE, "service"):
         rows[name][silent] = held[name][first[silent]]
     began = (rows["kind"] == int(Kind.VOICE)) & known  # a call began when it began, whatever is said later
@@ -177,45 +295,48 @@ def _said(requests: pl.DataFrame, held: Rows, first: Array) -> Rows:
     return rows
 
 
-def _out(sessions: Grouped, beside: _Beside, time_us: Array) -> tuple[Rows, Array]:
-    """What the subscribers of new requests are promised now: rows, and which of the subscribers each belongs to."""
+def _known(sessions: Grouped, beside: _Beside, time_us: Array) -> tuple[Rows, Array]:
+    """What the subscribers of new requests are promised or owe now: rows, and whose each is."""
     now_us = np.full(len(sessions), np.iinfo(np.int64).max)
     new = ~beside.answered
     now_us[beside.at[new]] = time_us[new]
     owners = np.repeat(np.arange(len(sessions)), np.diff(sessions.offsets))
     rows = sessions.rows
     out = (rows["until_us"] > now_us[owners]) & (rows["used"] + rows["granted"] > 0)
-    return rows[out], owners[out]
+    known = out | ((rows["until_us"] == OWED) & (now_us[owners] < np.iinfo(np.int64).max))
+    return rows[known], owners[known]
 
 
-def _with(sessions: Grouped, beside: _Beside, new: Array) -> Grouped:
+def _with(sessions: Grouped, beside: _Beside, new: Array, owing: Rows, owing_at: Array) -> Grouped:
     """Sessions with what is written down of new requests in the place of what their rating groups had.
 
-    A session that has been over for a day is forgotten.
+    A session that has been over for a day is forgotten; what is owed stays until it is charged.
     """
     rows = sessions.rows
     owners = np.repeat(np.arange(len(sessions)), np.diff(sessions.offsets))
     now_us = np.zeros(len(sessions), np.int64)
     now_us[beside.at[new]] = beside.rows["asked_us"][new]
     stays = (rows["until_us"] > 0) | (rows["asked_us"] >= now_us[owners] - REMEMBERED_US)
+    stays |= rows["until_us"] == OWED
     stays[beside.same[new & (beside.same >= 0)]] = False
-    owner = np.concatenate([owners[stays], beside.at[new]])
+    owner = np.concatenate([owners[stays], owing_at, beside.at[new]])
     order = np.argsort(owner, kind="stable")
     offsets = np.zeros(len(sessions) + 1, np.int64)
     np.cumsum(np.bincount(owner, minlength=len(sessions)), out=offsets[1:])
-    return Grouped(sessions.keys, offsets, np.concatenate([rows[stays], beside.rows[new]])[order])
+    return Grouped(sessions.keys, offsets, np.concatenate([rows[stays], owing, beside.rows[new]])[order])
 
 
-def _matched(sessions: Grouped, at: Array, named: pl.DataFrame) -> _Matched:
+def _matched(sessions: Grouped, at: Array, named: Rows) -> _Matched:
     rows = sessions.rows
     found = _match(
         sessions.offsets,
         np.ascontiguousarray(rows["session"]),
         np.ascontiguousarray(rows["group"]),
         np.ascontiguousarray(rows["invocation"]),
+        owing(rows),
         at,
-        named["session"].to_numpy(),
-        named["group"].to_numpy(),
+        np.ascontiguousarray(named["session"]),
+        np.ascontiguousarray(named["group"]),
     )
     return _Matched(*found)
 
@@ -226,6 +347,7 @@ def _match(
     sessions: Array,
     groups: Array,
     invocations: Array,
+    owed_rows: Array,
     at: Array,
     session: Array,
     group: Array,
@@ -236,7 +358,7 @@ def _match(
     newest = np.full(len(at), -1, np.int64)
     for row in range(len(at)):
         for held in range(offsets[at[row]], offsets[at[row] + 1]):
-            if sessions[held] != session[row]:
+            if sessions[held] != session[row] or owed_rows[held]:
                 continue
             if first[row] < 0:
                 first[row] = held

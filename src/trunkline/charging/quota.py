@@ -4,6 +4,9 @@ A promise is kept whatever happens next: the sessions of an account may use all 
 So a quota is tried by charging it, on a copy of the account, together with every quota that is out, in every order;
 whatever the tariff says (tiers, allowances that suit one use and not another, blockers, a highest cost), the account
 must not end below its credit limit in any of them. Using less never makes the others dearer.
+
+What was used already and waits to be charged (it is *owed*) is charged on the copy first, in its order, as the ledger
+will charge it.
 """
 
 from __future__ import annotations
@@ -57,6 +60,7 @@ class Quotas(NamedTuple):
     direction: Array
     start_us: Array
     amount_micros: Array  # i8: the price that comes with the use itself, where the tariff says so
+    owed: Array  # bool: was used, and is not charged yet; neither out nor asked
 
 
 class _Uses(NamedTuple):
@@ -64,6 +68,7 @@ class _Uses(NamedTuple):
 
     name: Array
     asked: Array
+    owed: Array
     units: Array
     kind: Array
     direction: Array
@@ -195,6 +200,32 @@ def _answer(
     return low
 
 
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def _settled(
+    t: Vector, of: _Uses, at: int, account: Array, size: int, trial: Array, used: Array, entries: Array
+) -> int:
+    """Charge what is owed on the copy of the account; its size. What cannot be charged leaves it as it was."""
+    subscription = subscription_at(account, 0, size, of.start_us[at] // 1_000_000)
+    packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
+    limit = nb.int64(0)
+    grown = nb.int64(size)
+    for row in range(size):
+        trial[row] = account[row]
+    if subscription >= 0:
+        packed, limit = nb.int64(account[subscription].granted), nb.int64(account[subscription].value)
+    else:
+        grown = add_row(trial, grown, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, packed, 0, NEVER_S)
+    use = _use(t, of, at, of.units[at], packed)
+    if use.list_micros < 0:
+        return nb.int64(size)
+    failed, _, _, grown, _ = take(t, use, limit, trial, grown, used, entries, nb.int64(0), nb.int64(0))
+    if failed:
+        return nb.int64(size)
+    for row in range(grown):
+        account[row] = trial[row]
+    return nb.int64(grown)
+
+
 @nb.njit(nogil=True, cache=True, error_model="numpy")
 def _promise(t: Vector, offsets: Array, rows: Array, first: Array, of: _Uses, promised: Array) -> None:
     """Answer the asked quotas of each account in turn."""
@@ -210,7 +241,11 @@ def _promise(t: Vector, offsets: Array, rows: Array, first: Array, of: _Uses, pr
             account[at] = rows[offsets[group] + at]
         counts = np.zeros(quotas, np.bool_)
         for at in range(begin, end):
-            counts[at - begin] = not of.asked[at] and of.verdict[at] == 0 and of.units[at] > 0
+            if of.owed[at] and of.verdict[at] == 0 and of.units[at] > 0:
+                size = _settled(t, of, at, account, size, trial, used, entries)
+        for at in range(begin, end):
+            out_now = not of.asked[at] and not of.owed[at]
+            counts[at - begin] = out_now and of.verdict[at] == 0 and of.units[at] > 0
         for at in range(begin, end):
             if not of.asked[at]:
                 continue
@@ -237,6 +272,7 @@ def promise(quotas: Quotas, priced: Priced, groups: Array, accounts: Grouped, ca
     uses = _Uses(
         quotas.name[order],
         quotas.asked[order],
+        quotas.owed[order],
         quotas.units[order],
         quotas.kind[order],
         quotas.direction[order],

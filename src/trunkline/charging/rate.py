@@ -7,6 +7,7 @@ never dropped. Zero units (a call that nobody answered) cost nothing and need no
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numba as nb
@@ -292,6 +293,16 @@ def _number_classes(
     return known
 
 
+def few_class_nodes(
+    rows: Sequence[tuple[int, str | None, int, int]], catalogue: Catalogue
+) -> npt.NDArray[np.int32]:
+    """Traffic class of a handful of rows given as kind, service, slice and 5QI, as a node; 0 where none matches."""
+    if not catalogue.classes:
+        return np.zeros(len(rows), np.int32)
+    found = {row: _class_node(row, catalogue) if row[0] >= _DATA else 0 for row in set(rows)}
+    return np.array([found[row] for row in rows], np.int32)
+
+
 def _class_node(row: tuple[Any, ...], catalogue: Catalogue) -> int:
     kind, service, slice_, five_qi = row
     for traffic in catalogue.classes:
@@ -316,28 +327,40 @@ class Priced(NamedTuple):
     list_micros: Array  # i8
 
 
+PRICED_BY = ("kind", "direction", "calling", "called", "start_us", "visited_plmn", "units", "amount_micros")
+
+
 def price_batch(batch: pl.DataFrame, groups: Array, accounts: Grouped, catalogue: Catalogue) -> Priced:
-    """Find the price of each row; `groups` says which of the accounts each row belongs to.
+    """Find the price of each row; `groups` says which of the accounts each row belongs to."""
+    foreign = batch["currency"].is_not_null() & (batch["currency"] != catalogue.currency)
+    of = {name: batch[name].to_numpy() for name in PRICED_BY}
+    return price_columns(of, class_nodes(batch, catalogue), foreign.to_numpy(), groups, accounts, catalogue)
+
+
+def price_columns(
+    of: Mapping[str, Array],
+    nodes: Array,
+    foreign: Array,
+    groups: Array,
+    accounts: Grouped,
+    catalogue: Catalogue,
+) -> Priced:
+    """As `price_batch`, of the columns `PRICED_BY`; `nodes` are traffic classes, `foreign` rows are in other money.
 
     What rating asks of an account fits one word, so the rows are priced as they stand and only the words are looked up.
     """
-    size = len(batch)
+    size = len(groups)
     priced = Priced(
-        verdict=np.zeros(size, np.uint8),
+        verdict=np.where(foreign, _CURRENCY, 0).astype(np.uint8),
         version=np.zeros(size, np.uint16),
         line=np.full(size, NONE, np.int32),
         node=np.zeros(size, np.int32),
         zone=np.zeros(size, np.int32),
         list_micros=np.zeros(size, np.int64),
     )
-    foreign = batch["currency"].is_not_null() & (batch["currency"] != catalogue.currency)
-    if foreign.any():
-        priced.verdict[foreign.to_numpy()] = _CURRENCY
     known = vectors(catalogue)
     contracts = np.empty(len(accounts), np.uint64)
     _contracts(accounts.offsets, accounts.rows, contracts)
-    columns = ("kind", "direction", "calling", "called", "start_us", "visited_plmn", "units", "amount_micros")
-    of = {name: batch[name].to_numpy() for name in columns}
     _rate(
         known.t,
         known.ranges,
@@ -351,7 +374,7 @@ def price_batch(batch: pl.DataFrame, groups: Array, accounts: Grouped, catalogue
         of["called"],
         of["start_us"],
         of["visited_plmn"],
-        class_nodes(batch, catalogue),
+        nodes,
         of["units"],
         of["amount_micros"],
         *priced,

@@ -65,6 +65,31 @@ REQUESTS = Stream(
     text="Requests for quota on their way to the account.",
 )
 
+# Requests as the embedded engine hands them over: a batch is small, and answers are waited for.
+REQUEST_ROW = np.dtype(
+    [
+        ("subscriber", "u8"),
+        ("session", "u8"),
+        ("group", "u4"),
+        ("invocation", "i4"),
+        ("action", "u1"),
+        ("time_us", "i8"),
+        ("until_us", "i8"),
+        ("says", "?"),
+        ("kind", "u1"),
+        ("direction", "u1"),
+        ("calling", "u8"),
+        ("called", "u8"),
+        ("start_us", "i8"),
+        ("visited_plmn", "u4"),
+        ("slice", "u4"),
+        ("five_qi", "u1"),
+        ("service", "S64"),
+        ("used", "i8"),
+        ("wanted", "i8"),
+    ]
+)
+
 ASKED = Stream(
     "online.asked",
     Record(
@@ -74,7 +99,8 @@ ASKED = Stream(
             *_NAMED,
             *_USE,
             *_of("amount_micros", "currency"),
-            Column("asked", pl.Boolean, "Whether it is asked for now; else it is out."),
+            Column("asked", pl.Boolean, "Whether it is asked for now; else it is out, or owed."),
+            Column("owed", pl.Boolean, "Whether it was used and waits to be charged."),
             Column(
                 "units", pl.Int64, "Units of the promise: those wanted, and those used and not charged yet."
             ),
@@ -117,7 +143,9 @@ ANSWERS = Stream(
     text="Answers to requests for quota.",
 )
 
-RELEASED, LAPSED = 0, -1  # in the place of a promise's end; a lapsed session may be heard of again
+# In the place of a promise's end. A lapsed session may be heard of again; a row that is OWED is no promise: its units
+# were used, and wait to be charged under the name of its invocation.
+RELEASED, LAPSED, OWED = 0, -1, -2
 
 # What stops a promise besides money; the numbers are stored and never reused.
 REFUSALS = ("", "unknown_subscriber", "no_plan_at_time", "tariff_not_found", "too_large", "wrong_currency")
@@ -132,12 +160,12 @@ SESSIONS = State(
             ("invocation", "i4"),  # the last one that was answered
             ("wanted", "i8"),  # by it
             ("granted", "i8"),
-            ("used", "i8"),  # and not charged yet
+            ("used", "i8"),  # and not charged yet: a call's until it ends, or what is owed
             ("asked_us", "i8"),  # when it was last asked
             ("calling", "u8"),
             ("called", "u8"),
             ("start_us", "i8"),
-            ("until_us", "i8"),  # the promise ends; LAPSED, or RELEASED
+            ("until_us", "i8"),  # the promise ends; RELEASED, LAPSED, or OWED
             ("day", "i4"),  # days since 1970 of the last request
             ("visited_plmn", "u4"),
             ("slice", "u4"),

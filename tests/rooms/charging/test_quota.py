@@ -79,19 +79,24 @@ class Desk:
 
     world: Platform
     out: dict[int, Use] = field(default_factory=dict)
+    owed: list[Use] = field(default_factory=list)
 
     def ask(self, wanted: Use, name: int) -> int:
         """Units that the account promises; 0 wanted gives a promise back."""
-        uses = [*self.out.values(), wanted]
+        uses = [*self.owed, *self.out.values(), wanted]
         batch = metered([replace(each, seq=at) for at, each in enumerate(uses)])
         state = self.world._state(self.world.accounts, batch, ACCOUNTS.dtype)
         groups = locate(state.keys, batch["subscriber"].to_numpy())
         priced = rate.price_batch(batch, groups, state, self.world.catalogue)
         quotas = quota.Quotas(
-            np.array([*self.out, name], np.uint64),
-            np.array([*(False for _ in self.out), True]),
+            np.array([*(1000 + at for at in range(len(self.owed))), *self.out, name], np.uint64),
+            np.array([*(False for _ in (*self.owed, *self.out)), True]),
             batch["units"].to_numpy().copy(),
-            *(batch[each].to_numpy() for each in ("kind", "direction", "start_us", "amount_micros")),
+            kind=batch["kind"].to_numpy(),
+            direction=batch["direction"].to_numpy(),
+            start_us=batch["start_us"].to_numpy(),
+            amount_micros=batch["amount_micros"].to_numpy(),
+            owed=np.array([*(True for _ in self.owed), *(False for _ in self.out), False]),
         )
         units = int(quota.promise(quotas, priced, groups, state, self.world.catalogue)[-1])
         self.out.pop(name, None)
@@ -178,3 +183,22 @@ def test_many_sessions_are_tried_in_orders_that_turn() -> None:
     for name in sorted(desk.out, reverse=True):
         desk.world.charge([desk.out[name]])
     assert desk.world.value(PAYER, "main") >= 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 5_000_000),
+    st.integers(0, 1_000_000),
+    st.lists(st.tuples(KINDS, WANTED), min_size=1, max_size=3),
+    KINDS,
+    WANTED,
+)
+def test_what_waits_to_be_charged_counts_as_charged(
+    main: int, gift: int, used: list[tuple[tuple[str, str], int]], what: tuple[str, str], wanted: int
+) -> None:
+    """An account promises the same before and after what was used is charged."""
+    owed = [use(kind, called, units, at) for at, ((kind, called), units) in enumerate(used)]
+    charged = Desk(platform(main, gift))
+    charged.world.charge(owed)
+    asked = use(what[0], what[1], wanted, 9)
+    assert Desk(platform(main, gift), owed=owed).ask(asked, 1) == charged.ask(asked, 1)

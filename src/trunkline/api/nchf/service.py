@@ -1,22 +1,24 @@
 """Nchf_ConvergedCharging over HTTP: create, update and release of charging data (3GPP TS 32.291 clause 6.1).
 
-Written plainly against ASGI, because a network function waits for each answer: a request is read, asked, and answered
-when what it was promised is durable. Errors are problem details (RFC 9457 in the shape of TS 29.571 5.2.4.1).
+A network function waits for each answer: a request is read, asked, and answered when what it was promised is durable,
+without a task of its own. Errors are problem details (RFC 9457 in the shape of TS 29.571 5.2.4.1).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
-from starlette.types import Receive, Scope, Send
 
 from trunkline.api.access import CHARGE_ONLINE, Access, Caller
+from trunkline.api.nchf.http2 import BODY_OCTETS_MAX, Headers, Mailbox, Reply, Request
 from trunkline.api.nchf.messages import (
     Asked,
     Invalid,
@@ -33,7 +35,6 @@ from trunkline.records.online import Action
 log = logging.getLogger("trunkline.nchf")
 
 API = "/nchf-convergedcharging/v3"
-BODY_OCTETS_MAX = 256 << 10
 PATIENCE_S = 30.0
 Opened = Callable[[int, Asked, Mapping[str, Any]], None]
 
@@ -48,8 +49,19 @@ class _Problem(Exception):
         self.status, self.cause, self.detail, self.params = status, cause, detail, params
 
 
+@dataclass
+class _Asking:
+    """A request that waits for its answer."""
+
+    operation: str
+    began_s: float
+    reply: Reply
+    asked: Asked | None = None
+    over: bool = False
+
+
 class Charging:
-    """The ASGI application. `root` is where it is reached, for Location; `opened` hears of each session."""
+    """The service behind the HTTP/2 server. `root` is where it is reached, for Location."""
 
     def __init__(
         self,
@@ -61,37 +73,37 @@ class Charging:
         count: Callable[[str, int, float], None],
         clock_us: Callable[[], int],
     ) -> None:
-        """Take the platform's port and the rights; `count` is told operation, status and seconds of each request."""
+        """Take the platform's port and the rights; `opened` hears of each session, `count` of each request."""
         self._online, self._access, self._quotas = online, access, quotas
         self._root, self._opened, self._count, self._clock_us = root, opened, count, clock_us
+        self.mailbox = Mailbox()
+        self._waiting: deque[_Asking] = deque()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] == "lifespan":
-            await _alive(receive, send)
-            return
-        if scope["type"] != "http":
-            return
-        began, operation = time.perf_counter(), "other"
-        headers: list[tuple[bytes, bytes]] = []
+    def answer(self, request: Request, reply: Reply) -> None:
+        """Answer one request: at once where it cannot be carried out, else when what it is promised is durable."""
+        asking = _Asking("other", time.perf_counter(), reply)
         try:
-            self._assert_may(scope)
-            operation, session = _operation(scope)
-            body = _json(await _body(receive))
-            status, told, headers = await self._answer(operation, session, body)
+            self._assert_may(request.authorization)
+            asking.operation, session = _operation(request)
+            self._begin(asking, session, _json(request))
         except _Problem as problem:
-            status, told = problem.status, _details(problem)
+            self._refuse(asking, problem)
         except Exception:
             log.exception("a charging request failed")
-            status, told = (
-                500,
-                _details(_Problem(500, "CHARGING_FAILED", "The request could not be carried out.")),
-            )
-        await _send(send, status, told, headers)
-        self._count(operation, status, time.perf_counter() - began)
+            self._refuse(asking, _FAILED)
 
-    def _assert_may(self, scope: Scope) -> None:
-        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    def tick(self) -> None:
+        """Give up what waits for too long; the network function sends it again."""
+        now_s = time.perf_counter()
+        while self._waiting and (self._waiting[0].over or self._waiting[0].began_s < now_s - PATIENCE_S):
+            asking = self._waiting.popleft()
+            if not asking.over:
+                self._refuse(
+                    asking,
+                    _Problem(503, "NF_CONGESTION", "The answer took too long; send the request again."),
+                )
+
+    def _assert_may(self, given: bytes) -> None:
         kind, _, token = given.decode("latin-1").partition(" ")
         caller: Caller | None = self._access.by_token(token) if kind.lower() == "bearer" and token else None
         if caller is None:
@@ -100,43 +112,54 @@ class Charging:
             role = CHARGE_ONLINE.role.name.lower()
             raise _Problem(403, "INSUFFICIENT_SCOPE", f"Charging online needs the role {role} or higher.")
 
-    async def _answer(
-        self, operation: str, session: int | None, body: object
-    ) -> tuple[int, dict[str, Any] | None, list[tuple[bytes, bytes]]]:
-        action = Action.RELEASE if operation == "release" else Action.RESERVE
+    def _begin(self, asking: _Asking, session: int | None, body: object) -> None:
+        action = Action.RELEASE if asking.operation == "release" else Action.RESERVE
         try:
-            asked = read(body, action, session, self._quotas, self._clock_us())
+            asked = asking.asked = read(body, action, session, self._quotas, self._clock_us())
         except Invalid as wrong:
             params = [{"param": wrong.param, "reason": wrong.reason}]
             raise _Problem(400, "CHARGING_FAILED", "The request cannot be read.", params) from None
         except UnknownUser:
             raise _Problem(404, "USER_UNKNOWN", "The request names no subscriber with a number.") from None
+        self._waiting.append(asking)
         if asked.one_time:
-            answers = await self._one_time(asked)
-        else:
-            if operation == "create":
-                assert isinstance(body, dict), "it was read"
-                self._opened(asked.request.session, asked, body)  # before it can be told anything
-            answers = await self._ask(asked.request)
-        if operation == "release":
-            return 204, None, []
-        told = response(asked, answers, self._quotas)
-        if operation == "update":
-            return 200, told, []
-        if answers and all(answer.reason == "unknown_subscriber" for answer in answers):
-            raise _Problem(404, "USER_UNKNOWN", "Nobody of that number is known here.")
-        place = f"{self._root()}{API}/chargingdata/{reference(asked.request.session)}"
-        return 201, told, [(b"location", place.encode())]
+            self._ask(asking, asked.request, partial(self._event, asking))
+            return
+        if asking.operation == "create":
+            assert isinstance(body, dict), "it was read"
+            self._opened(asked.request.session, asked, body)  # before it can be told anything
+        self._ask(asking, asked.request, partial(self._told, asking))
 
-    async def _one_time(self, asked: Asked) -> list[QuotaAnswer]:
+    def _ask(self, asking: _Asking, request: QuotaRequest, then: Callable[[list[QuotaAnswer]], None]) -> None:
+        """Ask, and go on in the server's thread when the answer is there."""
+
+        def answered(answer: Future[list[QuotaAnswer]]) -> None:
+            self.mailbox.put(lambda: self._go_on(asking, answer, then))
+
+        self._online.ask(request).add_done_callback(answered)
+
+    def _go_on(
+        self, asking: _Asking, answer: Future[list[QuotaAnswer]], then: Callable[[list[QuotaAnswer]], None]
+    ) -> None:
+        if asking.over:
+            return
+        try:
+            then(answer.result())
+        except UnknownSession:
+            self._refuse(asking, _unknown_session())
+        except _Problem as problem:
+            self._refuse(asking, problem)
+        except Exception:
+            log.exception("a charging request failed")
+            self._refuse(asking, _FAILED)
+
+    def _event(self, asking: _Asking, answers: list[QuotaAnswer]) -> None:
         """An event: reserved, and charged at once if all of it could be; or only reported, after it happened."""
-        request = asked.request
-        answers = await self._ask(request)
-        whole = asked.one_time == "PEC" or all(answer.granted >= answer.wanted for answer in answers)
-        charged = [
-            (group, wanted if asked.one_time == "IEC" and whole else 0, 0)
-            for group, _, wanted in request.groups
-        ]
+        assert asking.asked is not None, "it was read"
+        request = asking.asked.request
+        immediate = asking.asked.one_time == "IEC"
+        whole = not immediate or all(answer.granted >= answer.wanted for answer in answers)
+        charged = [(group, wanted if immediate and whole else 0, 0) for group, _, wanted in request.groups]
         release = replace(
             request,
             invocation=request.invocation + 1,
@@ -144,23 +167,41 @@ class Charging:
             begins=False,
             groups=charged,
         )
-        await self._ask(release)
-        return (
-            answers
-            if whole
-            else [QuotaAnswer(each.group, each.invocation, each.wanted, 0, each.reason) for each in answers]
-        )
+        told = answers if whole else [replace(each, granted=0) for each in answers]
+        self._ask(asking, release, lambda _released: self._told(asking, told))
 
-    async def _ask(self, request: QuotaRequest) -> list[QuotaAnswer]:
-        answer = asyncio.wrap_future(self._online.ask(request))
-        try:
-            return await asyncio.wait_for(answer, PATIENCE_S)
-        except UnknownSession:
-            raise _unknown_session() from None
-        except TimeoutError:
-            raise _Problem(
-                503, "NF_CONGESTION", "The answer took too long; send the request again."
-            ) from None
+    def _told(self, asking: _Asking, answers: list[QuotaAnswer]) -> None:
+        assert asking.asked is not None, "it was read"
+        asked = asking.asked
+        if asking.operation == "release":
+            self._reply(asking, 204, None, [])
+            return
+        told = response(asked, answers, self._quotas)
+        if asking.operation == "update":
+            self._reply(asking, 200, told, [])
+            return
+        if answers and all(answer.reason == "unknown_subscriber" for answer in answers):
+            raise _Problem(404, "USER_UNKNOWN", "Nobody of that number is known here.")
+        place = f"{self._root()}{API}/chargingdata/{reference(asked.request.session)}"
+        self._reply(asking, 201, told, [(b"location", place.encode())])
+
+    def _refuse(self, asking: _Asking, problem: _Problem) -> None:
+        self._reply(asking, problem.status, _details(problem), [])
+
+    def _reply(self, asking: _Asking, status: int, told: dict[str, Any] | None, headers: Headers) -> None:
+        asking.over = True
+        body = b""
+        if told is not None:
+            body = orjson.dumps(told)
+            kind = b"application/json" if status < 400 else b"application/problem+json"
+            headers = [*headers, (b"content-type", kind), (b"content-length", b"%d" % len(body))]
+        asking.reply(status, headers, body)
+        self._count(asking.operation, status, time.perf_counter() - asking.began_s)
+        while self._waiting and self._waiting[0].over:
+            self._waiting.popleft()
+
+
+_FAILED = _Problem(500, "CHARGING_FAILED", "The request could not be carried out.")
 
 
 def _unknown_session() -> _Problem:
@@ -169,14 +210,14 @@ def _unknown_session() -> _Problem:
     )
 
 
-def _operation(scope: Scope) -> tuple[str, int | None]:
+def _operation(request: Request) -> tuple[str, int | None]:
     """What is asked of which session: create, update or release."""
-    path = scope["path"]
+    path = request.path.decode("latin-1").partition("?")[0]
     if not path.startswith(f"{API}/chargingdata"):
         raise _Problem(
             404, "RESOURCE_URI_STRUCTURE_NOT_FOUND", f"Charging data are found under {API}/chargingdata."
         )
-    if scope["method"] != "POST":
+    if request.method != b"POST":
         raise _Problem(405, "METHOD_NOT_ALLOWED", "Every operation on charging data is a POST.")
     rest = path.removeprefix(f"{API}/chargingdata").strip("/").split("/")
     if rest == [""]:
@@ -187,22 +228,11 @@ def _operation(scope: Scope) -> tuple[str, int | None]:
     return rest[1], session
 
 
-async def _body(receive: Receive) -> bytes:
-    octets = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Problem(400, "CHARGING_FAILED", "The request ended early.")
-        octets += message.get("body", b"")
-        if len(octets) > BODY_OCTETS_MAX:
-            raise _Problem(413, "CHARGING_FAILED", f"A request holds at most {BODY_OCTETS_MAX} octets.")
-        if not message.get("more_body", False):
-            return bytes(octets)
-
-
-def _json(octets: bytes) -> object:
+def _json(request: Request) -> object:
+    if request.too_large:
+        raise _Problem(413, "CHARGING_FAILED", f"A request holds at most {BODY_OCTETS_MAX} octets.")
     try:
-        return orjson.loads(octets)
+        return orjson.loads(request.body)
     except orjson.JSONDecodeError:
         raise _Problem(400, "INVALID_MSG_FORMAT", "The body is not JSON.") from None
 
@@ -210,22 +240,3 @@ def _json(octets: bytes) -> object:
 def _details(problem: _Problem) -> dict[str, Any]:
     told: dict[str, Any] = {"status": problem.status, "cause": problem.cause, "detail": problem.detail}
     return told | ({"invalidParams": problem.params} if problem.params else {})
-
-
-async def _send(
-    send: Send, status: int, told: dict[str, Any] | None, headers: list[tuple[bytes, bytes]]
-) -> None:
-    kind = b"application/json" if status < 400 else b"application/problem+json"
-    body = b"" if told is None else orjson.dumps(told)
-    if told is not None:
-        headers = [*headers, (b"content-type", kind), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _alive(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

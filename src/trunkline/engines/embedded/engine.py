@@ -170,6 +170,11 @@ class Engine:
         self._running: _Running | None = None
         self._failed: BaseException | None = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether it stopped because something went wrong; nothing can be committed before it is opened again."""
+        return self._failed is not None
+
     # -- orders -------------------------------------------------------------------------------------------
 
     def order(self, order: Order) -> Future[Any]:

@@ -1,9 +1,11 @@
 """Requests for quota, answered when what they promise is durable.
 
-Requests that come while others are being answered wait a moment and share the next commit. Usage that they report
-goes into a spool of its own and through the usage flow like every other record, in the same commit as the promises:
-after a crash either both are there, or neither, and the request comes again. What stood in the spool without a commit
-is charged at the next start; its records have the names that the repeated request would give them.
+Requests that come while others are being answered wait a moment and share the next commit, which holds nothing but
+their sessions: what they are promised, and what they used and still owe. What is owed is charged when nobody asks for
+a moment, or after a few seconds at the latest: many together, through the usage flow like every other record, out of a
+spool of its own, in the same commit that strikes them off. So a promise never waits for a charge, and never overlooks
+one. A crash before that commit leaves the records in the spool, where the next start finds and charges them; those
+that are owed still come again under the same names and are told as duplicates.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import heapq
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -19,13 +22,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from trunkline.engines.embedded.engine import Engine
 from trunkline.engines.embedded.files import Block, FileBlocks
-from trunkline.engines.loop import Carried, Carrier, distinct
-from trunkline.kernel.flow import Flow, Stream
-from trunkline.kernel.grouped import Grouped, State
+from trunkline.engines.loop import Carried, distinct
+from trunkline.kernel.flow import Table
+from trunkline.kernel.grouped import Grouped, Rows, State
 from trunkline.ports import (
     Accounting,
     Commit,
@@ -38,6 +42,8 @@ from trunkline.ports import (
 
 MOST_AT_ONCE = 1024
 AHEAD = 2  # batches that are carried while others become durable
+QUIET_S = 0.25  # nobody asked for so long: what is owed is charged
+OWED_S = 5.0  # and after so long at the latest
 TAIL_OCTETS = 4 << 20
 FORGOTTEN_US = 86_400_000_000  # so long after its end is a session still known by its name
 # A request that says nothing of who uses what; its session has said so before.
@@ -51,11 +57,17 @@ SILENT = dict.fromkeys(
 class OnlineRules:
     """What the trade says about quota; the engine carries it without knowing."""
 
-    flow: Flow  # its first step reads requests
     sessions: State
-    answers: Stream
-    used: Callable[[pl.DataFrame, Grouped], pl.DataFrame]  # what of the requests is charged now
-    lines: Callable[[pl.DataFrame], bytes]  # that as records of `mapping`
+    accounts: State
+    tariffs: Table
+    request: np.dtype[Any]  # a request as a row
+    # requests, sessions, accounts, tariffs: rows of sessions that answer, and the sessions from now on
+    decide: Callable[[Rows, Grouped, Grouped, Any], tuple[Rows, Grouped]]
+    owed: Callable[
+        [Grouped], tuple[pl.DataFrame, Grouped]
+    ]  # what of the sessions is charged now, and what stays
+    owing: Callable[[Rows], npt.NDArray[np.bool_]]  # which rows of sessions are owed
+    lines: Callable[[pl.DataFrame], bytes]  # what is owed as records of `mapping`
     release: int  # the action that ends a session
     lapse: int  # the action that ends the promises of one that vanished
     refusals: tuple[str, ...]  # names of what stops a promise besides money, by number
@@ -79,12 +91,13 @@ class EngineOnline:
         engine: Engine,
         rules: OnlineRules,
         opened: Sequence[tuple[int, int, int]] = (),
+        owing: Sequence[int] = (),
         heard: Callable[[QuotaRequest, list[QuotaAnswer]], None] = lambda _request, _answers: None,
     ) -> None:
         """Build it over an engine that is driven elsewhere; nothing is answered before `run`.
 
         `opened` are the sessions of an earlier life: name, subscriber, and when they lapse (us; 0 or less: they are
-        over). `heard` is told of each answer.
+        over); `owing` the subscribers who used what is not charged yet. `heard` is told of each answer.
         """
         self._engine, self._rules, self._heard = engine, rules, heard
         self._over = (rules.release, rules.lapse)
@@ -98,6 +111,9 @@ class EngineOnline:
         self._lapsing = threading.Lock()
         self._ahead = threading.Semaphore(AHEAD)
         self._lines: dict[int, tuple[int, int, int]] = {}  # of each spool: end, lines, rejected
+        self._owing = set(owing)  # touched by the engine's own thread alone, once it runs
+        self._charge_at_s = time.monotonic() if owing else None
+        self._charging: Future[Any] | None = None
 
     def ask(self, request: QuotaRequest) -> Future[list[QuotaAnswer]]:
         """Ask for quota; the answer comes when it is durable, or `UnknownSession` is raised."""
@@ -106,7 +122,7 @@ class EngineOnline:
         return waiting.answer
 
     def run(self, stop: threading.Event) -> None:
-        """Answer until told to stop; first charge what a crash left in the spool."""
+        """Answer until told to stop; first charge what a crash left in the spool, and last what is owed."""
         self._charge_left()
         while not stop.is_set():
             self._close_lapsed()
@@ -116,13 +132,27 @@ class EngineOnline:
                 self._engine.order(partial(self._carry, batch=batch)).add_done_callback(
                     partial(self._tell, batch=batch)
                 )
+                self._charge_at_s = self._charge_at_s or time.monotonic() + OWED_S
+            self._charge_owed(idle=not batch)
+        if not self._engine.failed:
+            self._engine.order(self._charge).result()
+
+    def _charge_owed(self, *, idle: bool) -> None:
+        """Have what is owed charged when it is time; one charge after another, and its trouble is raised here."""
+        if self._charging is not None and self._charging.done():
+            self._charging.result()
+            self._charging = None
+        due_s = self._charge_at_s
+        if due_s is not None and self._charging is None and (idle or time.monotonic() >= due_s):
+            self._charge_at_s = None
+            self._charging = self._engine.order(self._charge)
 
     def _next(self) -> list[_Waiting]:
         """The requests that are there now, one of each session; more of a session wait for the next batch."""
         waiting, self._late = self._late, []
         if not waiting:
             try:
-                waiting = [self._asked.get(timeout=0.2)]
+                waiting = [self._asked.get(timeout=QUIET_S)]
             except queue.Empty:
                 return []
         while len(waiting) < MOST_AT_ONCE and not self._asked.empty():
@@ -195,32 +225,43 @@ class EngineOnline:
         keys = distinct(np.array([self._payers[request.session] for request in known], np.uint64))
         sessions = engine.states.gather(self._rules.sessions, keys)
         rows, answers = self._rows(known, sessions)
-        if not len(rows):
+        if not rows:
             return None, answers
-        charged = self._rules.used(rows, sessions)
-        carried, counts, progress = self._charge(engine, number, charged)
-        carrier = Carrier(self._rules.flow, engine.tables, engine.states)
-        carried.join(carrier.whole(rows, number))
-        told = carried.rows(self._rules.answers).select(
-            "session", "group", "invocation", "wanted", "granted", "refusal"
-        )
-        for session, group, invocation, wanted, granted, refusal in told.iter_rows():
+        accounts = engine.states.gather(self._rules.accounts, keys)
+        tariffs = engine.tables[self._rules.tariffs.name]
+        told, left = self._rules.decide(np.array(rows, self._rules.request), sessions, accounts, tariffs)
+        engine.states.put(self._rules.sessions, left, number)
+        self._owing.update(left.keys[self._owes(left)].tolist())
+        names = ("session", "group", "invocation", "wanted", "granted", "refusal")
+        for session, group, invocation, wanted, granted, refusal in zip(
+            *(told[name].tolist() for name in names), strict=True
+        ):
             answer = QuotaAnswer(group, invocation, wanted, granted, self._rules.refusals[refusal])
             answers[session].append(answer)
-        return engine.commit_of(number, carried, counts=counts, progress=progress), answers
+        return engine.commit_of(number, Carried(states=[(self._rules.sessions, left)])), answers
+
+    def _owes(self, sessions: Grouped) -> npt.NDArray[np.bool_]:
+        """Which of the subscribers owe anything."""
+        owners = np.repeat(np.arange(len(sessions)), np.diff(sessions.offsets))
+        return np.bincount(owners[self._rules.owing(sessions.rows)], minlength=len(sessions)) > 0
 
     def _rows(
         self, requests: Sequence[QuotaRequest], sessions: Grouped
-    ) -> tuple[pl.DataFrame, dict[int, list[QuotaAnswer]]]:
+    ) -> tuple[list[tuple[Any, ...]], dict[int, list[QuotaAnswer]]]:
         """A row for each rating group of the requests whose session is open or begins, and room for their answers."""
-        rows: list[dict[str, Any]] = []
+        rows: list[tuple[Any, ...]] = []
         answers: dict[int, list[QuotaAnswer]] = {}
+        every = list(zip(*(sessions.rows[name].tolist() for name in ("session", "group", "invocation", "until_us")),
+                         self._rules.owing(sessions.rows).tolist(), strict=True))  # fmt: skip
+        begins = dict(zip(sessions.keys.tolist(), range(len(sessions)), strict=True))
+        offsets = sessions.offsets.tolist()
         for request in requests:
             payer = self._payers[request.session]
-            held = sessions.rows_of(payer)
-            held = held[held["session"] == request.session]
-            still = held["group"][held["until_us"] != 0].tolist()
-            answered = len(held) > 0 and int(held["invocation"].max()) >= request.invocation
+            at = begins[payer]
+            held = [each for each in every[offsets[at] : offsets[at + 1]]
+                    if each[0] == request.session and not each[4]]  # fmt: skip
+            still = [group for _, group, _, until_us, _ in held if until_us != 0]
+            answered = any(invocation >= request.invocation for _, _, invocation, _, _ in held)
             again = answered and (request.begins or request.action == self._rules.release)
             if not (still or again or (request.begins and not answered)):
                 continue
@@ -228,36 +269,31 @@ class EngineOnline:
             groups = {group: (used, wanted) for group, used, wanted in request.groups}
             if request.action in self._over:
                 groups = dict.fromkeys(still, (0, 0)) | groups
+            said = request.said or SILENT
+            use = *(said[name] for name in SILENT), str(said.get("service") or "").encode()
             rows += [
-                {
-                    "subscriber": payer,
-                    "session": request.session,
-                    "group": group,
-                    "invocation": request.invocation,
-                    "action": request.action,
-                    "time_us": request.time_us,
-                    "until_us": request.until_us,
-                    "says": bool(request.said),
-                    "used": used,
-                    "wanted": wanted,
-                    **(request.said or SILENT),
-                }
+                (payer, request.session, group, request.invocation, request.action, request.time_us,
+                 request.until_us, bool(request.said), *use, used, wanted)
                 for group, (used, wanted) in groups.items()
-            ]
-        return _framed(self._rules.flow.steps[0].reads, rows), answers
+            ]  # fmt: skip
+        return rows, answers
 
-    def _charge(
-        self, engine: Engine, number: int, charged: pl.DataFrame
-    ) -> tuple[Carried, list[Accounting], list[Progress]]:
-        """Carry what was used through the usage flow, out of the spool where it is durable."""
-        if not len(charged):
-            return Carried(), [], []
-        octets = self._rules.lines(charged)
+    def _charge(self, engine: Engine, number: int) -> tuple[Commit | None, Any]:
+        """Carry what is owed through the usage flow, out of the spool where it is durable, and strike it off."""
+        keys = np.sort(np.fromiter(self._owing, np.uint64, len(self._owing)))
+        self._owing.clear()
+        due, left = self._rules.owed(engine.states.gather(self._rules.sessions, keys))
+        if not len(due):
+            return None, None
+        octets = self._rules.lines(due)
         file, end = engine.store.append(self._rules.mapping, self._rules.source, octets)
         known_end, lines, _ = self._lines.get(file.file, (0, 0, 0))
         assert known_end == end - len(octets), "nobody else writes to this spool"
-        block = Block(file, end - len(octets), lines + 1, bytearray(octets), len(charged), None, last=False)
-        return self._carried(engine, number, block, ended="")
+        block = Block(file, end - len(octets), lines + 1, bytearray(octets), len(due), None, last=False)
+        carried, counts, progress = self._carried(engine, number, block, ended="")
+        engine.states.put(self._rules.sessions, left, number)
+        carried.states.append((self._rules.sessions, left))
+        return engine.commit_of(number, carried, counts=counts, progress=progress), None
 
     def _carried(
         self, engine: Engine, number: int, block: Block, ended: str
@@ -289,13 +325,3 @@ class EngineOnline:
             if block.last:
                 blocks.close()
                 return
-
-
-def _framed(stream: Stream, rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """Rows as a frame of the stream; a column that none of them has is null."""
-    return pl.DataFrame(
-        [
-            pl.Series(name, [row.get(name) for row in rows], dtype=dtype)
-            for name, dtype in stream.record.schema.items()
-        ]
-    )
