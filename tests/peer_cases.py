@@ -9,26 +9,32 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from tests.charging_room import Platform
+import numpy as np
+
+from tests.charging_room import Platform, metered
 from tests.opinion.pricing import Use
 from tests.peer_translation import Opening, Translation, Untranslatable, translate
+from trunkline.charging.online import decide
+from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.money import MICROS
+from trunkline.records.charging import ACCOUNTS
+from trunkline.records.online import REFUSALS, REQUEST_ROW, SESSIONS, Action
 
 Json = dict[str, Any]
 
 SUBSCRIBER = "900000000001"
-LATER = {
-    "maxdebit": "operation arrives with online charging",
-    "max_usage": "operation arrives with online charging",
-}
+NEVER_US = 2**62
+OPERATIONS = ("cost", "debit", "maxdebit", "max_usage")
 SHARED = "shared groups arrive with shared balances"
-KNOWN_KEYS = ("cost", "balances", "error")
+HIGHEST_RATE = "a caller cannot name a highest rate: what may be used follows from the tariff and the account"
+GRANTED = {"usage_s": 1000, "max_usage_s": 1000, "max_usage_ns": 1}  # in the units of the call's kind
+KNOWN_KEYS = ("cost", "balances", "error", *GRANTED)
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Answer:
     cost: Decimal | None
     refusal: str
     balances: dict[str, Decimal]
+    granted: int | None = None  # in the platform's units
 
     def said(self, asked: Json) -> Json:
         """The answer in the words of the question."""
@@ -46,6 +53,9 @@ class Answer:
             got["error"] = self.refusal
         if self.cost is not None:
             got["cost"] = self.cost
+        for key, unit in GRANTED.items():
+            if key in asked and self.granted is not None:
+                got[key] = Decimal(self.granted) / unit
         if "balances" in asked:
             got["balances"] = self.balances
         return got
@@ -89,12 +99,12 @@ def judge(tariffs: Json, case: Json) -> Json:
         "reason": "",
     }
     shared = any(balance.get("shared_groups") for balance in case.get("account", []))
-    if case.get("operation") in LATER:
-        return line | {"reason": LATER[case["operation"]]}
-    if case.get("operation") not in ("cost", "debit"):
+    if case.get("operation") not in OPERATIONS:
         return line | {"reason": f"operation {case.get('operation')!r} is not known"}
     if shared or case.get("other_accounts"):
         return line | {"reason": SHARED}
+    if "max_rate" in case.get("call", {}):
+        return line | {"reason": HIGHEST_RATE}
     if case.get("tariff") not in tariffs:
         return line | {"reason": f"tariff {case.get('tariff')!r} is not in the file"}
     try:
@@ -114,18 +124,44 @@ def ask(translation: Translation, case: Json) -> Answer:
         platform.enrol([{"subscriber": SUBSCRIBER, "plan": translation.plan}])
         for opening in translation.openings:
             platform.open(SUBSCRIBER, opening.name, opening.value, opening.valid_until_s)
-    for at in range(int(case.get("repeat", 1))):
-        platform.charge([_use(translation, at)])
+    uses = [_use(translation, at) for at in range(int(case.get("repeat", 1)))]
+    granted, refusal = None, ""
+    if case["operation"] in ("maxdebit", "max_usage"):
+        granted, refusal = _granted(platform, uses[0])
+        uses = [replace(uses[0], units=granted)] if granted and case["operation"] == "maxdebit" else []
+    for use in uses:
+        platform.charge([use])
     rejected = platform.table("rejected")
     balances = {
         opening.peer: _left(platform, translation, opening)
         for opening in dict.fromkeys((*translation.openings, translation.main))
     }
-    if len(rejected):
-        return Answer(None, rejected["reason"][0], balances)
+    refusal = refusal or (rejected["reason"][0] if len(rejected) else "")
+    if refusal or not uses:
+        return Answer(None, refusal, balances, granted)
     last = platform.table("charged").row(-1, named=True)
     micros = last["list_micros" if case["operation"] == "cost" else "charged_micros"]
-    return Answer(Decimal(micros) / MICROS, "", balances)
+    return Answer(Decimal(micros) / MICROS, "", balances, granted)
+
+
+def _granted(platform: Platform, use: Use) -> tuple[int, str]:
+    """What online charging grants of a use that is asked for, and why nothing could be judged."""
+    requests = np.zeros(1, REQUEST_ROW)
+    columns = metered([use]).row(0, named=True)
+    for name in ("subscriber", "kind", "direction", "calling", "called", "start_us"):
+        requests[name] = columns[name]
+    requests["session"], requests["wanted"], requests["says"], requests["until_us"] = (
+        1,
+        use.units,
+        True,
+        NEVER_US,
+    )
+    requests["action"] = int(Action.RESERVE)
+    keys = requests["subscriber"].copy()
+    rows = platform.accounts.get(int(keys[0]), np.empty(0, ACCOUNTS.dtype))
+    account = Grouped(keys, np.array([0, len(rows)]), rows)
+    told, _ = decide(requests, Grouped.empty(SESSIONS.dtype, keys), account, platform.catalogue)
+    return int(told["granted"][0]), REFUSALS[told["refusal"][0]]
 
 
 def _use(translation: Translation, at: int) -> Use:
@@ -157,6 +193,9 @@ def differences(expected: Json, answer: Answer) -> str:
         found.append(f"refused: {answer.refusal}")
     elif "cost" in expected and Decimal(str(expected["cost"])) != answer.cost:
         found.append(f"cost {answer.cost} instead of {expected['cost']}")
+    for key, unit in GRANTED.items():
+        if key in expected and answer.granted != Decimal(str(expected[key])) * unit:
+            found.append(f"{key} {Decimal(answer.granted or 0) / unit} instead of {expected[key]}")
     for name, value in expected.get("balances", {}).items():
         if name not in answer.balances:
             found.append(f"there is no balance {name}")
