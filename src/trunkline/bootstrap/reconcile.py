@@ -19,6 +19,7 @@ import polars as pl
 from trunkline.charging.anew import Again, in_turns, keys_of, opening, take_turns, with_reversals
 from trunkline.charging.corrections import corrected
 from trunkline.charging.reconcile import KEY, SIDES, Differences, compare
+from trunkline.charging.reversal import is_reversal
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.files import FileBlocks
 from trunkline.kernel.grouped import Grouped
@@ -244,7 +245,7 @@ def _charged_anew(raw: pl.DataFrame, facts: Facts, catalogue: Catalogue) -> tupl
     metered = metered_anew(raw)
     orders = with_reversals(facts.movements, facts.corrections)
     accounts = opening(facts.accounts, metered, orders)
-    again = Again(catalogue)
+    again = Again(catalogue, facts.corrections.filter(is_reversal())["subscriber"].unique())
     usage, orders = in_turns(metered, orders)
     accounts = take_turns(usage, orders, accounts, catalogue, again.charge_turn, again.take_back)
     return again.all_usage(), accounts

@@ -64,9 +64,14 @@ def with_reversals(orders: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFr
 
 @dataclass
 class Again:
-    """Usage that is charged once more, turn by turn, and what came of it until now."""
+    """Usage that is charged once more, turn by turn, and what came of it until now.
+
+    With `entries_of` the entries of these subscribers alone are kept: who wants no entries needs those of whoever has
+    something taken back.
+    """
 
     catalogue: Catalogue
+    entries_of: pl.Series | None = None
     usage: list[pl.DataFrame] = field(default_factory=lambda: [CHARGED.record.empty()])
     entries: list[pl.DataFrame] = field(default_factory=lambda: [ENTRIES.record.empty()])
     refused: list[pl.DataFrame] = field(default_factory=lambda: [REJECTED.record.empty()])
@@ -78,7 +83,12 @@ class Again:
         outcome = charge(rated, accounts, self.catalogue)
         charged, booked, _, rejected = outcome.rows
         self.usage.append(charged)
-        self.entries.append(booked)
+        mine = (
+            pl.lit(value=True)
+            if self.entries_of is None
+            else pl.col("subscriber").is_in(self.entries_of.implode())
+        )
+        self.entries.append(booked.filter(mine))
         self.refused.extend((unpriced, rejected))
         return over(accounts, outcome.state)
 
