@@ -86,8 +86,9 @@ def usage(
         "destination": "to",
         "used": "used",
         "charged": "charged",
-        "remark": "remark",
     }
+    if any(row["remark"] for row in rows):
+        columns["remark"] = "remark"
     table(rows, columns, "Nothing was used yet.")
 
 
