@@ -7,7 +7,7 @@ are at work.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from trunkline.charging.tariffs.catalogue import Catalogue, Register
 from trunkline.charging.tariffs.compiling import compile_catalogue
 from trunkline.kernel.dial import to_key
 from trunkline.kernel.grouped import Grouped
+from trunkline.kernel.members import NOBODY, Members
 from trunkline.records.charging import (
     ACCOUNT_ROW,
     ACCOUNTS,
@@ -38,8 +39,9 @@ ENROLLED = 1_000_000  # subscribers are loaded before the first use, which has n
 NOTHING_REGISTERED = Register({}, {}, {}, {})
 
 
-def metered(uses: Sequence[Use]) -> pl.DataFrame:
+def metered(uses: Sequence[Use], members: Members = NOBODY) -> pl.DataFrame:
     """Uses as the rating step receives them."""
+    placed = {each: members.account_of(to_key(each)) for each in {use.subscriber for use in uses}}
     rows = [
         {
             "file": 0,
@@ -54,7 +56,8 @@ def metered(uses: Sequence[Use]) -> pl.DataFrame:
             "kind": int(Kind[use.kind.upper()]),
             "direction": int(Direction[use.direction.upper()]),
             "report": 0,
-            "subscriber": to_key(use.subscriber),
+            "subscriber": placed[use.subscriber][0],
+            "member": placed[use.subscriber][1],
             "calling": to_key(use.calling),
             "called": to_key(use.called),
             "start_us": use.start_us,
@@ -97,12 +100,20 @@ class Platform:
         return cls(compile_catalogue(files, NOTHING_REGISTERED)[0], files)
 
     def enrol(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Load subscribers: `subscriber`, `plan`, and optionally `from_s`, `time_zone`, `cycle_day`, amounts."""
+        """Load subscribers: `subscriber`, `plan`, and optionally `from_s`, `time_zone`, `cycle_day`, amounts, owner."""
+        rows = list(rows)
+        self._join((row["subscriber"], row["owner"]) for row in rows if row.get("owner"))
+        placed = [self.catalogue.members.account_of(to_key(row["subscriber"])) for row in rows]
         frame = pl.DataFrame(
             [
                 {
                     "seq": at - ENROLLED,
-                    "subscriber": to_key(row["subscriber"]),
+                    "subscriber": placed[at][0],
+                    "member": placed[at][1],
+                    "number": to_key(row["subscriber"]) if placed[at][1] else 0,
+                    "limits": [
+                        {"balance": name, "most": most} for name, most in row.get("limits", {}).items()
+                    ],
                     "plan": row["plan"],
                     "from_s": row.get("from_s", 0),
                     "payment": row.get("payment", "prepaid"),
@@ -114,10 +125,20 @@ class Platform:
                 for at, row in enumerate(rows)
             ],
             schema=SUBSCRIBERS.record.schema,
-        )
+        ).sort(pl.col("member") != 0, maintain_order=True)
         outcome = movements.enrol(frame, self._state(self.accounts, frame, ACCOUNTS.dtype), self.catalogue)
         self._keep(self.accounts, outcome.state)
         self.entries.extend(outcome.rows)
+
+    def _join(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Give new members the next numbers of their owner's account."""
+        known = self.catalogue.members
+        rows = list(zip(known.words.tolist(), known.owners.tolist(), known.numbers.tolist(), strict=True))
+        for member, owner in dict.fromkeys(pairs):
+            word, account = to_key(member), to_key(owner)
+            if word not in [each for each, _, _ in rows]:
+                rows.append((word, account, 1 + sum(each == account for _, each, _ in rows)))
+        self.catalogue = replace(self.catalogue, members=Members.of(rows))
 
     def open(self, subscriber: str, balance: str, value: int, until_s: int | None = None) -> None:
         """Put a balance into an account as it stands, without a movement."""
@@ -131,7 +152,7 @@ class Platform:
 
     def charge(self, uses: Sequence[Use]) -> None:
         """One batch through rate, charge and watch."""
-        batch = metered(uses)
+        batch = metered(uses, self.catalogue.members)
         state = self._state(self.accounts, batch, ACCOUNTS.dtype)
         rated, rejected = rate.rate(batch, state, self.catalogue).rows
         outcome = balances.charge(rated, state, self.catalogue)

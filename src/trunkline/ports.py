@@ -121,9 +121,18 @@ class Reader(Protocol):
         """Dial words of known subscribers above `after`, ascending."""
 
     def usage(
-        self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+        self,
+        subscriber: int | None,
+        from_us: int,
+        until_us: int,
+        limit: int,
+        offset: int = 0,
+        member: int | None = None,
     ) -> pl.DataFrame:
-        """Charged usage (`records.charging.CHARGED`), newest first; of everyone when subscriber is None."""
+        """Charged usage (`records.charging.CHARGED`), newest first; of everyone when subscriber is None.
+
+        A `member` of a shared account narrows it to what that member used.
+        """
 
     def usage_record(self, source: str, record_id: str) -> pl.DataFrame:
         """The charged usage of one record identity; no row when there is none."""
@@ -132,9 +141,18 @@ class Reader(Protocol):
         """Corrections (`records.charging.CORRECTIONS`) of some charged usage, and those that it made of others."""
 
     def entries(
-        self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+        self,
+        subscriber: int | None,
+        from_us: int,
+        until_us: int,
+        limit: int,
+        offset: int = 0,
+        member: int | None = None,
     ) -> pl.DataFrame:
-        """Ledger entries (`records.charging.ENTRIES`), newest first."""
+        """Ledger entries (`records.charging.ENTRIES`), newest first.
+
+        A `member` of a shared account narrows it to that member's balances.
+        """
 
     def alerts(self, after: int, limit: int, subscriber: int | None = None) -> pl.DataFrame:
         """Alerts in the order of commit with a running `number` above `after`."""

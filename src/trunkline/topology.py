@@ -32,7 +32,12 @@ USAGE = Flow(
     "usage",
     "A call record becomes money and, when the money runs low, an alert.",
     (
-        Step(decode.decode, usage.RAW, (usage.DECODED, usage.REJECTED), looks_up=(usage.MAPPINGS,)),
+        Step(
+            decode.decode,
+            usage.RAW,
+            (usage.DECODED, usage.REJECTED),
+            looks_up=(usage.MAPPINGS, usage.MEMBERS),
+        ),
         Step(
             deduplicate.deduplicate,
             usage.DECODED,

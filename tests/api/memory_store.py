@@ -79,12 +79,12 @@ class MemoryStore:
         """A prepaid subscriber with money and perhaps an allowance of this month."""
         word = dial.to_key(number)
         rows = np.zeros(3 if minutes else 2, ACCOUNT_ROW)
-        rows[0] = (RowKind.SUBSCRIPTION, 0, PAYG, 0, credit_micros, 65536, 0, NEVER_S)
-        rows[1] = (RowKind.BALANCE, 0, MAIN, 0, balance_micros, 0, 0, NEVER_S)
+        rows[0] = (RowKind.SUBSCRIPTION, 0, PAYG, 0, 0, credit_micros, 65536, 0, NEVER_S)
+        rows[1] = (RowKind.BALANCE, 0, MAIN, 0, 0, balance_micros, 0, 0, NEVER_S)
         if minutes:
             begun_s = self.now_us() // 1_000_000 // 86_400 * 86_400
             rows[2] = (
-                RowKind.BALANCE, 0, MINUTES, begun_s // 86_400, minutes * 60_000, minutes * 60_000, begun_s,
+                RowKind.BALANCE, 0, MINUTES, begun_s // 86_400, 0, minutes * 60_000, minutes * 60_000, begun_s,
                 begun_s + 30 * 86_400,
             )  # fmt: skip
         self.accounts[word] = list(rows)
@@ -165,7 +165,13 @@ class MemoryStore:
             return sorted(word for word in self.accounts if word > after)[:limit]
 
     def _read_usage(
-        self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+        self,
+        subscriber: int | None,
+        from_us: int,
+        until_us: int,
+        limit: int,
+        offset: int = 0,
+        member: int | None = None,
     ) -> pl.DataFrame:
         with self.lock:
             rows = [
@@ -173,6 +179,7 @@ class MemoryStore:
                 for row in reversed(self.charged)
                 if (subscriber is None or row["subscriber"] == subscriber)
                 and from_us <= row["start_us"] < until_us
+                and (member is None or row.get("member") == member)
             ]
         return pl.DataFrame(rows[offset : offset + limit], schema=CHARGED.record.schema)
 
@@ -187,7 +194,13 @@ class MemoryStore:
         return pl.DataFrame(rows, schema=CHARGED.record.schema)
 
     def entries(
-        self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+        self,
+        subscriber: int | None,
+        from_us: int,
+        until_us: int,
+        limit: int,
+        offset: int = 0,
+        member: int | None = None,
     ) -> pl.DataFrame:
         """Newest first."""
         with self.lock:
@@ -196,6 +209,7 @@ class MemoryStore:
                 for row in reversed(self.booked)
                 if (subscriber is None or row["subscriber"] == subscriber)
                 and from_us <= row["time_us"] < until_us
+                and (member is None or row.get("member") == member)
             ]
         return pl.DataFrame(rows[offset : offset + limit], schema=ENTRIES.record.schema)
 
@@ -410,7 +424,7 @@ class MemoryStore:
         row = next((r for r in rows if r["kind"] == RowKind.BALANCE and r["definition"] == definition), None)
         if row is None:
             new = np.zeros(1, ACCOUNT_ROW)
-            new[0] = (RowKind.BALANCE, 0, definition, 0, 0, 0, 0, min(order.valid_until_s, NEVER_S))
+            new[0] = (RowKind.BALANCE, 0, definition, 0, 0, 0, 0, 0, min(order.valid_until_s, NEVER_S))
             row = new[0]
             rows.append(row)
         before = int(row["value"])

@@ -1,5 +1,7 @@
 """Accounts: what a subscriber has, what a use takes from it, and the book of every movement.
 
+All members of a group have one account, their owner's; each row says whose it is.
+
 The order of a use: units that allowances cover, from the front; the price of what is left; money from the money
 balances in their order, the main balance last and below zero if it must.
 """
@@ -40,6 +42,8 @@ class Subscription:
     zone: ZoneInfo
     cycle_day: int
     credit_micros: int = 0
+    of: str = ""
+    limits: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -53,6 +57,7 @@ class Balance:
     granted: int
     valid_from_s: int = 0
     valid_until_s: int = NEVER_S
+    of: str = ""
 
 
 @dataclass
@@ -64,6 +69,7 @@ class Counter:
     value: int
     valid_from_s: int
     valid_until_s: int
+    of: str = ""
 
 
 @dataclass
@@ -73,6 +79,10 @@ class Account:
     subscriptions: list[Subscription] = field(default_factory=list)
     balances: list[Balance] = field(default_factory=list)
     counters: list[Counter] = field(default_factory=list)
+    joined: dict[str, int] = field(default_factory=dict)  # members, and when each joined
+    drawn: dict[tuple[str, str, int], int] = field(
+        default_factory=dict
+    )  # by member, shared balance and period
 
 
 @dataclass
@@ -110,6 +120,8 @@ class Entry:
     before: int
     after: int
     granted: int
+    of: str
+    user: str
 
 
 @dataclass(frozen=True)
@@ -164,6 +176,7 @@ class Books:
         self.verdicts: list[Verdict] = []
         self.crossed: set[tuple[str, str, str, int, int]] = set()
         self.taken: dict[tuple[str, str], Taken] = {}
+        self.owners: dict[str, str] = {}
         self.order = {name: number for number, name in enumerate(tariff.balances)}
 
     def subscribe(
@@ -175,9 +188,14 @@ class Books:
         cycle_day: int | None = None,
         opening_micros: int = 0,
         credit_micros: int = 0,
+        owner: str | None = None,
+        limits: dict[str, int] | None = None,
     ) -> None:
         """Load one row of the subscribers' list; the opening amount of the main balance counts as its first value."""
-        account = self.accounts.setdefault(subscriber, Account())
+        account = self.accounts.setdefault(owner or subscriber, Account())
+        if owner:
+            self.owners[subscriber] = owner
+            account.joined[subscriber] = min(from_s, account.joined.get(subscriber, from_s))
         account.subscriptions.append(
             Subscription(
                 plan,
@@ -185,10 +203,12 @@ class Books:
                 zone or self.tariff.zone,
                 self.tariff.cycle_day if cycle_day is None else cycle_day,
                 credit_micros,
+                subscriber,
+                limits or {},
             )
         )
         if opening_micros:
-            main = self._main(account)
+            main = self._main(account, subscriber)
             main.value += opening_micros
             main.granted += opening_micros
 
@@ -216,7 +236,14 @@ class Books:
             )
             for balance, part in rows:
                 debit = "revenue" if balance.rule.unit == "money" else "usage"
-                self._book(taken.use, balance, part, debit, "balance", taken.terms.credit_micros)
+                payer = self.payer(taken.use)
+                account = self.accounts[payer]
+                terms = taken.terms
+                if payer != taken.use.subscriber:
+                    terms = self._terms(account, payer, taken.use) or Subscription("", 0, self.tariff.zone, 1)
+                self._book(taken.use, balance, part, debit, "balance", terms.credit_micros)
+                if balance.rule.shared:
+                    account.drawn[taken.use.subscriber, balance.rule.name, balance.period] -= part
             for counter, change in taken.counters:
                 counter.value -= change
                 self._watch_counter(taken.use, counter, counter.value + change)
@@ -286,28 +313,41 @@ class Books:
     def _contract(self, use: Use) -> tuple[Version, Subscription]:
         if use.currency and use.currency != self.tariff.currency:
             raise Unpriced("wrong_currency")
-        account = self.accounts.get(use.subscriber)
+        account = self.accounts.get(self.payer(use))
         if account is None:
             if self.tariff.default_plan is None:
                 raise Unpriced("unknown_subscriber")
-            chosen = self._walk_in()
+            chosen = self._walk_in(use)
         else:
-            held = [row for row in account.subscriptions if row.from_s <= use.start_us // 1_000_000]
-            if not held:
+            found = self._terms(account, use.subscriber, use)
+            if found is None:
                 raise Unpriced("no_plan_at_time")
-            chosen = max(reversed(held), key=lambda row: row.from_s)  # of two the one given last
+            chosen = found
         version = version_at(self.tariff, chosen.plan, use.start_us)
         if version is None:
             raise Unpriced("tariff_not_found")
         return version, chosen
 
-    def _walk_in(self) -> Subscription:
-        return Subscription(self.tariff.default_plan or "", 0, self.tariff.zone, self.tariff.cycle_day)
+    def payer(self, use: Use) -> str:
+        """Whose account a use is taken from."""
+        return self.owners.get(use.subscriber, use.subscriber)
+
+    def _terms(self, account: Account, subscriber: str, use: Use) -> Subscription | None:
+        held = [
+            row
+            for row in account.subscriptions
+            if row.of == subscriber and row.from_s <= use.start_us // 1_000_000
+        ]
+        return max(reversed(held), key=lambda row: row.from_s) if held else None  # of two the one given last
+
+    def _walk_in(self, use: Use) -> Subscription:
+        plan = self.tariff.default_plan or ""
+        return Subscription(plan, 0, self.tariff.zone, self.tariff.cycle_day, of=use.subscriber)
 
     def _open(self, use: Use) -> Account:
-        if use.subscriber not in self.accounts:
-            self.accounts[use.subscriber] = Account([self._walk_in()])
-        return self.accounts[use.subscriber]
+        if self.payer(use) not in self.accounts:
+            self.accounts[use.subscriber] = Account([self._walk_in(use)])
+        return self.accounts[self.payer(use)]
 
     def _price(self, version: Version, use: Use) -> Price | None:
         """The row of prices; a use of zero units needs none."""
@@ -346,7 +386,8 @@ class Books:
         """Whether the account has already seen a later period than the use's own."""
         start_s = use.start_us // 1_000_000
         rows: list[Balance | Counter] = [*account.balances, *account.counters]
-        return any(row.period and row.valid_from_s > start_s for row in rows)
+        concerned = (use.subscriber, self.payer(use))
+        return any(row.of in concerned and row.period and row.valid_from_s > start_s for row in rows)
 
     def _plan(
         self, account: Account, version: Version, price: Price, listed: int, use: Use, terms: Subscription
@@ -358,13 +399,15 @@ class Books:
         plan.grants = self._due(account, version, use, terms)
         unit_balances = self._eligible(account, plan.grants, use, terms.zone, money=False)
         priced = 0
+        taken: dict[str, int] = {}
         for balance in unit_balances:
             remaining = use.units - plan.covered
             if remaining <= 0:
                 break
             rule = balance.rule
             want = at_least(Fraction(remaining, rule.increment)) * rule.increment
-            has = at_most(Fraction(max(balance.value, 0)) / rule.factor / rule.increment) * rule.increment
+            left = min(max(balance.value, 0), self._room(account, balance, use, terms, taken))
+            has = at_most(Fraction(left) / rule.factor / rule.increment) * rule.increment
             covers = min(want, has)
             if rule.blocker and covers < want:
                 raise Blocked
@@ -375,6 +418,7 @@ class Books:
                     account, rule.rated_by, use, terms, plan.covered, plan.covered + covers
                 )
             plan.takes.append((balance, at_least(covers * rule.factor)))
+            taken[rule.name] = taken.get(rule.name, 0) + plan.takes[-1][1]
             plan.covered += covers
         if self._of_record(price):
             plan.money = listed if plan.covered < use.units else 0
@@ -388,25 +432,41 @@ class Books:
         for balance in self._eligible(account, plan.grants, use, terms.zone, money=True):
             if rest == 0:
                 break
-            part = min(rest, max(balance.value, 0))
+            part = min(rest, max(balance.value, 0), self._room(account, balance, use, terms, taken))
             if balance.rule.blocker and part < rest:
                 raise Blocked
             plan.takes.append((balance, part))
+            taken[balance.rule.name] = taken.get(balance.rule.name, 0) + part
             rest -= part
         if rest:
-            plan.takes.append((self._main(account), rest))
+            plan.takes.append((self._main(account, self.payer(use)), rest))
         return plan
+
+    def _room(
+        self, account: Account, balance: Balance, use: Use, terms: Subscription, taken: dict[str, int]
+    ) -> int:
+        """What the user may still take of a shared balance in its period, behind what this use takes already."""
+        rule = balance.rule
+        limit = terms.limits.get(rule.name, rule.member_limit) if rule.shared else None
+        if limit is None:
+            return 2**63
+        so_far = account.drawn.get((use.subscriber, rule.name, balance.period), 0)
+        return max(limit - so_far - taken.get(rule.name, 0), 0)
 
     def _carry_out(self, account: Account, plan: Settlement, use: Use, terms: Subscription) -> None:
         for balance in plan.grants:
             account.balances.append(balance)
             balance.value = 0
             self._book(use, balance, balance.granted, "grants", "balance")
+        payer = terms if self.payer(use) == use.subscriber else self._terms(account, self.payer(use), use)
         for balance, part in plan.takes:
             if part:
                 credit = "revenue" if balance.rule.unit == "money" else "usage"
-                self._book(use, balance, -part, "balance", credit, terms.credit_micros)
+                self._book(use, balance, -part, "balance", credit, payer.credit_micros if payer else 0)
                 self._taken(use, terms).balances.append((balance, part))
+                if balance.rule.shared:
+                    key = use.subscriber, balance.rule.name, balance.period
+                    account.drawn[key] = account.drawn.get(key, 0) + part
 
     def _rated_by(
         self, account: Account, plan: str, use: Use, terms: Subscription, begin: int, end: int
@@ -420,12 +480,12 @@ class Books:
         counted = self._tier_value(account, price, use)
         return quote_micros(self.tariff, price, use, terms.zone, begin, end, counted, begin == 0)
 
-    def _main(self, account: Account) -> Balance:
+    def _main(self, account: Account, payer: str) -> Balance:
         for balance in account.balances:
             if balance.rule.main:
                 return balance
         rule = self.tariff.main
-        balance = Balance(rule, self.order[rule.name], 0, 0, 0)
+        balance = Balance(rule, self.order[rule.name], 0, 0, 0, of=payer)
         account.balances.append(balance)
         return balance
 
@@ -436,7 +496,7 @@ class Books:
         balance.value += change
         entry = Entry(
             use.seq,
-            use.subscriber,
+            self.payer(use),
             balance.rule.unit,
             debit,
             credit,
@@ -446,6 +506,8 @@ class Books:
             before,
             balance.value,
             credit_micros if balance.rule.main else balance.granted,
+            balance.of,
+            use.subscriber,
         )
         self.ledger.append(entry)
         self._watch_balance(entry, balance.rule)
@@ -453,14 +515,24 @@ class Books:
     def _due(self, account: Account, version: Version, use: Use, terms: Subscription) -> list[Balance]:
         """This period's allowances of the plan that the use could draw on and that were not given yet."""
         due = []
-        for name in version.includes:
+        payer = self.payer(use)
+        wanted = [(name, terms, use.subscriber) for name in version.includes]
+        if payer != use.subscriber:
+            wanted = [each for each in wanted if not self.tariff.balances[each[0]].shared]
+            owner = self._terms(account, payer, use)
+            theirs = version_at(self.tariff, owner.plan, use.start_us) if owner else None
+            if owner and theirs:
+                wanted += [(n, owner, payer) for n in theirs.includes if self.tariff.balances[n].shared]
+        for name, of_terms, of in wanted:
             rule = self.tariff.balances[name]
             if not self._serves(rule, use, terms.zone):
                 continue
-            number, first_s, after_s = period(rule.every, terms.zone, terms.cycle_day, use.start_us)
-            if any(held.rule is rule and _holds(held, use) for held in account.balances):
+            number, first_s, after_s = period(rule.every, of_terms.zone, of_terms.cycle_day, use.start_us)
+            if any(held.rule is rule and held.of == of and _holds(held, use) for held in account.balances):
                 continue
-            due.append(Balance(rule, self.order[name], number, rule.grant, rule.grant, first_s, after_s))
+            members = 1 + sum(since < after_s for since in account.joined.values())
+            grant = rule.grant + rule.grant_per_member * members
+            due.append(Balance(rule, self.order[name], number, grant, grant, first_s, after_s, of))
         return due
 
     def _eligible(
@@ -474,6 +546,7 @@ class Books:
                 for balance in account.balances + granted
                 if (balance.rule.unit == "money") == money
                 and not balance.rule.main
+                and (balance.of == use.subscriber or (balance.rule.shared and balance.of == self.payer(use)))
                 and balance.valid_from_s <= start_s < balance.valid_until_s
                 and self._serves(balance.rule, use, zone)
             ),
@@ -512,7 +585,11 @@ class Books:
         for rate in price.rates.values():
             if rate.counter is not None:
                 rule = self.tariff.counters[rate.counter]
-                return sum(held.value for held in account.counters if held.rule is rule and _holds(held, use))
+                return sum(
+                    held.value
+                    for held in account.counters
+                    if held.rule is rule and held.of == use.subscriber and _holds(held, use)
+                )
         return 0
 
     def _count(self, account: Account, version: Version, use: Use, terms: Subscription, charged: int) -> None:
@@ -525,8 +602,12 @@ class Books:
             if change == 0 or not self._counts(rule, use):
                 continue
             number, first_s, after_s = period(rule.every, terms.zone, terms.cycle_day, use.start_us)
-            found = [held for held in account.counters if held.rule is rule and _holds(held, use)]
-            counter = found[0] if found else Counter(rule, number, 0, first_s, after_s)
+            found = [
+                held
+                for held in account.counters
+                if held.rule is rule and held.of == use.subscriber and _holds(held, use)
+            ]
+            counter = found[0] if found else Counter(rule, number, 0, first_s, after_s, use.subscriber)
             if not found:
                 account.counters.append(counter)
             counter.value += change
@@ -568,9 +649,9 @@ class Books:
         for mark in rule.low:
             credit = entry.granted if rule.main else 0
             before, after = entry.before + credit, entry.after + credit
-            key = (entry.subscriber, "balance", rule.name, entry.period, mark)
+            key = (entry.of, "balance", rule.name, entry.period, mark)
             if before >= mark > after:
-                self._tell(key, entry.seq, "low_balance")
+                self._tell(key, entry.seq, "low_balance", entry.user if rule.shared else entry.of)
             elif before < mark + rule.hysteresis <= after:
                 self.crossed.discard(key)
 
@@ -593,15 +674,19 @@ class Books:
     ) -> None:
         """Tell when thousandths of a percent rise to the mark; arm again when they fall by the hysteresis."""
         before, after = values
-        key = (cause.subscriber, "counter" if kind == "spend_cap" else "balance", name, number, mark)
+        of = cause.of if isinstance(cause, Entry) else cause.subscriber
+        key = (of, "counter" if kind == "spend_cap" else "balance", name, number, mark)
         if before < mark * 1000 <= after:
-            self._tell(key, cause.seq, kind)
+            shared = isinstance(cause, Entry) and self.tariff.balances[name].shared
+            self._tell(key, cause.seq, kind, cause.user if shared and isinstance(cause, Entry) else of)
         elif before > (mark - hysteresis) * 1000 >= after:
             self.crossed.discard(key)
 
-    def _tell(self, key: tuple[str, str, str, int, int], seq: int, kind: str) -> None:
+    def _tell(self, key: tuple[str, str, str, int, int], seq: int, kind: str, user: str) -> None:
+        """Tell whose it is, and of what is shared also who crossed the mark."""
         if key in self.crossed:
             return
         self.crossed.add(key)
-        subscriber, _, balance, number, mark = key
-        self.alerts.append(Alert(seq, subscriber, kind, balance, mark, number))
+        owner, _, balance, number, mark = key
+        for subscriber in dict.fromkeys((owner, user)):
+            self.alerts.append(Alert(seq, subscriber, kind, balance, mark, number))

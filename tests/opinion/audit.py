@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from tests.opinion.accounts import Books
 from tests.opinion.intake import Intake, Refused
-from tests.opinion.quantities import micros
+from tests.opinion.quantities import micros, units
 from tests.opinion.tariff import moment_us, read_directory
 
 EVER_US = 2**62
@@ -84,7 +84,18 @@ def enrol(books: Books, path: Path) -> None:
                 int(row["cycle_day"]) if row.get("cycle_day") else None,
                 micros(row.get("balance") or "0"),
                 micros(row.get("credit_limit") or "0"),
+                (row.get("owner") or "").removeprefix("+") or None,
+                _limits(books, row.get("limits") or ""),
             )
+
+
+def _limits(books: Books, text: str) -> dict[str, int]:
+    """What a member may take of shared balances."""
+    found = {}
+    for part in text.split():
+        name, _, most = part.partition("=")
+        found[name] = micros(most) if books.tariff.balances[name].unit == "money" else units(most)
+    return found
 
 
 def main(arguments: list[str]) -> int:

@@ -23,6 +23,8 @@ def books_of(files: dict[str, str], rows: list[dict[str, Any]], uses: list[Use])
             row.get("cycle_day"),
             row.get("opening_micros", 0),
             row.get("credit_micros", 0),
+            row.get("owner"),
+            row.get("limits"),
         )
     for use in uses:
         books.charge(use)

@@ -106,6 +106,9 @@ class BalanceRule:
     thresholds: tuple[int, ...]
     low: tuple[int, ...]
     hysteresis: int
+    shared: bool
+    member_limit: int | None
+    grant_per_member: int
 
 
 @dataclass(frozen=True)
@@ -419,6 +422,9 @@ def _balance(name: str, rule: dict[str, Any]) -> BalanceRule:
         hysteresis=quantity(rule.get("hysteresis", "0"))
         if "low" in rule
         else int(rule.get("hysteresis", "0")),
+        shared=rule.get("shared") == "true",
+        member_limit=quantity(rule["member_limit"]) if "member_limit" in rule else None,
+        grant_per_member=quantity(rule.get("grant_per_member", "0")),
         **_scope(rule, unit, narrow),
     )
 

@@ -15,7 +15,10 @@ import polars as pl
 import pytest
 
 from tests.opinion.audit import Audit, audit
+from tests.opinion.families import share as let_families_share
+from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
 from trunkline.bootstrap.platform import ingest, opened
+from trunkline.bootstrap.reconcile import reconcile
 from trunkline.kernel.dial import to_key
 from trunkline.kernel.flow import Stream
 from trunkline.records.charging import CHARGED, ENTRIES, Cause, RowKind, Unit
@@ -38,13 +41,15 @@ class Outcome:
     audit: Audit
 
 
-def charged(folder: Path, faulty: bool, **wanted: Any) -> Outcome:
-    """Simulate, ingest with the real engine, and audit the same files."""
+def charged(folder: Path, faulty: bool, *, families: bool = False, **wanted: Any) -> Outcome:
+    """Simulate, ingest with the real engine, and audit the same files; families share where that is wanted."""
     share = 0.01 if faulty else 0.0
     settings = Settings(
         **wanted, duplicates=share, late=share, corrupt=share, conflicts=share / 2, out_of_order=2 * share
     )
     simulate(settings, folder / "sim")
+    if families:
+        assert let_families_share(folder / "sim" / "tariffs", folder / "sim" / "subscribers.csv") > 2
     files = sorted((folder / "sim" / "cdrs").iterdir())
     for path in files:
         _without_clocks_at_their_birth(path)
@@ -165,16 +170,30 @@ def _assert_alerts(outcome: Outcome) -> None:
 
 def _assert_balances(outcome: Outcome) -> None:
     with_names = {name: number for number, name in enumerate(_balance_names(outcome))}
+    members = load_catalogue(outcome.reader.folder, None).members
     for subscriber, account in outcome.audit.books.accounts.items():
+        words = members.words_of(to_key(subscriber))
         rows = outcome.reader.account(to_key(subscriber))
         held = rows[rows["kind"] == RowKind.BALANCE]
         got = sorted(
-            (int(row["definition"]), int(row["period"]), int(row["value"])) for row in held if row["value"]
+            (words[int(row["member"])], int(row["definition"]), int(row["period"]), int(row["value"]))
+            for row in held
+            if row["value"]
         )
         expected = sorted(
-            (with_names[each.rule.name], each.period, each.value) for each in account.balances if each.value
+            (to_key(each.of), with_names[each.rule.name], each.period, each.value)
+            for each in account.balances
+            if each.value
         )
         assert got == expected, subscriber
+        drawn = rows[rows["kind"] == RowKind.DRAWN]
+        taken = sorted(
+            (words[int(r["member"])], int(r["definition"]), int(r["period"]), int(r["value"])) for r in drawn
+        )
+        assert taken == sorted(
+            (to_key(user), with_names[name], period, value)
+            for (user, name, period), value in account.drawn.items()
+        ), subscriber
 
 
 def _balance_names(outcome: Outcome) -> list[str]:
@@ -186,6 +205,21 @@ def _balance_names(outcome: Outcome) -> list[str]:
 def test_a_faulty_day(tmp_path: Path, seed: int) -> None:
     """A day with copies, conflicts, late, overtaken and damaged records is charged alike by both."""
     assert_agreed(charged(tmp_path, True, seed=seed, subscribers=80, cells=20, hours=DAY_HOURS))
+
+
+def test_families_share(tmp_path: Path) -> None:
+    """A faulty stretch over the end of a month in which families share one account each; it reconciles, too."""
+    people = int(os.environ.get("TRUNKLINE_FAMILY_SUBSCRIBERS", "90"))
+    hours = int(os.environ.get("TRUNKLINE_FAMILY_HOURS", "48"))
+    begins = date(2026, 10, 30)
+    outcome = charged(
+        tmp_path, True, families=True, seed=11, subscribers=people, cells=20, hours=hours, start=begins
+    )
+    assert_agreed(outcome)
+    shared = [e for e in outcome.audit.books.ledger if e.subscriber != e.user]
+    assert shared, "no member used anything"
+    found = reconcile(outcome.reader, load_catalogue(outcome.reader.folder, None), load_mappings())
+    assert (found["differences"], found["account_differences"]) == (0, 0), found
 
 
 def test_a_week(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from trunkline.api.desk import Desk
+from trunkline.api.shown import person
+from trunkline.charging.sharing import shares
 from trunkline.charging.tariffs.catalogue import Catalogue, Threshold
 from trunkline.kernel.grouped import Rows
 from trunkline.records.charging import NEVER_S, RowKind, Unit
@@ -28,6 +31,7 @@ class Balance:
     state: str  # active, expired or future
     from_s: int
     until_s: int
+    shared: bool = False  # by all members of an account
 
 
 def balances_of(rows: Rows, catalogue: Catalogue, now_us: int) -> list[Balance]:
@@ -51,6 +55,36 @@ def account_view(rows: Rows, catalogue: Catalogue, now_us: int) -> dict[str, Any
     }
 
 
+def sharing_view(desk: Desk, word: int, rows: Rows, *, full: bool) -> dict[str, Any]:
+    """Whose account it is, and who took how much of what is shared: an owner sees everybody, a member itself."""
+    catalogue = desk.catalogue()
+    owner, member = catalogue.members.account_of(word)
+    words = catalogue.members.words_of(owner)
+    if len(words) == 1:
+        return {"owner": None, "members": [], "shares": []}
+    now_s = desk.now_us() // 1_000_000
+    seen = [each for each in shares(rows, catalogue) if member in (0, each.member)]
+    return {
+        "owner": person(desk.people, owner, full=full),
+        "members": [
+            person(desk.people, words[each], full=full) for each in words if each and member in (0, each)
+        ],
+        "shares": [
+            {
+                "subscriber": person(desk.people, words[each.member], full=full),
+                "balance": catalogue.balances[each.balance],
+                "unit": Unit(int(catalogue.tables.balance_unit[each.balance])).name.lower(),
+                "used": each.used,
+                "limit": each.limit,
+                "state": "active" if each.from_s <= now_s < each.until_s else "expired",
+                "valid_from": second_text(each.from_s),
+                "valid_until": second_text(each.until_s),
+            }
+            for each in seen
+        ],
+    }
+
+
 _STATES = ("active", "future", "expired")
 
 
@@ -69,6 +103,7 @@ def _balance(row: Any, catalogue: Catalogue, now_s: int) -> Balance:  # noqa: AN
         state=_state(row, now_s),
         from_s=int(row["valid_from_s"]),
         until_s=until_s,
+        shared=bool(catalogue.tables.balance_shared[number]),
     )
 
 
@@ -86,6 +121,7 @@ def _balance_view(balance: Balance) -> dict[str, Any]:
         "left": balance.left,
         "granted": balance.granted,
         "main": balance.main,
+        "shared": balance.shared,
         "state": balance.state,
         "valid_from": second_text(balance.from_s),
         "valid_until": second_text(balance.until_s),

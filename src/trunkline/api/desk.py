@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import polars as pl
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 
@@ -24,7 +25,9 @@ from trunkline.api.people import People
 from trunkline.api.problems import Problem, validation_sentence
 from trunkline.api.studies import Studies
 from trunkline.api.workers import Workers
+from trunkline.charging.sharing import concerning
 from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.kernel.grouped import Rows
 
 SESSION_COOKIE = "trunkline_session"
 PAGE_HEADER = "x-trunkline"
@@ -74,6 +77,29 @@ class Desk:
         self.audit.record(
             ports.AuditEvent(self.now_us(), caller.name, caller.role.name.lower(), action, subscriber, detail)
         )
+
+    def account(self, word: int) -> Rows:
+        """What concerns a subscriber of the account that it uses: its own rows and what it shares; empty: unknown."""
+        owner, member = self.catalogue().members.account_of(word)
+        return concerning(self.reader.account(owner), member, self.catalogue())
+
+    def usage(
+        self, word: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+    ) -> pl.DataFrame:
+        """Charged usage, newest first: a member's own, an owner's with all members'; of everyone for None."""
+        if word is None:
+            return self.reader.usage(None, from_us, until_us, limit, offset)
+        owner, member = self.catalogue().members.account_of(word)
+        return self.reader.usage(owner, from_us, until_us, limit, offset, member or None)
+
+    def entries(self, word: int, from_us: int, until_us: int, limit: int, offset: int = 0) -> pl.DataFrame:
+        """Ledger entries, newest first: of a member's own balances, or of the whole account for its owner."""
+        owner, member = self.catalogue().members.account_of(word)
+        return self.reader.entries(owner, from_us, until_us, limit, offset, member or None)
+
+    def who(self, owner: int, member: int | None) -> int:
+        """The dial word of a member of an account; of the owner for 0."""
+        return self.catalogue().members.words_of(owner).get(member or 0, owner)
 
     def subscriber(self, said: str) -> int:
         """The dial word of a number or reference that a caller gave."""

@@ -45,6 +45,12 @@ def book(
     key: str | None,
 ) -> Booked:
     """Book one movement, audited; answers 409 when it is refused or its key was used for another one."""
+    if desk.catalogue().members.account_of(subscriber)[1]:
+        raise Problem(
+            409,
+            "member_of_account",
+            "A member has no money of its own; order it for the owner of the shared account.",
+        )
     if balance not in desk.catalogue().balances or not balance:
         raise Problem(400, "unknown_balance", "The tariff has no balance of that name.")
     movement = Movement(

@@ -140,6 +140,7 @@ class BalanceRow(BaseModel):
     left: int
     granted: int
     main: bool
+    shared: bool = False
     state: Literal["active", "future", "expired"]
     valid_from: str | None
     valid_until: str | None
@@ -186,6 +187,19 @@ class TransferChoice(BaseModel):
     fee_millionths: int = Field(description="Millionths of the amount, besides; 0 for units.")
 
 
+class ShareRow(BaseModel):
+    """What one member took of one shared balance in a period."""
+
+    subscriber: Person
+    balance: str
+    unit: str
+    used: int
+    limit: int | None
+    state: str
+    valid_from: str | None
+    valid_until: str | None
+
+
 class AccountAnswer(BaseModel):
     """A subscriber's account."""
 
@@ -196,6 +210,9 @@ class AccountAnswer(BaseModel):
     can_top_up: list[TopUpChoice]
     can_transfer: list[TransferChoice]
     counters: list[CounterRow]
+    owner: Person | None = None
+    members: list[Person] = []
+    shares: list[ShareRow] = []
 
 
 class EntryRow(BaseModel):

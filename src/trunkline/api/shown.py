@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,10 @@ def person(people: People, word: int, *, full: bool) -> dict[str, str]:
     return {"number": people.show(word, full=full), "ref": people.reference(word)}
 
 
+Who = Callable[[int, int | None], int]
+"""The dial word of a member of an account: the owner's word and the member's number go in."""
+
+
 def usage_rows(
     frame: pl.DataFrame,
     people: People,
@@ -32,24 +37,29 @@ def usage_rows(
     full: bool,
     whereabouts: bool,
     corrections: pl.DataFrame | None = None,
+    who: Who | None = None,
 ) -> list[dict[str, Any]]:
     """Charged usage, with its corrections (`CORRECTIONS`) where they are given.
 
-    The cell says where somebody is, so it is shown only with `whereabouts`.
+    The cell says where somebody is, so it is shown only with `whereabouts`. With `who`, what a member of a shared
+    account used is shown as the member's.
     """
     made = CORRECTIONS.record.empty() if corrections is None else corrections
     rows = with_references(frame, made).iter_rows(named=True)
-    return [_usage(row, people, full=full, whereabouts=whereabouts) for row in rows]
+    return [_usage(row, people, full=full, whereabouts=whereabouts, who=who) for row in rows]
 
 
-def _usage(row: dict[str, Any], people: People, *, full: bool, whereabouts: bool) -> dict[str, Any]:
-    kind = Kind(row["kind"])
+def _usage(
+    row: dict[str, Any], people: People, *, full: bool, whereabouts: bool, who: Who | None
+) -> dict[str, Any]:
+    kind, member = Kind(row["kind"]), row.get("member") or 0
+    user = who(row["subscriber"], member) if who and member else row["subscriber"]
     return {
         "source": row["source"],
         "record_id": row["record_id"],
         "kind": kind.name.lower(),
         "direction": Direction(row["direction"]).name.lower(),
-        "subscriber": person(people, row["subscriber"], full=full),
+        "subscriber": person(people, user, full=full),
         "calling": people.show(row["calling"] or 0, full=full),
         "called": _other(people, row["called"] or 0, full=full),
         "start_us": row["start_us"],

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 from starlette.websockets import WebSocketState
 
 from trunkline.api.access import READ_PERSON, WATCH, WATCH_NETWORK, Access, Caller, Right
-from trunkline.api.balances import account_view
+from trunkline.api.balances import account_view, sharing_view
 from trunkline.api.desk import SESSION_COOKIE, Desk
 from trunkline.api.heat import HeatBoard
 from trunkline.api.live import FOREVER_US, Live, Sample
@@ -207,13 +207,21 @@ async def _tell_watched(socket: WebSocket, desk: Desk, watching: _Watching) -> N
 
 
 def _watched(desk: Desk, word: int) -> dict[str, Any]:
-    frame = desk.reader.usage(word, 0, FOREVER_US, WATCHED_USAGE)
+    frame, rows = desk.usage(word, 0, FOREVER_US, WATCHED_USAGE), desk.account(word)
+    who = person(desk.people, word, full=False)
     return {
         "type": "subscriber",
-        "subscriber": person(desk.people, word, full=False),
-        "account": account_view(desk.reader.account(word), desk.catalogue(), desk.now_us()),
+        "subscriber": who,
+        "account": {"subscriber": who}
+        | account_view(rows, desk.catalogue(), desk.now_us())
+        | sharing_view(desk, word, rows, full=False),
         "usage": usage_rows(
-            frame, desk.people, full=False, whereabouts=True, corrections=desk.reader.corrections_of(frame)
+            frame,
+            desk.people,
+            full=False,
+            whereabouts=True,
+            corrections=desk.reader.corrections_of(frame),
+            who=desk.who,
         ),
     }
 

@@ -294,8 +294,10 @@ class AlertDelivery:
 
     def _zone(self, subscriber: int) -> str:
         """Name of the time zone of an account; the operator's where there is none."""
-        catalogue, rows = self.catalogue(), self.reader.account(subscriber)
-        mine = rows[rows["kind"] == RowKind.SUBSCRIPTION]
+        catalogue = self.catalogue()
+        owner, member = catalogue.members.account_of(subscriber)
+        rows = self.reader.account(owner)
+        mine = rows[(rows["kind"] == RowKind.SUBSCRIPTION) & (rows["member"] == member)]
         if not len(mine):
             return catalogue.time_zones[catalogue.default_zone]
         number = int(mine[mine["valid_from_s"].argmax()]["granted"]) & 0xFFFF

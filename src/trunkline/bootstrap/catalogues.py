@@ -13,7 +13,7 @@ from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 
-from trunkline.charging.tariffs import compile_catalogue, empty_register, with_time_zones
+from trunkline.charging.tariffs import compile_catalogue, empty_register, with_members, with_time_zones
 from trunkline.charging.tariffs.catalogue import Catalogue, Register
 from trunkline.mediation.mapping import SHIPPED, parse_mapping
 from trunkline.mediation.mapping import Mapping as UsageMapping
@@ -36,14 +36,19 @@ def tariff_files(folder: Path) -> dict[str, str]:
 
 
 def load_catalogue(
-    data: Path, tariffs: Path | None, disk: Disk | None = None, time_zones: Iterable[str] = ()
+    data: Path,
+    tariffs: Path | None,
+    disk: Disk | None = None,
+    time_zones: Iterable[str] = (),
+    members: Iterable[tuple[int, int]] = (),
 ) -> Catalogue:
     """Compile the tariff that was named, or the one that the data folder remembers; with a disk, remember it.
 
-    `time_zones` are those that subscribers live in besides the operator's.
+    `time_zones` are those that subscribers live in besides the operator's; `members` are pairs of dial words (member,
+    owner of the account) of those who share one.
     """
     files = tariff_files(tariffs) if tariffs else remembered_tariff(data)
-    register = with_time_zones(known_register(data), time_zones)
+    register = with_members(with_time_zones(known_register(data), time_zones), members)
     catalogue, grown = compile_catalogue(files, register)
     if disk is not None:
         _remember(data, files, grown, disk)

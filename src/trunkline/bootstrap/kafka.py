@@ -23,8 +23,8 @@ from trunkline.bootstrap.platform import ACCOUNTS, subscribers_file
 from trunkline.bootstrap.schemas import declare
 from trunkline.bootstrap.warming import warm
 from trunkline.bootstrap.workers import KafkaWords, saying
-from trunkline.charging.subscribers import read_subscribers, time_zones_of
-from trunkline.charging.tariffs import compile_catalogue, empty_register, with_time_zones
+from trunkline.charging.subscribers import members_of_file, read_subscribers, time_zones_of
+from trunkline.charging.tariffs import compile_catalogue, empty_register, with_members, with_time_zones
 from trunkline.charging.tariffs.catalogue import Catalogue, Register
 from trunkline.engines.kafka.bucket import Bucket
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server, Unfit
@@ -106,7 +106,11 @@ def work_of(
     mappings = load_mappings(Path(folders.mappings) if folders.mappings else None)
     people = subscribers_file(folders)
     catalogue = agreed_catalogue(server, plan, folders, name, people.read_bytes() if people else b"")
-    tables = {usage.MAPPINGS.name: mappings, charging.TARIFFS.name: catalogue}
+    tables = {
+        usage.MAPPINGS.name: mappings,
+        usage.MEMBERS.name: catalogue.members,
+        charging.TARIFFS.name: catalogue,
+    }
     copies = Standbys(server, plan, lambda number: Bucket(number, plan, tables, new_held), name, standby)
     return Work(
         server, plan, tables, mappings.__getitem__, new_held, name, MAPPING,
@@ -120,7 +124,7 @@ def agreed_catalogue(server: Server, plan: Plan, folders: Folders, name: str, pe
     A version also says how many buckets there are, so that nobody begins with another number.
     """
     files = tariff_files(Path(folders.tariffs)) if folders.tariffs else None
-    zones = time_zones_of(people)
+    zones, pairs = time_zones_of(people), members_of_file("subscribers.csv", people) if people else []
 
     def propose(now: Body | None) -> Body | None:
         begun = now.get("buckets", plan.buckets) if now else plan.buckets
@@ -134,7 +138,9 @@ def agreed_catalogue(server: Server, plan: Plan, folders: Folders, name: str, pe
         if wanted is None:
             raise Refused("The cluster knows no tariff yet. Name its folder once with --tariffs.")
         register = Register(**now["register"]) if now else empty_register()
-        _, grown = compile_catalogue(wanted, with_time_zones(register, zones))
+        tried, grown = compile_catalogue(wanted, with_members(with_time_zones(register, zones), pairs))
+        if pairs:  # numbers of members are given for good, so the whole file is judged before
+            read_subscribers("subscribers.csv", people, tried)
         next_ = {"files": wanted, "register": _plain(grown), "buckets": plan.buckets}
         return None if now and all(now.get(name) == value for name, value in next_.items()) else next_
 

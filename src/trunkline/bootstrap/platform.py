@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trunkline import topology
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
 from trunkline.bootstrap.memory import SpareMemory, keep_freed_memory
 from trunkline.bootstrap.withdrawals import AT_ONCE, Withdrawals, Withdrawn
-from trunkline.charging.subscribers import read_subscribers, time_zones_of
+from trunkline.charging.subscribers import members_of_file, read_subscribers, time_zones_of
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.engine import Engine, Totals
 from trunkline.engines.embedded.sources import NamedFiles
@@ -71,8 +73,12 @@ def opened(folders: Folders, disk: Disk | None = None) -> Iterator[Platform]:
         tariffs = Path(folders.tariffs) if folders.tariffs else None
         people = subscribers_file(folders)
         content = people.read_bytes() if people else b""
-        catalogue = load_catalogue(folders.data, tariffs, disk, time_zones_of(content))
-        tables: dict[str, Any] = {usage.MAPPINGS.name: mappings, charging.TARIFFS.name: catalogue}
+        catalogue = catalogue_for(folders.data, tariffs, disk, people, content, store)
+        tables: dict[str, Any] = {
+            usage.MAPPINGS.name: mappings,
+            usage.MEMBERS.name: catalogue.members,
+            charging.TARIFFS.name: catalogue,
+        }
         engine = Engine(store, topology.USAGE, ACCOUNTS, tables, mappings.__getitem__)
         platform = Platform(folders, store, engine, catalogue, mappings)
         if people:
@@ -80,6 +86,39 @@ def opened(folders: Folders, disk: Disk | None = None) -> Iterator[Platform]:
         yield platform
     finally:
         store.close()
+
+
+def catalogue_for(
+    data: Path,
+    tariffs: Path | None,
+    disk: Disk,
+    people: Path | None,
+    content: bytes,
+    store: Store | None = None,
+) -> Catalogue:
+    """The tariff to charge by, with the time zones and members that a subscribers file brings.
+
+    Numbers of members are given for good, so a file that names some is judged as a whole before.
+    """
+    zones = time_zones_of(content)
+    pairs = members_of_file(people.name, content) if people else []
+    if people and pairs:
+        read_subscribers(people.name, content, load_catalogue(data, tariffs, None, zones, pairs))
+        if store is not None:
+            _refuse_accounts_of_their_own(store, pairs)
+    return load_catalogue(data, tariffs, disk, zones, pairs)
+
+
+def _refuse_accounts_of_their_own(store: Store, pairs: Sequence[tuple[int, int]]) -> None:
+    """Who has used an account alone cannot become a member: what is on it would be out of reach."""
+    words = np.unique(np.array([word for word, _ in pairs], np.uint64))
+    held = store.gather(charging.ACCOUNTS, words)
+    alone = int(np.count_nonzero(np.diff(held.offsets)))
+    if alone:
+        raise Refused(
+            f"{alone:,} of the members that the subscribers file names have accounts of their own already. Only new"
+            " subscribers can join an account; take the `owner` out of their rows."
+        )
 
 
 def subscribers_file(folders: Folders) -> Path | None:

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from trunkline.bootstrap.catalogues import known_register
 from trunkline.charging.anew import Again, in_turns, keys_of, opening, take_turns, with_reversals
 from trunkline.charging.corrections import corrected
 from trunkline.charging.reconcile import KEY, SIDES, Differences, compare
 from trunkline.charging.reversal import is_reversal
+from trunkline.charging.tariffs import members_of
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.files import FileBlocks
 from trunkline.kernel.grouped import Grouped
@@ -157,10 +159,10 @@ def judged(
 
 def raw_records(folder: Path, files: pl.DataFrame, mappings: dict[str, Mapping]) -> pl.DataFrame:
     """Every readable record of the octets that are kept and were committed, decoded anew."""
-    parts = []
+    parts, members = [], members_of(known_register(folder))
     for file in files.iter_rows(named=True):
         frames = file_blocks(folder, file, mappings[file["mapping"]])
-        parts += [decode(usage.RAW.record.conform(frame), mappings).rows[0] for frame in frames]
+        parts += [decode(usage.RAW.record.conform(frame), mappings, members).rows[0] for frame in frames]
     return pl.concat(parts) if parts else usage.DECODED.record.empty()
 
 
@@ -287,7 +289,7 @@ def _balances_differ(held: Grouped, recomputed: Grouped, catalogue: Catalogue) -
     """How many balances of accounts differ, and the money between both sides."""
     both = _balances(held).join(
         _balances(recomputed),
-        on=("subscriber", "definition", "period", "valid_until_s"),
+        on=("subscriber", "member", "definition", "period", "valid_until_s"),
         how="full",
         coalesce=True,
         suffix="_anew",
@@ -300,7 +302,7 @@ def _balances_differ(held: Grouped, recomputed: Grouped, catalogue: Catalogue) -
 
 
 def _balances(accounts: Grouped) -> pl.DataFrame:
-    names = ("kind", "definition", "period", "valid_until_s", "value")
+    names = ("kind", "member", "definition", "period", "valid_until_s", "value")
     frame = pl.DataFrame({name: np.ascontiguousarray(accounts.rows[name]) for name in names})
     owner = np.repeat(accounts.keys, np.diff(accounts.offsets))
     return (

@@ -256,7 +256,7 @@ def _chosen(
     used = facts.stored.filter((pl.col("start_us") >= from_us) & (pl.col("start_us") < until_us))
     keys: Keys = np.unique(used["subscriber"].to_numpy())
     if subscriber is not None:
-        keys = keys[keys == np.uint64(subscriber)]
+        keys = keys[keys == np.uint64(catalogue.members.account_of(subscriber)[0])]
     if plan is not None:
         rows = facts.accounts.rows
         having = (rows["kind"] == int(RowKind.SUBSCRIPTION)) & (

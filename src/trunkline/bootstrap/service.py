@@ -264,7 +264,9 @@ class Service:
         """The plan that a customer had at a moment; empty when there was none."""
         rows = self.reader.account(subscriber)
         begun = rows[
-            (rows["kind"] == RowKind.SUBSCRIPTION) & (rows["valid_from_s"].astype("i8") * 1_000_000 <= at_us)
+            (rows["kind"] == RowKind.SUBSCRIPTION)
+            & (rows["member"] == 0)
+            & (rows["valid_from_s"].astype("i8") * 1_000_000 <= at_us)
         ]
         if not len(begun):
             return ""

@@ -24,17 +24,16 @@ from trunkline import topology
 from trunkline.api.workers import Worker
 from trunkline.bootstrap.catalogues import (
     known_register,
-    load_catalogue,
     load_mappings,
     remembered_tariff,
 )
 from trunkline.bootstrap.kafka import plan_of, properties, server_of
-from trunkline.bootstrap.platform import subscribers_file
+from trunkline.bootstrap.platform import catalogue_for, subscribers_file
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US, Facts, judged
 from trunkline.bootstrap.schemas import declare
 from trunkline.bootstrap.workers import saying
 from trunkline.charging.reconcile import CAUSES
-from trunkline.charging.subscribers import read_subscribers, time_zones_of
+from trunkline.charging.subscribers import read_subscribers
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.kafka.shared import Body, agree
 from trunkline.engines.kafka.topics import make, topics
@@ -73,11 +72,15 @@ def work_of(folders: Folders, plan: Plan, state: str) -> tuple[Work, Catalogue, 
     content = people.read_bytes() if people else b""
     folders.data.mkdir(parents=True, exist_ok=True)
     tariffs = Path(folders.tariffs) if folders.tariffs else None
-    catalogue = load_catalogue(folders.data, tariffs, Disk(), time_zones_of(content))
+    catalogue = catalogue_for(folders.data, tariffs, Disk(), people, content)
     without_heading = {name: m for name, m in mappings.items() if not m.header_lines}
     work = Work(
         plan=plan,
-        tables={usage.MAPPINGS.name: mappings, charging.TARIFFS.name: catalogue},
+        tables={
+            usage.MAPPINGS.name: mappings,
+            usage.MEMBERS.name: catalogue.members,
+            charging.TARIFFS.name: catalogue,
+        },
         folder=state,
         mapping=MAPPING,
         sources={name: mapping.source for name, mapping in without_heading.items()},

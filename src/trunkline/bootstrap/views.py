@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,11 +41,18 @@ def amount(unit: int, value: int, currency: str) -> str:
     return f"{value:,}"
 
 
-def account_rows(rows: Rows, catalogue: Catalogue) -> list[dict[str, Any]]:
-    """An account's subscriptions, balances and counters as rows to show."""
+def account_rows(
+    rows: Rows, catalogue: Catalogue, words: Mapping[int, int] | None = None
+) -> list[dict[str, Any]]:
+    """An account's subscriptions, balances and counters as rows to show; `words` are its members by number."""
+    words = words or {}
     shown: list[dict[str, Any]] = []
     for row in np.sort(rows, order=["kind", "definition", "period"]):
         kind, number = RowKind(int(row["kind"])), int(row["definition"])
+        if kind in (RowKind.MEMBER, RowKind.LIMIT):
+            continue
+        if kind is RowKind.DRAWN and not rows["member"].any():
+            continue  # nobody else shares it
         until = int(row["valid_until_s"])
         common = {
             "kind": kind.name.lower(),
@@ -57,7 +65,7 @@ def account_rows(rows: Rows, catalogue: Catalogue) -> list[dict[str, Any]]:
                 | {"name": catalogue.plans[number], "unit": None, "value": None, "granted": None, "text": ""}
             )
             continue
-        balance = kind is RowKind.BALANCE
+        balance = kind is not RowKind.COUNTER
         units = catalogue.tables.balance_unit if balance else catalogue.tables.counter_unit
         unit, value = int(units[number]), int(row["value"])
         shown.append(
@@ -66,11 +74,24 @@ def account_rows(rows: Rows, catalogue: Catalogue) -> list[dict[str, Any]]:
                 "name": (catalogue.balances if balance else catalogue.counters)[number],
                 "unit": Unit(unit).name.lower(),
                 "value": value,
-                "granted": int(row["granted"]) if balance else None,
-                "text": amount(unit, value, catalogue.currency),
+                "granted": int(row["granted"]) if kind is RowKind.BALANCE else None,
+                "text": amount(unit, value, catalogue.currency) + _whose(row, catalogue, words),
             }
         )
     return shown
+
+
+def _whose(row: Any, catalogue: Catalogue, words: Mapping[int, int]) -> str:  # noqa: ANN401 -- a row of a numpy table
+    """Who shares a balance, or who took of it, behind its amount."""
+    if row["kind"] == RowKind.DRAWN:
+        return f" by {masked(words.get(int(row['member']), 0))}"
+    if (
+        len(words) > 1
+        and row["kind"] == RowKind.BALANCE
+        and catalogue.tables.balance_shared[int(row["definition"])]
+    ):
+        return f", shared by {len(words)}"
+    return ""
 
 
 def usage_rows(

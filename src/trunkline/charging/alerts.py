@@ -29,11 +29,19 @@ _TOLD = np.dtype([("row", "i8"), ("mark", "i4"), ("times", "i4")])
 
 
 @nb.njit(nogil=True, cache=True)
-def _row_of(rows: Array, begin: int, end: int, owner: int, counter: int, period: int, mark: int) -> int:
+def _row_of(
+    rows: Array, begin: int, end: int, owner: int, counter: int, period: int, mark: int, member: int
+) -> int:
     """Row of one mark of one period, or `end` when it was never told."""
     for at in range(begin, end):
         row = rows[at]
-        if row.definition == owner and row.counter == counter and row.period == period and row.mark == mark:
+        if (
+            row.definition == owner
+            and row.counter == counter
+            and row.period == period
+            and row.mark == mark
+            and row.member == member
+        ):
             return at
     return end
 
@@ -52,7 +60,7 @@ def _without_old(rows: Array, begin: int, end: int, oldest: int) -> int:
 @nb.njit(nogil=True, cache=True)
 def _watch(
     w: Watched, offsets: Array, rows: Array, order: Array, first: Array, threshold: Array, period: Array, before: Array,
-    after: Array,
+    after: Array, member: Array,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     groups = len(offsets) - 1
     out_offsets = np.zeros(groups + 1, np.int64)
@@ -81,7 +89,7 @@ def _watch(
                 else:
                     crossed = before[row] < level and after[row] >= level
                     armed = after[row] <= level - w.hysteresis[number]
-                found = _row_of(out_rows, begin, written, owner, counter, period[row], level)
+                found = _row_of(out_rows, begin, written, owner, counter, period[row], level, member[row])
                 if crossed and found == written:
                     out_rows[written].definition = owner
                     out_rows[written].counter = counter
@@ -89,6 +97,7 @@ def _watch(
                     out_rows[written].times = 0
                     out_rows[written].period = period[row]
                     out_rows[written].mark = level
+                    out_rows[written].member = member[row]
                     written += 1
                 if crossed and out_rows[found].crossed == 0:
                     out_rows[found].crossed = 1
@@ -119,6 +128,7 @@ def watch(changes: pl.DataFrame, alarmed: Grouped, catalogue: Catalogue) -> Outc
         changes["period"].to_numpy(),
         changes["before"].to_numpy(),
         changes["after"].to_numpy(),
+        changes["member"].fill_null(0).to_numpy(),
     )
     alerts = _alerts(changes[told["row"]], told, catalogue)
     return Outcome((alerts,), Grouped(alarmed.keys, offsets, rows))
@@ -137,8 +147,29 @@ def _alerts(crossed: pl.DataFrame, told: Array, catalogue: Catalogue) -> pl.Data
         threshold=pl.Series(marks[watched(catalogue).mark_first[number] + told["mark"]]),
         times=pl.Series(np.ascontiguousarray(told["times"])),
     )
+    shared = [
+        not thresholds[at].counter and bool(catalogue.tables.balance_shared[thresholds[at].number])
+        for at in number.tolist()
+    ]
+    alerts = _addressed(alerts, shared, catalogue)
     words = alerts.select(
         pl.concat_str("subscriber", "balance", "period", "threshold", "times", separator="/")
     )
     ids = [blake2b(each.encode(), digest_size=16).hexdigest() for each in words.to_series().to_list()]
     return ALERTS.record.conform(alerts.with_columns(alert_id=pl.Series(ids, dtype=pl.String)))
+
+
+def _addressed(alerts: pl.DataFrame, shared: list[bool], catalogue: Catalogue) -> pl.DataFrame:
+    """To whom each crossing is told: whose balance it is; of a shared one, the owner and the member who crossed it."""
+    whose, users = alerts["member"].fill_null(0).to_list(), alerts["user"].fill_null(0).to_list()
+    if not len(catalogue.members) or not (any(whose) or any(users)):
+        return alerts
+    told: list[pl.DataFrame] = []
+    for row, owner in enumerate(alerts["subscriber"].to_list()):
+        words = catalogue.members.words_of(owner)
+        numbers = (whose[row], users[row]) if shared[row] else (whose[row],)
+        told += [
+            alerts[row].with_columns(subscriber=pl.lit(words[number], pl.UInt64))
+            for number in dict.fromkeys(numbers)
+        ]
+    return pl.concat(told)

@@ -25,6 +25,7 @@ from trunkline.kernel.grouped import Grouped, Keys
 from trunkline.records.charging import CHARGED, CORRECTIONS, ENTRIES, RowKind
 from trunkline.records.usage import REJECTED
 
+CONTRACTS = (int(RowKind.SUBSCRIPTION), int(RowKind.MEMBER), int(RowKind.LIMIT))
 ChargeTurn = Callable[[pl.DataFrame, Grouped], Grouped]  # usage of one turn, accounts: the accounts after it
 _TAKEN_BACK = ("seq", "subscriber", "time_us", "correction_id", "movement_id", *RECORD)
 
@@ -35,10 +36,10 @@ def keys_of(column: pl.Series) -> Keys:
 
 
 def opening(accounts: Grouped, metered: pl.DataFrame, orders: pl.DataFrame) -> Grouped:
-    """The subscriptions alone of whoever used or moved something: what they have as long as nothing was used."""
+    """The contracts alone of whoever used or moved something: what they have as long as nothing was used."""
     keys = np.union1d(keys_of(metered["subscriber"]), keys_of(orders["subscriber"]))
     owner = np.repeat(accounts.keys, np.diff(accounts.offsets))
-    chosen = (accounts.rows["kind"] == int(RowKind.SUBSCRIPTION)) & np.isin(owner, keys)
+    chosen = np.isin(accounts.rows["kind"], CONTRACTS) & np.isin(owner, keys)
     rows: npt.NDArray[Any] = accounts.rows[chosen]
     counts = np.bincount(np.searchsorted(keys, owner[chosen]), minlength=len(keys))
     return Grouped(keys, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), rows)

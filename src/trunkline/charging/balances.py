@@ -17,7 +17,7 @@ import polars as pl
 
 from trunkline.charging.drawing import Use, add_row, expire, survey, take, unit_of
 from trunkline.charging.ledger import ENTRY, changes_of, entries_of
-from trunkline.charging.rate import Priced, subscription_at
+from trunkline.charging.rate import Priced, member_of, subscription_at, version_at
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.vector import DEFAULT_CYCLE_DAY, DEFAULT_PLAN, DEFAULT_ZONE, MOST_NEW, vectors
 from trunkline.kernel.flow import Outcome
@@ -59,6 +59,7 @@ class Uses(NamedTuple):
     node: Array
     zone: Array
     list_micros: Array
+    member: Array
 
 
 class Found(NamedTuple):
@@ -90,23 +91,33 @@ def _charge_use(
     start_s = start_us // 1_000_000
     if size == 0:
         packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
-        size = add_row(work, size, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, packed, 0, NEVER_S)
-    over, found.late[at] = survey(work, size, start_s)
+        size = add_row(work, size, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, packed, 0, NEVER_S, 0)
+    member = nb.int64(uses.member[at])
+    over, found.late[at] = survey(work, size, start_s, member)
     part = nb.int64(0)
     if over:
         size, count, part = expire(t, work, size, start_s, entries, count, uses.row[at])
     units, list_micros, line = uses.units[at], uses.list_micros[at], nb.int64(uses.line[at])
     if line >= 0 and (units != 0 or list_micros != 0):
-        subscription = subscription_at(work, 0, size, start_s)
+        subscription = subscription_at(work, 0, size, start_s, member)
         packed = nb.int64(work[subscription].granted)
+        limit = nb.int64(work[subscription].value)
+        owner, owner_packed = nb.int64(-1), nb.int64(0)
+        if member != 0:  # the owner pays what allowances leave over
+            limit = nb.int64(0)
+            payer = subscription_at(work, 0, size, start_s, 0)
+            if payer >= 0:
+                limit = nb.int64(work[payer].value)
+                owner = version_at(t, nb.int64(work[payer].definition), start_us)
+                owner_packed = nb.int64(work[payer].granted)
         use = Use(
             uses.row[at], nb.int64(uses.kind[at]), nb.int64(uses.direction[at]), nb.int64(uses.zone[at]),
             nb.int64(uses.node[at]), start_us, start_s, packed & 0xFFFF, packed >> 16, nb.int64(uses.unit[at]), units,
-            nb.int64(uses.version[at]), line, list_micros,
+            nb.int64(uses.version[at]), line, list_micros, member, owner, owner_packed & 0xFFFF, owner_packed >> 16,
+            nb.int64(work[subscription].valid_from_s),
         )  # fmt: skip
         kept_size, kept_count = size, count
         _copy(work, 0, saved, 0, size)
-        limit = nb.int64(work[subscription].value)
         failed, total, covered, size, count = take(t, use, limit, work, size, used, entries, count, part)
         if failed:
             found.verdict[at] = failed
@@ -211,6 +222,7 @@ def draw_batch(
         priced.node[order],
         priced.zone[order],
         priced.list_micros[order],
+        member_of(batch)[order],
     )
     offsets, rows, entries = _charge(
         vectors(catalogue).t, accounts.offsets, accounts.rows, first, uses, found

@@ -29,7 +29,7 @@ from trunkline.records.charging import ACCOUNT_ROW, CORRECTION_CHANGE, Cause, Ro
 Rows = npt.NDArray[Any]
 
 RECORD = ("identity", "check")
-BALANCE_KEY = ("subscriber", "balance", "period")
+BALANCE_KEY = ("subscriber", "member", "balance", "period")
 GONE_S = 0  # `valid_until_s` of a balance that the account has let go of long ago: what is booked on it comes to zero
 KEPT = -1  # `granted` of a change that leaves it as it is
 
@@ -47,6 +47,8 @@ def correct(corrections: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) 
         account = held[subscriber]
         for part, change in enumerate(changes or ()):
             entry = _changed(account, change, catalogue)
+            if change["kind"] == RowKind.DRAWN:
+                continue  # what a member took of a shared balance is written down with the account, not booked
             if entry["definition"] == catalogue.main_balance and entry["cause"] != COUNTED_CAUSE:
                 entry["granted"] = _limit(account, start_us // 1_000_000)
             entry["row"], entry["part"] = number, part
@@ -62,7 +64,7 @@ def correct(corrections: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) 
 def _changed(account: list[np.void], change: Mapping[str, Any], catalogue: Catalogue) -> Rows:
     """One change on one account, which is changed in place; its entry."""
     counted = change["kind"] == RowKind.COUNTER
-    names = catalogue.counters if counted else catalogue.balances
+    names = catalogue.counters if counted else catalogue.balances  # a DRAWN row is of a balance
     assert change["name"] in names, f"the catalogue lost {change['name']}"
     row = _row_of(account, names.index(change["name"]), change)
     before, amount = int(row["value"]), int(change["amount"])
@@ -72,8 +74,8 @@ def _changed(account: list[np.void], change: Mapping[str, Any], catalogue: Catal
     entry = np.zeros(1, ENTRY)
     entry["definition"], entry["period"] = row["definition"], row["period"]
     entry["amount"], entry["before"], entry["after"] = abs(amount), before, before + amount
-    entry["granted"] = row["granted"]
-    if counted:
+    entry["granted"], entry["member"] = row["granted"], row["member"]
+    if change["kind"] != RowKind.BALANCE:
         entry["cause"] = COUNTED_CAUSE
         return entry
     other = LEDGER_ACCOUNTS.index(change["other"])
@@ -91,18 +93,24 @@ def _row_of(account: list[np.void], definition: int, change: Mapping[str, Any]) 
             and row["definition"] == definition
             and row["period"] == change["period"]
             and row["valid_until_s"] == change["valid_until_s"]
+            and row["member"] == (change["member"] or 0)
         ):
             return row
     new = np.zeros((), ACCOUNT_ROW)
     new["kind"], new["definition"], new["period"] = change["kind"], definition, change["period"]
     new["valid_from_s"], new["valid_until_s"] = change["valid_from_s"], change["valid_until_s"]
+    new["member"] = change["member"] or 0
     account.append(np.atleast_1d(new)[0])
     return account[-1]
 
 
 def _limit(account: list[np.void], at_s: int) -> int:
     """Credit limit of the subscription in force at a moment, which entries of the main balance carry."""
-    found = [row for row in account if row["kind"] == RowKind.SUBSCRIPTION and row["valid_from_s"] <= at_s]
+    found = [
+        row
+        for row in account
+        if row["kind"] == RowKind.SUBSCRIPTION and row["member"] == 0 and row["valid_from_s"] <= at_s
+    ]
     return int(max(found, key=lambda row: int(row["valid_from_s"]))["value"]) if found else 0
 
 
@@ -151,7 +159,7 @@ def effects(entries: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
     """What each record did to each balance, by all its ledger entries and those of its corrections.
 
     `entries` (`ENTRIES`) are those of the records and of the corrections (`CORRECTIONS`). Returned: `seq` of the
-    record, `subscriber`, `balance`, `period`, `other` (the operator's side), `amount` added to the balance.
+    record, `subscriber`, `member`, `balance`, `period`, `other` (the operator's side), `amount` added to the balance.
     """
     given = pl.col("credit").cast(pl.String) == "balance"
     of = corrections.select("seq", "corrects_seq")
@@ -160,6 +168,7 @@ def effects(entries: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
         .select(
             pl.coalesce("corrects_seq", "seq").alias("seq"),
             "subscriber",
+            pl.col("member").fill_null(0),
             pl.col("balance").cast(pl.String),
             "period",
             pl.when(given)
@@ -168,14 +177,14 @@ def effects(entries: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
             .alias("other"),
             pl.when(given).then("amount").otherwise(-pl.col("amount")).alias("amount"),
         )
-        .group_by("seq", "subscriber", "balance", "period", "other")
+        .group_by("seq", "subscriber", "member", "balance", "period", "other")
         .agg(pl.col("amount").sum())
     )
 
 
 def rows_of(accounts: Grouped, kind: RowKind) -> pl.DataFrame:
     """The rows of one kind as a frame, each with its subscriber."""
-    names = ("kind", "definition", "period", "valid_from_s", "valid_until_s", "value", "granted")
+    names = ("kind", "member", "definition", "period", "valid_from_s", "valid_until_s", "value", "granted")
     frame = pl.DataFrame({name: np.ascontiguousarray(accounts.rows[name]) for name in names})
     owner = np.repeat(accounts.keys, np.diff(accounts.offsets))
     return frame.with_columns(
@@ -199,15 +208,17 @@ def settled(placed: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([placed, over_.select(placed.columns)])
 
 
-def listed(rows: pl.DataFrame, by: str, kind: RowKind = RowKind.BALANCE) -> pl.DataFrame:
-    """Rows as one list of `CORRECTION_CHANGE` for each value of a column."""
-    values = {"kind": pl.lit(int(kind)), "name": pl.col("balance")}
+def listed(rows: pl.DataFrame, by: str) -> pl.DataFrame:
+    """Rows as one list of `CORRECTION_CHANGE` for each value of a column; without a `kind` they are of balances."""
+    if "kind" not in rows.columns:
+        rows = rows.with_columns(kind=pl.lit(int(RowKind.BALANCE)))
+    values = {"name": pl.col("balance")}
     fields = [
         values.get(name, pl.col(name)).cast(dtype).alias(name)
         for name, dtype in CORRECTION_CHANGE.to_schema().items()
     ]
     return (
-        rows.sort(by, "balance", "period", "valid_until_s", "other")
+        rows.sort(by, "kind", "member", "balance", "period", "valid_until_s", "other")
         .group_by(by, maintain_order=True)
         .agg(pl.struct(fields).alias("changes"))
     )

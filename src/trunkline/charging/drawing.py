@@ -32,12 +32,15 @@ from trunkline.charging.vector import (
     B_DEN,
     B_GRANT,
     B_INCREMENT,
+    B_LIMIT,
     B_MAIN,
     B_NUM,
+    B_PER_MEMBER,
     B_PERIOD,
     B_PRIORITY,
     B_RATED_BY,
     B_SCHEDULE,
+    B_SHARED,
     B_UNIT,
     BALANCE,
     BALANCE_W,
@@ -79,6 +82,7 @@ KEPT_AFTER_END_S = 62 * 86_400  # a period's balances wait this long for late re
 BLOCKED, NO_TARIFF, LARGE = range(1, 4)  # verdicts; 0 is "charged"
 
 _SUBSCRIPTION, _BALANCE, _COUNTER = int(RowKind.SUBSCRIPTION), int(RowKind.BALANCE), int(RowKind.COUNTER)
+_MEMBER, _LIMIT, _DRAWN = int(RowKind.MEMBER), int(RowKind.LIMIT), int(RowKind.DRAWN)
 _USAGE, _GRANT, _EXPIRY = int(Cause.USAGE), int(Cause.GRANT), int(Cause.EXPIRY)
 _MONEY = int(Unit.MONEY)
 _VOICE = int(Kind.VOICE)
@@ -102,17 +106,26 @@ class Use(NamedTuple):
     version: int
     line: int
     list_micros: int
+    member: int  # who uses: 0 is the account's owner
+    owner_version: (
+        int  # the owner's plan version, whose shared allowances a member's use may draw on; -1 for none
+    )
+    owner_zone: int
+    owner_cycle_day: int
+    subscribed_s: int  # since when the subscription in force is: limits of its own have the same date
 
 
 @nb.njit(inline="always")
 def add_row(
-    work: Array, size: int, kind: int, definition: int, period: int, granted: int, from_s: int, until_s: int
-) -> int:
+    work: Array, size: int, kind: int, definition: int, period: int, granted: int, from_s: int, until_s: int,
+    member: int,
+) -> int:  # fmt: skip
     """Append a row without a value to an account; its new size."""
     work[size].kind = kind
     work[size].flags = 0
     work[size].definition = definition
     work[size].period = period
+    work[size].member = member
     work[size].value = 0
     work[size].granted = granted
     work[size].valid_from_s = from_s
@@ -131,6 +144,7 @@ def _move(
     cause: int,
     unit: int,
     other: int,
+    user: int,
 ) -> int:
     """Change a balance and book it: what the balance gives, the other side receives."""
     entry = entries[count]
@@ -147,17 +161,22 @@ def _move(
     account.value += change
     entry.after = account.value
     entry.granted = account.granted
+    entry.member = account.member
+    entry.user = user
     return count + 1
 
 
 @nb.njit(inline="always")
-def _held(work: Array, size: int, kind: int, definition: int, periodic: bool, start_s: int) -> int:
+def _held(
+    work: Array, size: int, kind: int, definition: int, periodic: bool, start_s: int, member: int
+) -> int:
     """Row of a balance or counter for a moment; its bounds tell its period without any calendar. -1 for none."""
     found = -1
     for at in range(size):
         if (
             work[at].kind == kind
             and work[at].definition == definition
+            and work[at].member == member
             and (work[at].period != 0) == periodic
             and work[at].valid_from_s <= start_s
             and work[at].valid_until_s > start_s
@@ -168,13 +187,14 @@ def _held(work: Array, size: int, kind: int, definition: int, periodic: bool, st
 
 
 @nb.njit(inline="always")
-def survey(work: Array, size: int, start_s: int) -> tuple[bool, bool]:
-    """Whether something ended long ago, and whether the account has already seen a later period."""
+def survey(work: Array, size: int, start_s: int, member: int) -> tuple[bool, bool]:
+    """Whether something ended long ago, and whether the owner or this member has already seen a later period."""
     over = False
     late = False
     for at in range(size):
         over |= nb.int64(work[at].valid_until_s) + KEPT_AFTER_END_S < start_s
-        late |= work[at].period != 0 and work[at].valid_from_s > start_s
+        mine = work[at].member == member or work[at].member == 0
+        late |= mine and work[at].period != 0 and work[at].valid_from_s > start_s
     return over, late
 
 
@@ -186,11 +206,12 @@ def expire(
     kept = nb.int64(0)
     part = nb.int64(0)
     for at in range(size):
-        if work[at].kind != _SUBSCRIPTION and nb.int64(work[at].valid_until_s) + KEPT_AFTER_END_S < start_s:
+        lasting = work[at].kind == _SUBSCRIPTION or work[at].kind == _MEMBER or work[at].kind == _LIMIT
+        if not lasting and nb.int64(work[at].valid_until_s) + KEPT_AFTER_END_S < start_s:
             if work[at].kind == _BALANCE and work[at].value > 0:
                 unit = t[t[BALANCE] + work[at].definition * BALANCE_W + B_UNIT]
                 left = work[at].value
-                count = _move(work[at], -left, entries, count, row, part, _EXPIRY, unit, ACCOUNT_EXPIRED)
+                count = _move(work[at], -left, entries, count, row, part, _EXPIRY, unit, ACCOUNT_EXPIRED, 0)
                 part += 1
             continue
         work[kept] = work[at]
@@ -225,19 +246,32 @@ def counts(t: Vector, counter: int, use: Use) -> bool:
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
-def _period(t: Vector, every: int, use: Use) -> tuple[int, int, int]:
-    """Name, first second and end of the period of a use; a balance without periods is always valid."""
+def _period(t: Vector, every: int, cycle_day: int, zone: int, start_us: int) -> tuple[int, int, int]:
+    """Name, first second and end of the period of a moment; a balance without periods is always valid."""
     if every == 0:
         return nb.int64(0), nb.int64(0), nb.int64(NEVER_S)
-    return period_at(t, every, use.cycle_day, use.time_zone, use.start_us)
+    return period_at(t, every, cycle_day, zone, start_us)
 
 
 @nb.njit(inline="always")
+def _members(work: Array, size: int, until_s: int) -> int:
+    """How many belong to an account before a moment, the owner among them."""
+    count = 1
+    for at in range(size):
+        if work[at].kind == _MEMBER and work[at].valid_from_s < until_s:
+            count += 1
+    return count
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _grant(
-    t: Vector, use: Use, work: Array, size: int, entries: Array, count: int, part: int
-) -> tuple[int, int, int]:
-    """Give the plan's allowances of this period that the use could draw on and that were not given yet."""
-    plan = t[VERSION] + use.version * VERSION_W
+    t: Vector, use: Use, version: int, shared: bool, work: Array, size: int, entries: Array, count: int, part: int
+) -> tuple[int, int, int]:  # fmt: skip
+    """Give a plan version's allowances of this period that the use could draw on and that were not given yet.
+
+    Shared ones are the account's, `shared` says whether they are given; the others are the user's own.
+    """
+    plan = t[VERSION] + version * VERSION_W
     first = t[ALLOWANCE] + t[plan + V_ALLOWANCE]
     for at in range(first, first + t[plan + V_ALLOWANCES]):
         balance = t[at]
@@ -245,12 +279,20 @@ def _grant(
         unit = t[rule + B_UNIT]
         if (unit != use.unit and unit != _MONEY) or not _serves(t, balance, use):
             continue
-        if _held(work, size, _BALANCE, balance, t[rule + B_PERIOD] != 0, use.start_s) >= 0:
+        if (t[rule + B_SHARED] != 0) != shared and use.member != 0:
             continue
-        period, from_s, until_s = _period(t, t[rule + B_PERIOD], use)
+        member = nb.int64(0) if shared else use.member
+        if _held(work, size, _BALANCE, balance, t[rule + B_PERIOD] != 0, use.start_s, member) >= 0:
+            continue
+        cycle_day, zone = (use.owner_cycle_day, use.owner_zone) if shared else (use.cycle_day, use.time_zone)
+        period, from_s, until_s = _period(t, t[rule + B_PERIOD], cycle_day, zone, use.start_us)
         grant = t[rule + B_GRANT]
-        size = add_row(work, size, _BALANCE, balance, period, grant, from_s, until_s)
-        count = _move(work[size - 1], grant, entries, count, use.row, part, _GRANT, unit, ACCOUNT_GRANTS)
+        if t[rule + B_PER_MEMBER]:
+            grant += t[rule + B_PER_MEMBER] * _members(work, size, until_s)
+        size = add_row(work, size, _BALANCE, balance, period, grant, from_s, until_s, member)
+        count = _move(
+            work[size - 1], grant, entries, count, use.row, part, _GRANT, unit, ACCOUNT_GRANTS, use.member
+        )
         part += 1
     return size, count, part
 
@@ -279,6 +321,7 @@ def _next(t: Vector, work: Array, size: int, used: Array, unit: int, use: Use) -
         if (
             t[rule + B_UNIT] != unit
             or t[rule + B_MAIN]
+            or not (work[at].member == use.member or (work[at].member == 0 and t[rule + B_SHARED] != 0))
             or (work[at].value <= 0 and t[rule + B_BLOCKER] == 0)
             or work[at].valid_from_s > use.start_s
             or work[at].valid_until_s <= use.start_s
@@ -294,7 +337,7 @@ def _next(t: Vector, work: Array, size: int, used: Array, unit: int, use: Use) -
 def _counted(t: Vector, counter: int, use: Use, work: Array, size: int) -> int:
     """Value of a counter in the period of a use."""
     periodic = t[t[COUNTER] + counter * COUNTER_W + C_PERIOD] != 0
-    at = _held(work, size, _COUNTER, counter, periodic, use.start_s)
+    at = _held(work, size, _COUNTER, counter, periodic, use.start_s, use.member)
     return nb.int64(work[at].value) if at >= 0 else nb.int64(0)
 
 
@@ -312,13 +355,15 @@ def _count(
         amount = charged if unit == _MONEY else (use.units if unit == use.unit else nb.int64(0))
         if amount == 0 or not counts(t, counter, use):
             continue
-        found = _held(work, size, _COUNTER, counter, t[rule + C_PERIOD] != 0, use.start_s)
+        found = _held(work, size, _COUNTER, counter, t[rule + C_PERIOD] != 0, use.start_s, use.member)
         if found < 0:
-            period, from_s, until_s = _period(t, t[rule + C_PERIOD], use)
-            size = add_row(work, size, _COUNTER, counter, period, 0, from_s, until_s)
+            period, from_s, until_s = _period(
+                t, t[rule + C_PERIOD], use.cycle_day, use.time_zone, use.start_us
+            )
+            size = add_row(work, size, _COUNTER, counter, period, 0, from_s, until_s, use.member)
             found = size - 1
         if t[rule + C_WATCHED]:
-            count = _move(work[found], amount, entries, count, use.row, 0, COUNTED_CAUSE, unit, 0)
+            count = _move(work[found], amount, entries, count, use.row, 0, COUNTED_CAUSE, unit, 0, use.member)
         else:
             work[found].value += amount
     return size, count
@@ -339,10 +384,45 @@ def _priced_cover(t: Vector, plan: int, use: Use, begin: int, end: int, work: Ar
     return price_use(t, line, timed, use.start_us, use.time_zone, begin, end, counted, begin == 0)
 
 
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def _room(t: Vector, use: Use, work: Array, size: int, of: int) -> int:
+    """How much the user may still take of a shared balance in its period, by the member's own limit or the rule's."""
+    balance = nb.int64(work[of].definition)
+    rule = t[BALANCE] + balance * BALANCE_W
+    limit = t[rule + B_LIMIT]
+    for at in range(size):
+        if (
+            work[at].kind == _LIMIT
+            and work[at].definition == balance
+            and work[at].member == use.member
+            and work[at].valid_from_s == use.subscribed_s
+        ):
+            limit = nb.int64(work[at].value)
+    if limit < 0:
+        return nb.int64(LARGEST)
+    drawn = _held(work, size, _DRAWN, balance, work[of].period != 0, use.start_s, use.member)
+    return max(limit - (nb.int64(work[drawn].value) if drawn >= 0 else nb.int64(0)), 0)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def _note(use: Use, work: Array, size: int, of: int, amount: int) -> int:
+    """Write down that the user took an amount of a shared balance; the account's size."""
+    balance, periodic = nb.int64(work[of].definition), work[of].period != 0
+    drawn = _held(work, size, _DRAWN, balance, periodic, use.start_s, use.member)
+    if drawn < 0:
+        from_s, until_s = nb.int64(0), nb.int64(NEVER_S)
+        if periodic:
+            from_s, until_s = nb.int64(work[of].valid_from_s), nb.int64(work[of].valid_until_s)
+        size = add_row(work, size, _DRAWN, balance, nb.int64(work[of].period), 0, from_s, until_s, use.member)
+        drawn = size - 1
+    work[drawn].value += amount
+    return size
+
+
 @nb.njit(inline="always")
 def _cover(
     t: Vector, use: Use, work: Array, size: int, used: Array, entries: Array, count: int, part: int
-) -> tuple[int, int, int, int]:
+) -> tuple[int, int, int, int, int]:
     """Let unit balances cover a use from its front: units covered, money for priced ones (below zero: failed)."""
     covered = nb.int64(0)
     money = nb.int64(0)
@@ -358,6 +438,8 @@ def _cover(
             money = nb.int64(-LARGE)
             break
         left = max(nb.int64(work[at].value), 0)
+        if t[rule + B_SHARED]:
+            left = min(left, _room(t, use, work, size, at))
         pays = left * den // num if left <= LARGEST // den else left // num * den
         has = pays // increment * increment
         takes = min(want, has)
@@ -373,10 +455,14 @@ def _cover(
                 break
             money += price
         amount = (takes * num + den - 1) // den
-        count = _move(work[at], -amount, entries, count, use.row, part, _USAGE, use.unit, ACCOUNT_USAGE)
+        count = _move(
+            work[at], -amount, entries, count, use.row, part, _USAGE, use.unit, ACCOUNT_USAGE, use.member
+        )
+        if t[rule + B_SHARED]:
+            size = _note(use, work, size, at, amount)
         part += 1
         covered += takes
-    return covered, money, count, part
+    return covered, money, size, count, part
 
 
 @nb.njit(inline="always")
@@ -393,20 +479,29 @@ def _pay(
             break
         used[at] = 1
         takes = min(left, max(nb.int64(work[at].value), 0))
+        shared = t[t[BALANCE] + work[at].definition * BALANCE_W + B_SHARED] != 0
+        if shared:
+            takes = min(takes, _room(t, use, work, size, at))
         if takes < left and t[t[BALANCE] + work[at].definition * BALANCE_W + B_BLOCKER]:
             failed = nb.int64(BLOCKED)
             break
         if takes > 0:
-            count = _move(work[at], -takes, entries, count, use.row, part, _USAGE, _MONEY, ACCOUNT_REVENUE)
+            count = _move(
+                work[at], -takes, entries, count, use.row, part, _USAGE, _MONEY, ACCOUNT_REVENUE, use.member
+            )
+            if shared:
+                size = _note(use, work, size, at, takes)
             part += 1
             left -= takes
     if left > 0 and failed == 0:
-        at = _held(work, size, _BALANCE, t[MAIN], periodic=False, start_s=0)
+        at = _held(work, size, _BALANCE, t[MAIN], periodic=False, start_s=0, member=0)
         if at < 0:
-            size = add_row(work, size, _BALANCE, t[MAIN], 0, 0, 0, NEVER_S)
+            size = add_row(work, size, _BALANCE, t[MAIN], 0, 0, 0, NEVER_S, 0)
             at = size - 1
         work[at].granted = limit
-        count = _move(work[at], -left, entries, count, use.row, part, _USAGE, _MONEY, ACCOUNT_REVENUE)
+        count = _move(
+            work[at], -left, entries, count, use.row, part, _USAGE, _MONEY, ACCOUNT_REVENUE, use.member
+        )
     return failed, size, count
 
 
@@ -441,10 +536,12 @@ def take(
     covered = nb.int64(0)
     failed = nb.int64(0)
     if t[t[LINE] + use.line * LINE_W + L_FREE] == 0:
-        size, count, part = _grant(t, use, work, size, entries, count, part)
+        size, count, part = _grant(t, use, use.version, False, work, size, entries, count, part)  # noqa: FBT003
+        if use.owner_version >= 0:
+            size, count, part = _grant(t, use, use.owner_version, True, work, size, entries, count, part)  # noqa: FBT003
         for at in range(size):
             used[at] = 0
-        covered, money, count, part = _cover(t, use, work, size, used, entries, count, part)
+        covered, money, size, count, part = _cover(t, use, work, size, used, entries, count, part)
         if money < 0:
             return -money, total, covered, size, count
         total = _total(t, use, covered, money, work, size)

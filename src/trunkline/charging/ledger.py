@@ -54,6 +54,8 @@ ENTRY = np.dtype(
         ("unit", "u1"),
         ("debit", "u1"),
         ("credit", "u1"),
+        ("member", "u2"),  # whose balance
+        ("user", "u2"),  # who moved it
     ]
 )
 
@@ -69,6 +71,7 @@ _TOLD = (
     "before",
     "after",
     "granted",
+    "member",
 )  # as `_laid_out` takes them
 PERCENT = 1000  # changes of allowances and caps are told in thousandths of a percent
 
@@ -103,6 +106,7 @@ def entries_of(entries: Array, batch: pl.DataFrame, catalogue: Catalogue) -> pl.
             "before": columns["before"][:booked],
             "after": columns["after"][:booked],
             "granted": columns["granted"][:booked],
+            "member": columns["member"][:booked],
         },
         schema=ENTRIES.record.schema,
     )
@@ -112,7 +116,7 @@ def entries_of(entries: Array, batch: pl.DataFrame, catalogue: Catalogue) -> pl.
 def _laid_out(
     entries: Array, seqs: Array, subscribers: Array, times_us: Array, seq: Array, subscriber: Array, time_us: Array,
     part: Array, cause: Array, unit: Array, amount: Array, period: Array, before: Array, after: Array, granted: Array,
-    debit: Array, credit: Array, definition: Array,
+    member: Array, debit: Array, credit: Array, definition: Array,
 ) -> int:  # fmt: skip
     """Entries, one behind the other, as columns in one pass; how many of them were booked."""
     to = nb.int64(0)
@@ -123,7 +127,7 @@ def _laid_out(
         seq[to], subscriber[to], time_us[to] = seqs[entry.row], subscribers[entry.row], times_us[entry.row]
         part[to], cause[to], unit[to] = entry.part, entry.cause, entry.unit
         amount[to], period[to], granted[to] = entry.amount, entry.period, entry.granted
-        before[to], after[to] = entry.before, entry.after
+        before[to], after[to], member[to] = entry.before, entry.after, entry.member
         debit[to], credit[to], definition[to] = entry.debit, entry.credit, entry.definition
         to += 1
     return to
@@ -257,6 +261,8 @@ def changes_of(entries: Array, batch: pl.DataFrame, catalogue: Catalogue) -> pl.
             "before": near[:, 2],
             "after": near[:, 3],
             "value": np.ascontiguousarray(mine["after"]),
+            "member": np.ascontiguousarray(mine["member"]),
+            "user": np.ascontiguousarray(mine["user"]),
         },
         schema=CHANGES.record.schema,
     )

@@ -19,6 +19,7 @@ from trunkline.charging.ledger import (
     ACCOUNT_BILLS,
     ACCOUNT_BONUSES,
     ACCOUNT_CREDIT_NOTES,
+    ACCOUNT_GRANTS,
     ACCOUNT_REFUNDS,
     ACCOUNT_TOPUPS,
     ACCOUNT_TRANSFER_FEES,
@@ -130,7 +131,7 @@ def row_for(account: Rows, balance: int, order: dict[str, Any], catalogue: Catal
     time_s = order["time_us"] // 1_000_000
     until = NEVER_S if main else int(order["valid_until_s"])
     for at, row in enumerate(account):
-        if row["kind"] != RowKind.BALANCE or row["definition"] != balance:
+        if row["kind"] != RowKind.BALANCE or row["definition"] != balance or row["member"]:
             continue
         periodic = (
             row["period"] != 0 and until == NEVER_S and row["valid_from_s"] <= time_s < row["valid_until_s"]
@@ -151,7 +152,7 @@ def _bonuses(account: Rows, order: dict[str, Any], catalogue: Catalogue) -> tupl
     if order["cause"] != Cause.TOPUP or order["balance"] != main or not catalogue.giving.bonuses:
         return account, entries
     time_us = int(order["time_us"])
-    at = subscription_at(account, 0, len(account), time_us // 1_000_000)
+    at = subscription_at(account, 0, len(account), time_us // 1_000_000, 0)
     if at < 0:
         return account, entries
     contract = account[at]
@@ -159,7 +160,11 @@ def _bonuses(account: Rows, order: dict[str, Any], catalogue: Catalogue) -> tupl
         if not rule.asks(int(order["amount"]), int(contract["definition"]), time_us):
             continue
         period = _period_of(rule, int(contract["granted"]), time_us, catalogue)
-        given = (account["kind"] == RowKind.BALANCE) & (account["definition"] == rule.balance)
+        given = (
+            (account["kind"] == RowKind.BALANCE)
+            & (account["definition"] == rule.balance)
+            & (account["member"] == 0)
+        )
         if bool((given & (account["period"] == period)).any()):
             continue  # once in each period; the row that it made tells
         row = np.zeros(1, ACCOUNT_ROW)
@@ -199,7 +204,7 @@ def _entry(
     entry["before"], entry["after"] = before, before + amount
     entry["granted"] = row["granted"]
     if balance == catalogue.main_balance:
-        at = subscription_at(account, 0, len(account), order["time_us"] // 1_000_000)
+        at = subscription_at(account, 0, len(account), order["time_us"] // 1_000_000, 0)
         entry["granted"] = account[at]["value"] if at >= 0 else 0
     return entry
 
@@ -225,12 +230,13 @@ def enrol(subscribers: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) ->
     rows["granted"] = zone + 65536 * subscribers["cycle_day"].to_numpy()
     rows["valid_from_s"] = subscribers["from_s"].to_numpy()
     rows["valid_until_s"] = NEVER_S
+    rows["member"] = subscribers["member"].fill_null(0).to_numpy()
     return _enrol(subscribers, accounts, rows, catalogue)
 
 
 def _enrol(subscribers: pl.DataFrame, accounts: Grouped, rows: Rows, catalogue: Catalogue) -> Outcome:
     groups = locate(accounts.keys, subscribers["subscriber"].to_numpy())
-    new = (accounts.offsets[1:] - accounts.offsets[:-1] == 0)[groups]
+    new = (accounts.offsets[1:] - accounts.offsets[:-1] == 0)[groups] & (rows["member"] == 0)
     opening = subscribers["balance_micros"].to_numpy()
     held_groups = np.repeat(np.arange(len(accounts)), np.diff(accounts.offsets))
     opened = np.flatnonzero(new & (opening != 0))
@@ -239,12 +245,16 @@ def _enrol(subscribers: pl.DataFrame, accounts: Grouped, rows: Rows, catalogue: 
     balances["definition"] = catalogue.main_balance
     balances["value"] = opening[opened]
     balances["valid_until_s"] = NEVER_S
-    every = np.concatenate([accounts.rows, rows, balances])
-    owner = np.concatenate([held_groups, groups, groups[opened]])
+    joined, joining = _joined(subscribers)
+    limits, limited = _limits(subscribers, catalogue)
+    every = np.concatenate([accounts.rows, rows, balances, joined, limits])
+    owner = np.concatenate([held_groups, groups, groups[opened], groups[joining], groups[limited]])
     kept = _first_of_each(every, owner)
     every, owner = every[kept], owner[kept]
     order = np.argsort(owner, kind="stable")
     offsets = np.searchsorted(owner[order], np.arange(len(accounts) + 1)).astype(np.int64)
+    after = Grouped(accounts.keys, offsets, every[order])
+    grown = _grown(subscribers, accounts, after, catalogue)
     entries = np.zeros(len(opened), ENTRY)
     entries["row"] = opened
     entries["cause"] = Cause.TOPUP
@@ -256,11 +266,84 @@ def _enrol(subscribers: pl.DataFrame, accounts: Grouped, rows: Rows, catalogue: 
     entries["after"] = opening[opened]
     entries["granted"] = rows["value"][opened]
     batch = subscribers.with_columns(start_us=pl.col("from_s").cast(pl.Int64) * 1_000_000)
-    return Outcome((entries_of(entries, batch, catalogue),), Grouped(accounts.keys, offsets, every[order]))
+    return Outcome((entries_of(np.concatenate([entries, grown]), batch, catalogue),), after)
+
+
+def _joined(subscribers: pl.DataFrame) -> tuple[Rows, npt.NDArray[np.int64]]:
+    """A row for each member that an account has, and which of the subscribers each is: the first row of each."""
+    member = subscribers["member"].fill_null(0).to_numpy()
+    at = np.flatnonzero(member)
+    rows = np.zeros(len(at), ACCOUNT_ROW)
+    rows["kind"] = RowKind.MEMBER
+    rows["member"] = member[at]
+    rows["value"] = subscribers["number"].to_numpy()[at].astype(np.uint64).view(np.int64) if len(at) else 0
+    first = subscribers.select(pl.col("from_s").min().over("subscriber", "member")).to_series()
+    rows["valid_from_s"] = first.to_numpy()[at]
+    rows["valid_until_s"] = NEVER_S
+    return rows, at
+
+
+def _limits(subscribers: pl.DataFrame, catalogue: Catalogue) -> tuple[Rows, npt.NDArray[np.int64]]:
+    """A row for each limit of a member's own; it holds as long as the subscription that it came with."""
+    of = (
+        subscribers.with_row_index("at")
+        .filter(pl.col("limits").list.len() > 0)
+        .explode("limits")
+        .unnest("limits")
+    )
+    rows = np.zeros(len(of), ACCOUNT_ROW)
+    rows["kind"] = RowKind.LIMIT
+    rows["member"] = of["member"].to_numpy()
+    rows["definition"] = [catalogue.balances.index(name) for name in of["balance"]]
+    rows["value"] = of["most"].to_numpy()
+    rows["valid_from_s"] = of["from_s"].to_numpy()
+    rows["valid_until_s"] = NEVER_S
+    return rows, of["at"].to_numpy().astype(np.int64)
+
+
+def _grown(subscribers: pl.DataFrame, before: Grouped, after: Grouped, catalogue: Catalogue) -> Rows:
+    """Add to pools that are granted already what each new member brings into them; the entries of it.
+
+    A member belongs to every period that ends after it joined, so it does not matter whether it is enrolled before or
+    after the first use.
+    """
+    entries: list[Rows] = []
+    member = subscribers["member"].fill_null(0).to_numpy()
+    more = catalogue.tables.balance_grant_per_member
+    for owner in np.unique(subscribers["subscriber"].to_numpy()[member != 0]) if more.any() else ():
+        known = before.rows_of(int(owner))
+        held = set(known["member"][known["kind"] == int(RowKind.MEMBER)].tolist())
+        account = after.rows_of(int(owner))
+        for row in account[(account["kind"] == int(RowKind.MEMBER))]:
+            if int(row["member"]) in held:
+                continue
+            for at in np.flatnonzero((account["kind"] == int(RowKind.BALANCE)) & (account["member"] == 0)):
+                pool = account[at]
+                brought = int(more[pool["definition"]])
+                if brought and pool["period"] and row["valid_from_s"] < pool["valid_until_s"]:
+                    said = (subscribers["subscriber"] == int(owner)) & (
+                        subscribers["member"] == int(row["member"])
+                    )
+                    entries.append(_brought(pool, brought, int(said.arg_true()[0]), len(entries), catalogue))
+    return np.concatenate(entries) if entries else np.empty(0, ENTRY)
+
+
+def _brought(pool: np.void, amount: int, row: int, part: int, catalogue: Catalogue) -> Rows:
+    """Add an amount to a pool's row; the entry of it."""
+    entry = np.zeros(1, ENTRY)
+    entry["row"], entry["part"], entry["cause"] = row, part, Cause.GRANT
+    entry["unit"] = catalogue.tables.balance_unit[int(pool["definition"])]
+    entry["debit"], entry["credit"] = ACCOUNT_GRANTS, ACCOUNT_BALANCE
+    entry["definition"], entry["period"] = pool["definition"], pool["period"]
+    entry["amount"], entry["before"] = amount, pool["value"]
+    pool["value"] += amount
+    pool["granted"] += amount
+    entry["after"], entry["granted"] = pool["value"], pool["granted"]
+    return entry
 
 
 def _first_of_each(rows: Rows, owner: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Positions to keep: of subscriptions that begin at the same second the last one given, of balances the first."""
+    """Positions to keep: of subscriptions and limits of the same second the last one given, of the rest the first."""
     frame = pl.DataFrame(
         {
             "at": np.arange(len(rows)),
@@ -270,12 +353,14 @@ def _first_of_each(rows: Rows, owner: npt.NDArray[np.int64]) -> npt.NDArray[np.i
             "from": np.ascontiguousarray(rows["valid_from_s"]),
             "period": np.ascontiguousarray(rows["period"]),
             "until": np.ascontiguousarray(rows["valid_until_s"]),
+            "member": np.ascontiguousarray(rows["member"]),
         }
     )
-    subscription = pl.col("kind") == int(RowKind.SUBSCRIPTION)
-    last = frame.filter(subscription).unique(["owner", "from"], keep="last")
-    first = frame.filter(~subscription).unique(
-        ["owner", "kind", "definition", "period", "until"], keep="first"
+    dated = pl.col("kind").is_in([int(RowKind.SUBSCRIPTION), int(RowKind.LIMIT)])
+    named = pl.when(pl.col("kind") == int(RowKind.LIMIT)).then("definition").otherwise(0)
+    last = frame.filter(dated).unique(["owner", "member", "kind", named, "from"], keep="last")
+    first = frame.filter(~dated).unique(
+        ["owner", "member", "kind", "definition", "period", "until"], keep="first"
     )
     return pl.concat([last, first])["at"].sort().to_numpy()
 

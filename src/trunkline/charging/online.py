@@ -19,7 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from trunkline.charging.quota import Quotas, promise
-from trunkline.charging.rate import few_class_nodes, price_columns
+from trunkline.charging.rate import UNKNOWN, few_class_nodes, price_columns
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
@@ -111,6 +111,8 @@ def reserve_rows(asked: Asked, accounts: Grouped, catalogue: Catalogue) -> tuple
     )
     none = np.zeros(len(rows), np.bool_)
     priced = price_columns(of, nodes, none, groups, accounts, catalogue)
+    # Only owners of shared accounts are charged online: a member's promise would have to be asked of the owner.
+    priced.verdict[np.isin(asked.subscriber, catalogue.members.words)] = UNKNOWN
     quotas = Quotas(
         name_of(rows["session"], rows["group"]), asked.asked, asked.units.copy(), of["kind"], of["direction"],
         of["start_us"], of["amount_micros"], asked.owed,

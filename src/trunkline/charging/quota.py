@@ -83,7 +83,7 @@ class _Uses(NamedTuple):
 
 
 @nb.njit(inline="always")
-def _use(t: Vector, of: _Uses, at: int, units: int, packed: int) -> Use:
+def _use(t: Vector, of: _Uses, at: int, units: int, packed: int, subscribed_s: int) -> Use:
     """A use of so many units, with its price by the first tier; below zero where it has none."""
     line = nb.int64(of.line[at])
     kind = nb.int64(of.kind[at])
@@ -99,7 +99,8 @@ def _use(t: Vector, of: _Uses, at: int, units: int, packed: int) -> Use:
     return Use(
         nb.int64(0), kind, nb.int64(of.direction[at]), nb.int64(of.zone[at]), nb.int64(of.node[at]), of.start_us[at],
         of.start_us[at] // 1_000_000, time_zone, packed >> 16, nb.int64(of.unit[at]), units,
-        nb.int64(of.version[at]), line, price,
+        nb.int64(of.version[at]), line, price, nb.int64(0), nb.int64(-1), nb.int64(0), nb.int64(0),
+        nb.int64(subscribed_s),
     )  # fmt: skip
 
 
@@ -115,15 +116,15 @@ def _main_value(t: Vector, rows: Array, size: int) -> int:
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _payable_so(
-    t: Vector, of: _Uses, out: Array, order: Array, count: int, packed: int, limit: int, account: Array, size: int,
-    trial: Array, used: Array, entries: Array,
+    t: Vector, of: _Uses, out: Array, order: Array, count: int, packed: int, subscribed_s: int, limit: int,
+    account: Array, size: int, trial: Array, used: Array, entries: Array,
 ) -> bool:  # fmt: skip
     """Whether an account can pay for uses that are charged in this order."""
     for at in range(size):
         trial[at] = account[at]
     grown = nb.int64(size)
     for step in range(count):
-        use = _use(t, of, out[order[step]], of.units[out[order[step]]], packed)
+        use = _use(t, of, out[order[step]], of.units[out[order[step]]], packed, subscribed_s)
         if use.list_micros < 0:
             return False
         failed, _, _, grown, _ = take(t, use, limit, trial, grown, used, entries, nb.int64(0), nb.int64(0))
@@ -150,15 +151,17 @@ def _turned(order: Array, spins: Array, count: int) -> bool:
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _payable(
-    t: Vector, of: _Uses, out: Array, count: int, packed: int, limit: int, account: Array, size: int, trial: Array,
-    used: Array, entries: Array, order: Array, spins: Array,
+    t: Vector, of: _Uses, out: Array, count: int, packed: int, subscribed_s: int, limit: int, account: Array, size: int,
+    trial: Array, used: Array, entries: Array, order: Array, spins: Array,
 ) -> bool:  # fmt: skip
     """Whether an account can pay for uses in whatever order they end."""
     for at in range(count):
         order[at], spins[at] = at, 0
     if count <= EVERY_ORDER:
         while True:
-            if not _payable_so(t, of, out, order, count, packed, limit, account, size, trial, used, entries):
+            if not _payable_so(
+                t, of, out, order, count, packed, subscribed_s, limit, account, size, trial, used, entries
+            ):
                 return False
             if not _turned(order, spins, count):
                 return True
@@ -166,7 +169,9 @@ def _payable(
         for at in range(count):
             place = (at + turn) % count
             order[at] = place if turn < count else count - 1 - place
-        if not _payable_so(t, of, out, order, count, packed, limit, account, size, trial, used, entries):
+        if not _payable_so(
+            t, of, out, order, count, packed, subscribed_s, limit, account, size, trial, used, entries
+        ):
             return False
     return True
 
@@ -178,20 +183,36 @@ def _answer(
 ) -> int:  # fmt: skip
     """The most units, up to those wanted, that the account can promise beside `count` others that are out."""
     start_s = of.start_us[at] // 1_000_000
-    subscription = subscription_at(account, 0, size, start_s)
+    subscription = subscription_at(account, 0, size, start_s, 0)
     packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
-    limit = nb.int64(0)
+    limit, subscribed_s = nb.int64(0), nb.int64(0)
     if subscription >= 0:
+        subscribed_s = nb.int64(account[subscription].valid_from_s)
         packed, limit = nb.int64(account[subscription].granted), nb.int64(account[subscription].value)
     else:
-        size = add_row(account, size, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, packed, 0, NEVER_S)
+        size = add_row(account, size, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, packed, 0, NEVER_S, 0)
     out[count] = at
     wanted = of.units[at]
     low, high = nb.int64(0), wanted + 1
     middle = wanted
     while high - low > 1:
         of.units[at] = middle
-        if _payable(t, of, out, count + 1, packed, limit, account, size, trial, used, entries, order, spins):
+        if _payable(
+            t,
+            of,
+            out,
+            count + 1,
+            packed,
+            subscribed_s,
+            limit,
+            account,
+            size,
+            trial,
+            used,
+            entries,
+            order,
+            spins,
+        ):
             low = middle
         else:
             high = middle
@@ -205,17 +226,18 @@ def _settled(
     t: Vector, of: _Uses, at: int, account: Array, size: int, trial: Array, used: Array, entries: Array
 ) -> int:
     """Charge what is owed on the copy of the account; its size. What cannot be charged leaves it as it was."""
-    subscription = subscription_at(account, 0, size, of.start_us[at] // 1_000_000)
+    subscription = subscription_at(account, 0, size, of.start_us[at] // 1_000_000, 0)
     packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
-    limit = nb.int64(0)
+    limit, subscribed_s = nb.int64(0), nb.int64(0)
     grown = nb.int64(size)
     for row in range(size):
         trial[row] = account[row]
     if subscription >= 0:
+        subscribed_s = nb.int64(account[subscription].valid_from_s)
         packed, limit = nb.int64(account[subscription].granted), nb.int64(account[subscription].value)
     else:
-        grown = add_row(trial, grown, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, packed, 0, NEVER_S)
-    use = _use(t, of, at, of.units[at], packed)
+        grown = add_row(trial, grown, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, packed, 0, NEVER_S, 0)
+    use = _use(t, of, at, of.units[at], packed, subscribed_s)
     if use.list_micros < 0:
         return nb.int64(size)
     failed, _, _, grown, _ = take(t, use, limit, trial, grown, used, entries, nb.int64(0), nb.int64(0))

@@ -67,7 +67,7 @@ _KEPT = [name for name in METERED.record.schema if name in RATED.record.schema]
 
 # Verdicts of the kernel; 0 is "priced". The names stand in records.usage.REASONS.
 _REASONS = ("", "unknown_subscriber", "no_plan_at_time", "tariff_not_found", "too_large", "wrong_currency")
-_UNKNOWN, _NO_PLAN, _NO_TARIFF, _LARGE, _CURRENCY = range(1, 6)
+UNKNOWN, _NO_PLAN, _NO_TARIFF, _LARGE, _CURRENCY = range(1, 6)
 
 # Contracts that are none (see `_contracts`); as real ones they would begin at the last second of 2106.
 _NO_ACCOUNT, _NOT_ONE = np.uint64(2**64 - 1), np.uint64(2**64 - 2)
@@ -119,12 +119,13 @@ def zone_of(t: Vector, plmn: int) -> int:
 
 
 @nb.njit(inline="always")
-def subscription_at(rows: Array, first: int, last: int, start_s: int) -> int:
-    """Row of the subscription in force at a moment; -1 when there is none."""
+def subscription_at(rows: Array, first: int, last: int, start_s: int, member: int) -> int:
+    """Row of the subscription of a member (0: the owner) in force at a moment; -1 when there is none."""
     found = -1
     for row in range(first, last):
         if (
             rows[row].kind == _SUBSCRIPTION
+            and rows[row].member == member
             and rows[row].valid_from_s <= start_s
             and (found < 0 or rows[row].valid_from_s >= rows[found].valid_from_s)
         ):
@@ -162,7 +163,7 @@ def _contracts(offsets: Array, rows: Array, contracts: Words) -> None:
         count = 0
         for row in range(offsets[group], offsets[group + 1]):
             if rows[row].kind == _SUBSCRIPTION:
-                count += 1
+                count += 1 + nb.int64(rows[row].member != 0)  # a member's is not everybody's
                 if count == 1:
                     plan_and_zone = np.uint64(rows[row].definition) << np.uint64(16) | np.uint64(
                         rows[row].granted & 0xFFFF
@@ -174,15 +175,17 @@ def _contracts(offsets: Array, rows: Array, contracts: Words) -> None:
 
 @nb.njit(inline="always")
 def _contract_at(
-    t: Vector, contract: np.uint64, rows: Array, first: int, last: int, start_s: int
+    t: Vector, contract: np.uint64, rows: Array, first: int, last: int, start_s: int, member: int
 ) -> tuple[int, int]:
     """Plan (-1: none is in force, -2: nobody's account and no plan for walk-ins) and time zone at a moment."""
     plan, time_zone = nb.int64(-1), nb.int64(0)
-    if contract == _NO_ACCOUNT:
+    if member != 0 and contract != _NOT_ONE:
+        plan = nb.int64(-1)
+    elif contract == _NO_ACCOUNT:
         plan = t[DEFAULT_PLAN] if t[DEFAULT_PLAN] >= 0 else nb.int64(-2)
         time_zone = t[DEFAULT_ZONE]
     elif contract == _NOT_ONE:
-        found = subscription_at(rows, first, last, start_s)
+        found = subscription_at(rows, first, last, start_s, member)
         if found >= 0:
             plan = nb.int64(rows[found].definition)
             time_zone = nb.int64(rows[found].granted) & 0xFFFF
@@ -195,18 +198,18 @@ def _contract_at(
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _rate(
     t: Vector, ranges: Words, groups: Array, contracts: Words, offsets: Array, rows: Array, kind: Array,
-    direction: Array, calling: Array, called: Array, start_us: Array, plmn: Array, class_node: Array, units: Array,
-    amount: Array, verdict: Array, version: Array, line: Array, node: Array, zone: Array, price: Array,
+    direction: Array, calling: Array, called: Array, start_us: Array, plmn: Array, member: Array, class_node: Array,
+    units: Array, amount: Array, verdict: Array, version: Array, line: Array, node: Array, zone: Array, price: Array,
 ) -> None:  # fmt: skip
     for row in range(len(groups)):
         if verdict[row] != 0:
             continue
         group, start = groups[row], start_us[row]
         plan, time_zone = _contract_at(
-            t, contracts[group], rows, offsets[group], offsets[group + 1], start // 1_000_000
+            t, contracts[group], rows, offsets[group], offsets[group + 1], start // 1_000_000, member[row]
         )
         if plan < 0:
-            verdict[row] = _NO_PLAN if plan == -1 else _UNKNOWN
+            verdict[row] = _NO_PLAN if plan == -1 else UNKNOWN
             continue
         at = version_at(t, plan, start)
         if at < 0:
@@ -327,13 +330,20 @@ class Priced(NamedTuple):
     list_micros: Array  # i8
 
 
+def member_of(batch: pl.DataFrame) -> npt.NDArray[np.uint16]:
+    """The member of each row; rows of before there were shared accounts have none, and so has nobody who is alone."""
+    if "member" not in batch.columns:
+        return np.zeros(len(batch), np.uint16)
+    return batch["member"].fill_null(0).to_numpy()
+
+
 PRICED_BY = ("kind", "direction", "calling", "called", "start_us", "visited_plmn", "units", "amount_micros")
 
 
 def price_batch(batch: pl.DataFrame, groups: Array, accounts: Grouped, catalogue: Catalogue) -> Priced:
     """Find the price of each row; `groups` says which of the accounts each row belongs to."""
     foreign = batch["currency"].is_not_null() & (batch["currency"] != catalogue.currency)
-    of = {name: batch[name].to_numpy() for name in PRICED_BY}
+    of = {name: batch[name].to_numpy() for name in PRICED_BY} | {"member": member_of(batch)}
     return price_columns(of, class_nodes(batch, catalogue), foreign.to_numpy(), groups, accounts, catalogue)
 
 
@@ -374,6 +384,7 @@ def price_columns(
         of["called"],
         of["start_us"],
         of["visited_plmn"],
+        of["member"] if "member" in of else np.zeros(size, np.uint16),
         nodes,
         of["units"],
         of["amount_micros"],

@@ -174,13 +174,14 @@ def _changes(books: Books, anew: Anew, within: pl.DataFrame, places: pl.DataFram
 
 def _places(held: Grouped, anew: Grouped, catalogue: Catalogue) -> pl.DataFrame:
     """Balance rows of either side: `BALANCE_KEY`, bounds, `granted`, by how much they differ (`left`), `one_sided`."""
-    key = ("subscriber", "definition", "period", "valid_until_s")
+    key = ("subscriber", "member", "definition", "period", "valid_until_s")
     both = rows_of(anew, RowKind.BALANCE).join(
         rows_of(held, RowKind.BALANCE), on=key, how="full", coalesce=True, suffix="_held"
     )
     names = pl.Series(catalogue.balances, dtype=pl.String)
     return both.select(
         "subscriber",
+        "member",
         names.gather(both["definition"]).alias("balance"),
         "period",
         pl.coalesce("valid_from_s", "valid_from_s_held").alias("valid_from_s"),
@@ -235,14 +236,31 @@ def _shared_out(between: pl.DataFrame, several: pl.DataFrame) -> pl.DataFrame:
 def _counters(
     held: Grouped, anew: Grouped, catalogue: Catalogue, from_us: int, until_us: int
 ) -> pl.DataFrame:
-    """What is added to counters of periods within a stretch of time: `subscriber` and `changes`."""
-    key = ("subscriber", "definition", "period", "valid_until_s")
-    both = rows_of(anew, RowKind.COUNTER).join(
-        rows_of(held, RowKind.COUNTER), on=key, how="full", coalesce=True, suffix="_held"
+    """What is added to counters of periods within a stretch of time: `subscriber` and `changes`.
+
+    What members took of shared balances is counted alike.
+    """
+    parts = [
+        _counted(held, anew, kind, names)
+        for kind, names in ((RowKind.COUNTER, catalogue.counters), (RowKind.DRAWN, catalogue.balances))
+    ]
+    rows = pl.concat(parts).filter(
+        (pl.col("amount") != 0)
+        & (pl.col("valid_from_s") * 1_000_000 < until_us)
+        & (pl.col("valid_until_s") * 1_000_000 > from_us)
     )
-    names = pl.Series(catalogue.counters, dtype=pl.String)
-    rows = both.select(
+    return listed(rows, "subscriber")
+
+
+def _counted(held: Grouped, anew: Grouped, kind: RowKind, called: tuple[str, ...]) -> pl.DataFrame:
+    """Rows of a kind on either side, and by how much they differ (`amount`)."""
+    key = ("subscriber", "member", "definition", "period", "valid_until_s")
+    both = rows_of(anew, kind).join(rows_of(held, kind), on=key, how="full", coalesce=True, suffix="_held")
+    names = pl.Series(called, dtype=pl.String)
+    return both.select(
+        pl.lit(int(kind)).alias("kind"),
         "subscriber",
+        "member",
         names.gather(both["definition"]).alias("balance"),
         "period",
         pl.coalesce("valid_from_s", "valid_from_s_held").alias("valid_from_s"),
@@ -250,12 +268,7 @@ def _counters(
         pl.lit("").alias("other"),
         pl.lit(KEPT, pl.Int64).alias("granted"),
         (pl.col("value").fill_null(0) - pl.col("value_held").fill_null(0)).alias("amount"),
-    ).filter(
-        (pl.col("amount") != 0)
-        & (pl.col("valid_from_s") * 1_000_000 < until_us)
-        & (pl.col("valid_until_s") * 1_000_000 > from_us)
     )
-    return listed(rows, "subscriber", RowKind.COUNTER)
 
 
 def _with_counters(rows: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:

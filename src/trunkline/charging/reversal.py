@@ -63,6 +63,7 @@ def reverse(
         [
             _given_back(originals, entries, corrections, accounts, catalogue),
             _uncounted(originals, accounts, catalogue),
+            _undrawn(originals, entries, corrections, accounts, catalogue),
         ]
     )
     listed_ = changes.group_by("seq").agg(
@@ -95,6 +96,7 @@ def _given_back(
         .select(
             pl.coalesce("corrects_seq", "seq").alias("seq"),
             "subscriber",
+            pl.col("member").fill_null(0),
             pl.col("balance").cast(pl.String),
             "period",
             pl.when(given).then(pl.col("debit")).otherwise(pl.col("credit")).cast(pl.String).alias("other"),
@@ -150,8 +152,13 @@ def _uncounted(originals: pl.DataFrame, accounts: Grouped, catalogue: Catalogue)
     rows = rows_of(accounts, RowKind.COUNTER)
     found = (
         pl.DataFrame({"at": at, "counter": counter, "amount": -amount})
-        .join(originals.select("seq", "subscriber", "start_us").with_row_index("at"), on="at")
-        .join(rows, left_on=("subscriber", "counter"), right_on=("subscriber", "definition"), how="inner")
+        .join(_users(originals).with_row_index("at"), on="at")
+        .join(
+            rows,
+            left_on=("subscriber", "member", "counter"),
+            right_on=("subscriber", "member", "definition"),
+            how="inner",
+        )
         .filter(
             (pl.col("valid_from_s") <= pl.col("start_us") // 1_000_000)
             & (pl.col("valid_until_s") > pl.col("start_us") // 1_000_000)
@@ -162,7 +169,50 @@ def _uncounted(originals: pl.DataFrame, accounts: Grouped, catalogue: Catalogue)
         pl.lit("").alias("other"),
         pl.lit(KEPT, pl.Int64).alias("granted"),
     )
-    return listed(told, "seq", RowKind.COUNTER)
+    return listed(told, "seq")
+
+
+def _users(originals: pl.DataFrame) -> pl.DataFrame:
+    """Whose account each record was taken from, which member used it, and when."""
+    return originals.select("seq", "subscriber", pl.col("member").fill_null(0), "start_us")
+
+
+def _undrawn(
+    originals: pl.DataFrame,
+    entries: pl.DataFrame,
+    corrections: pl.DataFrame,
+    accounts: Grouped,
+    catalogue: Catalogue,
+) -> pl.DataFrame:
+    """What members took of shared balances, given back to their limits; what ended long ago is gone."""
+    shared = [name for at, name in enumerate(catalogue.balances) if catalogue.tables.balance_shared[at]]
+    given = pl.col("credit").cast(pl.String) == "balance"
+    taken = (
+        entries.filter(pl.col("cause").is_in(_OWN), pl.col("balance").cast(pl.String).is_in(shared))
+        .filter(pl.when(given).then("debit").otherwise("credit").cast(pl.String).is_in(["usage", "revenue"]))
+        .join(corrections.select("seq", "corrects_seq"), on="seq", how="left")
+        .select(
+            pl.coalesce("corrects_seq", "seq").alias("seq"),
+            pl.col("balance").cast(pl.String),
+            "period",
+            pl.when(given).then("amount").otherwise(-pl.col("amount")).alias("amount"),
+        )
+        .group_by("seq", "balance", "period")
+        .agg(pl.col("amount").sum())
+    )
+    rows = rows_of(accounts, RowKind.DRAWN)
+    names = pl.Series(catalogue.balances, dtype=pl.String)
+    found = taken.join(_users(originals), on="seq").join(
+        rows.with_columns(names.gather(rows["definition"]).alias("balance")),
+        on=("subscriber", "member", "balance", "period"),
+        how="inner",
+    )
+    return listed(
+        found.filter(pl.col("amount") != 0).with_columns(
+            pl.lit("").alias("other"), pl.lit(KEPT, pl.Int64).alias("granted")
+        ),
+        "seq",
+    )
 
 
 def _counted_of(originals: pl.DataFrame, catalogue: Catalogue) -> tuple[Array, Array, Array]:
@@ -197,7 +247,8 @@ def _count_each(
         use = Use(
             nb.int64(row), nb.int64(kind[row]), nb.int64(direction[row]), nb.int64(zone), nb.int64(node[row]),
             nb.int64(0), nb.int64(0), nb.int64(0), nb.int64(1), nb.int64(unit[row]), nb.int64(units[row]),
-            nb.int64(version[row]), nb.int64(0), nb.int64(0),
+            nb.int64(version[row]), nb.int64(0), nb.int64(0), nb.int64(0), nb.int64(-1), nb.int64(0), nb.int64(0),
+            nb.int64(0),
         )  # fmt: skip
         plan = t[VERSION] + use.version * VERSION_W
         first = t[COUNTED] + t[plan + V_COUNTED]

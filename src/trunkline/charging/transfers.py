@@ -136,7 +136,11 @@ def _pieces(
     """
     time_s = int(giver["time_us"]) // 1_000_000
     left = int(giver["amount"])
-    mine = (account["kind"] == RowKind.BALANCE) & (account["definition"] == rule.balance)
+    mine = (
+        (account["kind"] == RowKind.BALANCE)
+        & (account["definition"] == rule.balance)
+        & (account["member"] == 0)
+    )
     valid = mine & (account["valid_from_s"] <= time_s) & (account["valid_until_s"] > time_s)
     found = []
     for at in sorted(
@@ -164,7 +168,7 @@ def _own_money(account: Rows, catalogue: Catalogue) -> int:
 
 def _billed(account: Rows, giver: Order) -> bool:
     """Whether the giver pays fees with a bill, and need not have the money now."""
-    at = subscription_at(account, 0, len(account), int(giver["time_us"]) // 1_000_000)
+    at = subscription_at(account, 0, len(account), int(giver["time_us"]) // 1_000_000, 0)
     return at >= 0 and bool(account[at]["flags"] & 1)
 
 

@@ -46,8 +46,8 @@ SCH_SPECIAL, SCH_SPECIALS, SCHEDULE_W = 7, 8, 9  # columns 0 to 6 are the day ty
 V_FROM, V_ALLOWANCE, V_ALLOWANCES, V_COUNTED, V_COUNTEDS, VERSION_W = range(6)
 (
     B_INCREMENT, B_NUM, B_DEN, B_GRANT, B_PRIORITY, B_SCHEDULE, B_RATED_BY, B_BANDS, B_UNIT, B_BLOCKER, B_MAIN,
-    B_PERIOD, BALANCE_W,
-) = range(13)  # fmt: skip
+    B_PERIOD, B_SHARED, B_LIMIT, B_PER_MEMBER, BALANCE_W,
+) = range(16)  # fmt: skip
 C_UNIT, C_PERIOD, C_WATCHED, COUNTER_W = range(4)
 WORD_BITS = 32  # balances or counters in a word of the tables that say which of them fit a service or a node
 
@@ -111,7 +111,9 @@ def vectors(catalogue: Catalogue) -> Vectors:
         head[name] = begin
         parts.append(np.asarray(table).astype(np.int64).reshape(-1))
         begin += len(parts[-1])
-    most = int(t.version_allowance_count.max(initial=0)) + int(t.version_counter_count.max(initial=0)) + 2
+    # A use may open its plan's and the owner's allowances, its counters, what was drawn of shared ones, and two more.
+    allowances, counters = t.version_allowance_count.max(initial=0), t.version_counter_count.max(initial=0)
+    most = 2 * int(allowances) + int(counters) + int(t.balance_shared.sum()) + 2
     head[ZONES : COUNTER_WORDS + 1] = (
         t.zones,
         len(catalogue.nodes),
@@ -182,6 +184,9 @@ def _balances(catalogue: Catalogue) -> Array:
         t.balance_blocker,
         t.balance_main,
         t.balance_period,
+        t.balance_shared,
+        t.balance_member_limit,
+        t.balance_grant_per_member,
     )
 
 

@@ -14,6 +14,7 @@ import typer
 from trunkline.api.people import number_word
 from trunkline.bootstrap import views
 from trunkline.bootstrap.catalogues import load_catalogue
+from trunkline.charging.sharing import concerning
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.cli.app import DATA, AsJson, Data, Full, answer_json, app, out, table
 from trunkline.cli.hand import Url, hand
@@ -46,11 +47,12 @@ def balance(number: Number, data: Data = DATA, as_json: AsJson = False) -> None:
     """What a subscriber has: plan, balances, allowances, counters."""
     word = _word(number)
     catalogue = load_catalogue(data, None)
-    rows = EmbeddedReader(data).account(word)
+    owner, member = catalogue.members.account_of(word)
+    rows = concerning(EmbeddedReader(data).account(owner), member, catalogue)
     _saw(data, word, "read_balances")
     if not len(rows):
         raise Refused("There is no such subscriber. Is the number whole, with its country code?")
-    shown = views.account_rows(rows, catalogue)
+    shown = views.account_rows(rows, catalogue, catalogue.members.words_of(owner))
     if as_json:
         answer_json(shown)
         return
@@ -72,7 +74,8 @@ def usage(
     word = _word(number) if number else None
     catalogue = load_catalogue(data, None)
     reader = EmbeddedReader(data)
-    found = reader.usage(word, -FOREVER_US, FOREVER_US, limit)
+    owner, member = catalogue.members.account_of(word) if word is not None else (None, 0)
+    found = reader.usage(owner, -FOREVER_US, FOREVER_US, limit, 0, member or None)
     if word is not None or full:
         _saw(data, word or 0, "read_usage")
     rows = views.usage_rows(found, reader.corrections_of(found), catalogue.currency, full=full)
@@ -112,6 +115,8 @@ def topup(
     """Add money or units to a balance."""
     catalogue = load_catalogue(data, None)
     name = balance_name or catalogue.balances[catalogue.main_balance]
+    if catalogue.members.account_of(_word(number))[1]:
+        raise Refused("A member has no money of its own. Name the owner of the shared account.")
     movement = Movement(
         movement_id or str(uuid.uuid1()), int(Cause.TOPUP), _word(number), name, _units(amount, name, catalogue),
         time.time_ns() // 1000, NEVER_S,

@@ -63,3 +63,6 @@ class State:
     text: str
     days: int | None = None
     digests: bool = False  # its keys are digests, evenly spread over all 64-bit numbers: they need no hashing
+    formerly: tuple[
+        np.dtype[Any], ...
+    ] = ()  # what rows were called before; such rows read the same as `dtype`

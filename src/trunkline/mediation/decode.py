@@ -23,6 +23,7 @@ from trunkline.kernel.identity import (
     identities,
     session_keys,
 )
+from trunkline.kernel.members import NOBODY, Members
 from trunkline.kernel.texts import Texts, categories, to_categories, to_series
 from trunkline.mediation import convert
 from trunkline.mediation.columns import Columns, Marks, Named
@@ -52,8 +53,11 @@ EARLIEST_US = 0  # 1970: no record of any use is older, and a missing date often
 Bools = npt.NDArray[np.bool_]
 
 
-def decode(blocks: pl.DataFrame, mappings: Dict[str, Mapping]) -> Outcome:
-    """Read blocks (`RAW`) by their mappings into `DECODED` and `REJECTED`, in the order of arrival."""
+def decode(blocks: pl.DataFrame, mappings: Dict[str, Mapping], members: Members = NOBODY) -> Outcome:
+    """Read blocks (`RAW`) by their mappings into `DECODED` and `REJECTED`, in the order of arrival.
+
+    What a member of a shared account used comes out under the account's owner, who is the key from here on.
+    """
     decoded, rejected = [NO_USAGE], [NO_REJECTS]
     for mapping, part in _runs(blocks, mappings):
         records = find_records(part, mapping)
@@ -62,7 +66,15 @@ def decode(blocks: pl.DataFrame, mappings: Dict[str, Mapping]) -> Outcome:
             assert len(good) + len(bad) == records.count, "every record comes out somewhere"
             decoded.append(good)
             rejected.append(bad)
-    return Outcome((_stacked(decoded), _stacked(rejected)))
+    return Outcome((_placed(_stacked(decoded), members), _stacked(rejected)))
+
+
+def _placed(frame: pl.DataFrame, members: Members) -> pl.DataFrame:
+    """Usage under the account that it is taken from."""
+    if not len(members) or not len(frame):
+        return frame
+    subscriber, member = members.place(frame["subscriber"].to_numpy())
+    return frame.with_columns(subscriber=pl.Series(subscriber), member=pl.Series(member))
 
 
 def _stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:
@@ -116,6 +128,7 @@ def _decode_records(records: Records, mapping: Mapping) -> tuple[pl.DataFrame, p
         "payload": _payload(records.count, whole, texts), "of": NOTHING, **whole, **texts,
         "session_start_us": session_start_us,
         "session_key": columns.nothing if outside.all() else session_keys(source, session),
+        "member": np.zeros(records.count, np.uint16),
     }  # fmt: skip
     frame = _frame(values, records.count)
     if not marks.any():

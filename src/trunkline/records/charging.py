@@ -32,6 +32,9 @@ class RowKind(IntEnum):
     SUBSCRIPTION = 1  # definition = plan, value = 0; in force from valid_from_s
     BALANCE = 2  # definition = balance definition, value = what is left, granted = what was given
     COUNTER = 3  # definition = counter definition, value = used in the period
+    MEMBER = 4  # member belongs to the account: value = its dial word, as a signed number
+    LIMIT = 5  # definition = shared balance, value = the most that the member may take of it in a period
+    DRAWN = 6  # definition = shared balance, value = what the member took of it in the period
 
 
 class Cause(IntEnum):
@@ -56,7 +59,8 @@ ACCOUNT_ROW = np.dtype(
         ("kind", "u1"),  # RowKind
         ("flags", "u1"),  # SUBSCRIPTION: bit 0 = postpaid
         ("definition", "u2"),  # number of the plan, balance or counter in the catalogue's register
-        ("period", "i4"),  # number of the period (days since 1970 of its first local day); 0 for none
+        ("period", "<u2"),  # number of the period (days since 1970 of its first local day); 0 for none
+        ("member", "<u2"),  # whose within a shared account; 0 = of the account's owner, or of all
         ("value", "i8"),  # SUBSCRIPTION: credit limit in micro-units
         ("granted", "i8"),  # SUBSCRIPTION: number of the time zone + 65536 * cycle day
         ("valid_from_s", "u4"),  # seconds since 1970; 0 = always
@@ -69,10 +73,28 @@ ACCOUNTS = State(
     "charging.accounts",
     "subscriber",
     ACCOUNT_ROW,
-    "Every subscriber's subscriptions, balances and counters.",
+    "Every subscriber's subscriptions, balances and counters; those of a group's members lie with their owner's.",
+    formerly=(
+        np.dtype(
+            [
+                ("kind", "u1"),
+                ("flags", "u1"),
+                ("definition", "u2"),
+                ("period", "i4"),
+                ("value", "i8"),
+                ("granted", "i8"),
+                ("valid_from_s", "u4"),
+                ("valid_until_s", "u4"),
+            ]
+        ),
+    ),
 )
 
 TARIFFS = Table("tariffs", "The compiled catalogue: plans, destinations, prices, balances and counters.")
+
+OF_MEMBER = Column(
+    "member", pl.UInt16, "Which member of a shared account; 0 for its owner and for everybody who is alone."
+)
 
 # Metering and pricing have used these up; what nobody asks for again is not carried along.
 USED_UP = (
@@ -152,6 +174,7 @@ CHARGED = Stream(
             Column(
                 "late", pl.Boolean, "It belonged to a period before the newest that the account has seen."
             ),
+            OF_MEMBER,
         ),
         ("source", "record_id"),
         400,
@@ -180,6 +203,7 @@ ENTRIES = Stream(
             Column("before", pl.Int64, "The balance before."),
             Column("after", pl.Int64, "The balance after."),
             Column("granted", pl.Int64, "What the balance was given; for the main balance its credit limit."),
+            Column("member", pl.UInt16, "Whose balance within a shared account; 0 for what all share."),
         ),
         ("seq", "part"),
         400,
@@ -202,6 +226,8 @@ CHANGES = Stream(
             Column("before", pl.Int64, "Percent used in millionths, or micro-units left, before."),
             Column("after", pl.Int64, "The same, after."),
             Column("value", pl.Int64, "What is left, or what was counted, after."),
+            Column("member", pl.UInt16, "Whose balance within a shared account; 0 for what all share."),
+            Column("user", pl.UInt16, "Which member moved it."),
         ),
         ("seq", "threshold"),
         35,
@@ -220,6 +246,7 @@ CORRECTION_CHANGE = pl.Struct(
         "other": pl.String,  # the operator's side of the entry; empty for a counter
         "amount": pl.Int64,  # what is added; negative takes away
         "granted": pl.Int64,  # what the row says it was given from now on; -1 leaves it as it is
+        "member": pl.UInt16,  # whose within a shared account
     }
 )
 
@@ -315,6 +342,8 @@ TRANSFERS = Stream(
     text="Transfers between subscribers on their way to the ledger.",
 )
 
+MEMBER_LIMIT = pl.Struct({"balance": pl.String, "most": pl.Int64})
+
 SUBSCRIBERS = Stream(
     "charging.subscribers",
     Record(
@@ -334,8 +363,15 @@ SUBSCRIBERS = Stream(
                 "cycle_day", pl.Int64, "Day of the month on which the subscriber's periods begin, 1 to 28."
             ),
             Column("balance_micros", pl.Int64, "Opening amount of the main balance.", "micro-units"),
+            OF_MEMBER,
+            Column(
+                "number", pl.UInt64, "The member's own number as a dial word; 0 for an owner.", personal=True
+            ),
+            Column(
+                "limits", pl.List(MEMBER_LIMIT), "What the member may take of shared balances in a period."
+            ),
         ),
-        ("subscriber", "from_s"),
+        ("subscriber", "member", "from_s"),
         400,
     ),
     key="subscriber",
@@ -419,12 +455,25 @@ ALARMED = State(
             ("definition", "u2"),  # number of the balance or counter in the catalogue's register
             ("counter", "u1"),
             ("crossed", "u1"),  # 1 = told, and not armed again
-            ("times", "i4"),  # how often it was told
+            ("times", "<u2"),  # how often it was told
+            ("member", "<u2"),  # whose within a shared account
             ("period", "i4"),
             ("mark", "i8"),  # thousandths of a percent, or what is left, as measured
         ]
     ),
     "Which marks are crossed and not armed again; by name and mark, so that another tariff finds its own.",
+    formerly=(
+        np.dtype(
+            [
+                ("definition", "u2"),
+                ("counter", "u1"),
+                ("crossed", "u1"),
+                ("times", "i4"),
+                ("period", "i4"),
+                ("mark", "i8"),
+            ]
+        ),
+    ),
 )
 
 MINUTES = Stream(

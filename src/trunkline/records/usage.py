@@ -162,6 +162,7 @@ USE = (
         "Digest of (source, session), the key of the session's state; 0 outside sessions.",
     ),
     Column("cause", pl.Categorical(), "Why it ended, in the words of its source."),
+    Column("member", pl.UInt16, "Which member of a shared account used it; 0 for everybody who pays alone."),
 )
 
 CORRECTING = (
@@ -259,6 +260,8 @@ REJECTED = Stream(
 )
 
 MAPPINGS = Table("mappings", "How each source's records are read: a compiled mapping for each name.")
+
+MEMBERS = Table("members", "Whose account each member of a shared one uses, and under which number.")
 
 SEEN = State(
     "usage.seen",

@@ -10,15 +10,22 @@ import pytest
 from tests.cluster.conftest import Kafka
 from tests.cluster.kafka.running import Day, day_in_two
 from tests.cluster.parity.comparing import COMPARED, Embedded, same, same_account
+from tests.opinion.families import share
 from trunkline.records import charging, usage
+from trunkline.records.charging import RowKind
 
 RESULTS = (charging.CHARGED, charging.ENTRIES, charging.ALERTS, usage.REJECTED, usage.HELD)
 
 
 @pytest.fixture(scope="module")
 def operator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small operator's day; its first hour stands alone, so that every engine knows what time it is after it."""
-    return day_in_two(tmp_path_factory.mktemp("parity") / "operator")
+    """A small operator's day; its first hour stands alone, so that every engine knows what time it is after it.
+
+    Families share an account: members' own numbers lie in other buckets than their owner's.
+    """
+    folder = day_in_two(tmp_path_factory.mktemp("parity") / "operator")
+    assert share(folder / "tariffs", folder / "subscribers.csv") > 10
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +63,7 @@ def test_the_same_day(operator: Path, embedded: Embedded, kafka: Kafka, a_messag
     ]
     assert differing == []
     assert len(accounts) > 200
+    assert int((accounts.rows["kind"] == int(RowKind.DRAWN)).sum()) > 10, "nobody shared anything"
 
     edges, counts = day.edges(), day.accounts()
     for source, sums in embedded.accounting().items():

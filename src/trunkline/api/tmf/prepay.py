@@ -341,7 +341,7 @@ def _parted(desk: Desk, name: str) -> tuple[int, str]:
 
 def _buckets(view: _View, word: int) -> Iterator[dict[str, Any]]:
     catalogue = view.desk.catalogue()
-    for balance in balances_of(view.desk.reader.account(word), catalogue, view.desk.now_us()):
+    for balance in balances_of(view.desk.account(word), catalogue, view.desk.now_us()):
         yield _bucket(view, word, balance, catalogue.currency)
 
 
@@ -352,7 +352,7 @@ def _bucket(view: _View, word: int, balance: Balance, currency: str) -> dict[str
         "id": name,
         "href": f"{view.root}/bucket/{name}",
         "name": balance.name,
-        "isShared": False,
+        "isShared": balance.shared,
         "usageType": USAGE_TYPES[balance.unit],
         "status": "expired" if balance.state == "expired" else "active",
         "remainingValue": quantity(balance.left, balance.unit, currency),
@@ -366,7 +366,7 @@ def _bucket(view: _View, word: int, balance: Balance, currency: str) -> dict[str
 
 def _accumulated(view: _View, word: int) -> Iterator[dict[str, Any]]:
     catalogue = view.desk.catalogue()
-    account = balances_of(view.desk.reader.account(word), catalogue, view.desk.now_us())
+    account = balances_of(view.desk.account(word), catalogue, view.desk.now_us())
     for unit in Unit:
         parts = [balance for balance in account if balance.unit is unit and balance.state == "active"]
         if not parts:
@@ -477,7 +477,7 @@ def _target(desk: Desk, order: shapes.MovementCreate, account: shapes.Reference 
         )
     (word,) = words
     assert word is not None, "checked above"
-    if len(desk.reader.account(word)) == 0:
+    if len(desk.account(word)) == 0:
         raise Problem(
             400, "unknown_subscriber", "There is no such subscriber. Check the number, with its country code."
         )

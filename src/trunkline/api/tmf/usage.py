@@ -222,7 +222,7 @@ def _rows(desk: Desk, word: int | None, from_us: int, until_us: int) -> Iterator
     """Charged usage, newest first, read page by page."""
     offset = 0
     while True:
-        frame = desk.reader.usage(word, from_us, until_us, A_TURN, offset)
+        frame = desk.usage(word, from_us, until_us, A_TURN, offset)
         yield from frame.iter_rows(named=True)
         if len(frame) < A_TURN:
             return

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query
 
 from trunkline.api.access import MOVE_MONEY, READ_PERSON
-from trunkline.api.balances import account_view
+from trunkline.api.balances import account_view, sharing_view
 from trunkline.api.desk import AtDesk, By, Desk, JsonBody, Needs, wants_full
 from trunkline.api.movements import book
 from trunkline.api.problems import Problem
@@ -39,7 +39,7 @@ FOREVER_US = 2**62
 
 def account_of(desk: Desk, word: int) -> Rows:
     """The rows of an account; answers 404 when there is none."""
-    rows = desk.reader.account(word)
+    rows = desk.account(word)
     if len(rows) == 0:
         raise Problem(
             404, "unknown_subscriber", "No such subscriber. Check the number, with its country code."
@@ -75,7 +75,7 @@ def balances(desk: AtDesk, caller: By, subscriber: Said, numbers: Numbers = "mas
     word = desk.subscriber(subscriber)
     desk.saw(caller, "read_balances", word, numbers)
     rows = account_of(desk, word)
-    view = account_view(rows, desk.catalogue(), desk.now_us())
+    view = account_view(rows, desk.catalogue(), desk.now_us()) | sharing_view(desk, word, rows, full=full)
     if desk.transfers is None:
         view["can_transfer"] = []  # the two accounts may lie with different processes
     return {"subscriber": person(desk.people, word, full=full), **view}
@@ -102,9 +102,9 @@ def usage(
     word = desk.subscriber(subscriber)
     desk.saw(caller, "read_usage", word, numbers)
     account_of(desk, word)
-    frame = desk.reader.usage(word, from_us, until_us, limit, offset)
+    frame = desk.usage(word, from_us, until_us, limit, offset)
     corrections = desk.reader.corrections_of(frame)
-    items = usage_rows(frame, desk.people, full=full, whereabouts=True, corrections=corrections)
+    items = usage_rows(frame, desk.people, full=full, whereabouts=True, corrections=corrections, who=desk.who)
     return {"currency": desk.catalogue().currency, "items": items}
 
 
@@ -127,7 +127,7 @@ def entries(
     word = desk.subscriber(subscriber)
     desk.saw(caller, "read_entries", word)
     account_of(desk, word)
-    return {"items": entry_rows(desk.reader.entries(word, from_us, until_us, limit, offset))}
+    return {"items": entry_rows(desk.entries(word, from_us, until_us, limit, offset))}
 
 
 @routes.post(

@@ -101,7 +101,9 @@ def cycles(accounts: Grouped, last: pl.DataFrame, catalogue: Catalogue, period: 
 
 def period_of(rows: Array, catalogue: Catalogue, us: int) -> int:
     """The period in which a moment lies for an account, such as 202611; by the subscription in force then."""
-    mine = np.sort(rows[rows["kind"] == int(RowKind.SUBSCRIPTION)], order="valid_from_s")
+    mine = np.sort(
+        rows[(rows["kind"] == int(RowKind.SUBSCRIPTION)) & (rows["member"] == 0)], order="valid_from_s"
+    )
     assert len(mine), "an account has a subscription"
     at = max(0, int(np.searchsorted(mine["valid_from_s"], us // 1_000_000, side="right")) - 1)
     packed = int(mine["granted"][at])
@@ -111,7 +113,7 @@ def period_of(rows: Array, catalogue: Catalogue, us: int) -> int:
 
 
 def _subscriptions(accounts: Grouped) -> pl.DataFrame:
-    chosen = accounts.rows["kind"] == int(RowKind.SUBSCRIPTION)
+    chosen = (accounts.rows["kind"] == int(RowKind.SUBSCRIPTION)) & (accounts.rows["member"] == 0)
     rows = accounts.rows[chosen]
     packed = rows["granted"].astype(np.int64)
     return pl.DataFrame(

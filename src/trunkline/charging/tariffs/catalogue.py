@@ -21,6 +21,7 @@ import numpy.typing as npt
 from trunkline.charging.tariffs.bill_rules import BillRules
 from trunkline.charging.tariffs.giving_rules import GivingRules
 from trunkline.kernel import dial
+from trunkline.kernel.members import NOBODY, Members
 
 Array = npt.NDArray[Any]
 
@@ -119,6 +120,10 @@ class Tables(NamedTuple):
     line_record_price: Array  # u1: 1 = the price comes with the record
     mcc: Array  # u2, ascending: roaming zones by country where the network has no entry of its own
     mcc_zone: Array  # i4
+    # balances that the members of an account share
+    balance_shared: Array  # u1: 1 = one for all members of an account
+    balance_member_limit: Array  # i8: the most that a member may take of it in a period, or NONE
+    balance_grant_per_member: Array  # i8: given in addition for each member, the owner among them
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,7 @@ class Catalogue:
     default_cycle_day: int = 1  # day of the month on which periods of walk-ins begin
     bills: BillRules = field(default_factory=BillRules)
     giving: GivingRules = field(default_factory=GivingRules)
+    members: Members = NOBODY  # whose account each member of a shared one uses
 
 
 @dataclass(frozen=True)
@@ -178,6 +184,9 @@ class Register:
     balances: dict[str, int]
     counters: dict[str, int]
     time_zones: dict[str, int]
+    members: dict[str, list[int]] = field(
+        default_factory=dict
+    )  # owner's dial word: its members', number 1 first
 
 
 def find_ranges(tables: Tables, words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:

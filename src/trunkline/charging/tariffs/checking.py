@@ -265,7 +265,7 @@ class _Check:
             )
         for each in plan.includes:
             balance = self.tariff.balances.get(each.name)
-            if balance and not balance.grant:
+            if balance and not balance.grant and not balance.grant_per_member:
                 self.mistakes.add(
                     each.place,
                     f'balance "{each.name}" has no `grant`, so including it gives nothing; add `grant` and `every`',

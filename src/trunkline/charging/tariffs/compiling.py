@@ -7,7 +7,7 @@ counters. Numbers that accounts store come from the register, which only grows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import lcm
 from typing import Any
 
@@ -43,6 +43,7 @@ from trunkline.charging.tariffs.tariff import (
     Scope,
     Tariff,
 )
+from trunkline.kernel.members import Members
 from trunkline.kernel.money import divide
 from trunkline.records.usage import Direction, Kind
 
@@ -72,8 +73,29 @@ def with_time_zones(register: Register, names: Iterable[str]) -> Register:
     names = sorted(names)  # of a set: the same names get the same numbers on every machine
     for name in names:
         calendars.time_zone(name)
-    return Register(
-        register.plans, register.balances, register.counters, _numbered(register.time_zones, names)
+    return replace(register, time_zones=_numbered(register.time_zones, names))
+
+
+def with_members(register: Register, pairs: Iterable[tuple[int, int]]) -> Register:
+    """The register with these members (member's dial word, owner's); each gets the next number of its account.
+
+    Who is a member already keeps owner and number, whatever a pair says.
+    """
+    known = {word for words in register.members.values() for word in words}
+    members = {owner: list(words) for owner, words in register.members.items()}
+    for word, owner in pairs:
+        if word not in known:
+            known.add(word)
+            members.setdefault(str(owner), []).append(word)
+    return replace(register, members=members)
+
+
+def members_of(register: Register) -> Members:
+    """The members of a register as the table that records are placed by."""
+    return Members.of(
+        (word, int(owner), number)
+        for owner, words in register.members.items()
+        for number, word in enumerate(words, start=1)
     )
 
 
@@ -86,6 +108,7 @@ def grow(register: Register, tariff: Tariff) -> Register:
         _numbered(
             register.time_zones, (tariff.operator.time_zone, *tariff.operator.time_zones, *_taxed(tariff))
         ),
+        register.members,
     )
 
 
@@ -205,6 +228,7 @@ class _Compilation:
             default_cycle_day=operator.cycle_day,
             bills=bill_rules(self.tariff, self.register, self.zones),
             giving=giving_rules(self.tariff, self.register),
+            members=members_of(self.register),
         )
 
     # -- nodes ---------------------------------------------------------------------------------------------
@@ -593,9 +617,10 @@ class _Compilation:
             "known": np.uint8, "unit": np.uint8, "priority": np.int32, "kinds": np.uint8, "directions": np.uint8,
             "zones": np.uint32, "nodes": np.int32, "schedule": np.int32, "bands": np.uint32, "increment": np.int64,
             "factor_num": np.int64, "factor_den": np.int64, "rated_by": np.int32, "blocker": np.uint8, "main": np.uint8,
-            "period": np.uint8, "grant": np.int64,
+            "period": np.uint8, "grant": np.int64, "shared": np.uint8, "member_limit": np.int64,
+            "grant_per_member": np.int64,
         }  # fmt: skip
-        unused = (0, 0, 0, 0, 0, 0, NONE, ALWAYS, 0, 1, 1, 1, NONE, 0, 0, 0, 0)
+        unused = (0, 0, 0, 0, 0, 0, NONE, ALWAYS, 0, 1, 1, 1, NONE, 0, 0, 0, 0, 0, NONE, 0)
         names = _by_number(self.register.balances)
         known = self.tariff.balances
         return _columns(
@@ -623,6 +648,9 @@ class _Compilation:
             int(balance.main),
             balance.period,
             balance.grant,
+            int(balance.shared),
+            NONE if balance.member_limit is None else balance.member_limit,
+            balance.grant_per_member,
         )
 
     def _counters(self) -> dict[str, Any]:

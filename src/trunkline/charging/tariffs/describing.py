@@ -323,7 +323,20 @@ def _balance(balance: Balance) -> Row:
         row["taken in"] += f", {_decimal(balance.factor)} for each 1 used"
     if balance.blocker:
         row["taken in"] += "; nothing after it may be used"
+    row["shared"] = _sharing(balance)
     return row
+
+
+def _sharing(balance: Balance) -> str:
+    """Who shares a balance, in words; empty where it is one subscriber's own."""
+    if not balance.shared:
+        return ""
+    text = "by all members"
+    if balance.grant_per_member:
+        text += f", {_amount(balance.grant_per_member, balance.unit)} more for each"
+    if balance.member_limit is not None:
+        text += f", at most {_amount(balance.member_limit, balance.unit)} a member"
+    return text
 
 
 def _counter(counter: Counter) -> Row:

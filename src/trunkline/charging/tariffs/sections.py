@@ -44,7 +44,7 @@ OPERATOR_KEYS = (
 SCOPE_KEYS = ("usage", "directions", "zones", "to", "except", "classes")
 BALANCE_KEYS = (
     "unit", "main", "grant", "every", "priority", *SCOPE_KEYS, "schedule", "bands", "increment", "factor", "rated_by",
-    "blocker", "low", "thresholds", "hysteresis",
+    "blocker", "low", "thresholds", "hysteresis", "shared", "member_limit", "grant_per_member",
 )  # fmt: skip
 COUNTER_KEYS = ("unit", "every", *SCOPE_KEYS, "cap", "thresholds", "hysteresis")
 ROW_KEYS = ("band", "days", "dates", "months", "month_days", "years", "from", "to")
@@ -314,7 +314,7 @@ def _balance(reader: Reader, key: Scalar, node: Node) -> Balance:
     unit = reader.choice(keys, "unit", UNITS, Unit.MONEY)
     main = reader.value(keys, "main", literals.truth, default=False)
     for name in (
-        ("priority", "grant", "every", "to", "classes", "zones", "usage", "directions", "rated_by")
+        ("priority", "grant", "every", "to", "classes", "zones", "usage", "directions", "rated_by", "shared")
         if main
         else ()
     ):
@@ -326,6 +326,17 @@ def _balance(reader: Reader, key: Scalar, node: Node) -> Balance:
     if "grant" in keys and "every" not in keys:
         reader.mistakes.add(
             keys["grant"].place, "say how often this is granted: `every: month` (or day, week)"
+        )
+    shared = reader.value(keys, "shared", literals.truth, default=False)
+    for name in ("member_limit", "grant_per_member"):
+        if name in keys and not shared:
+            reader.mistakes.add(
+                keys[name].place, f"`{name}` is about a balance that members share; add `shared: true`"
+            )
+    if "grant_per_member" in keys and "grant" not in keys:
+        reader.mistakes.add(
+            keys["grant_per_member"].place,
+            "say what is granted without members, too: `grant: 0`, and `every`",
         )
     if "every" in keys and "grant" not in keys:
         reader.mistakes.add(keys["every"].place, "say how much is granted each time: `grant: 100m`")
@@ -361,6 +372,9 @@ def _balance(reader: Reader, key: Scalar, node: Node) -> Balance:
         reader.value(keys, "factor", literals.factor, literals.factor("1")),
         reader.name(keys, "rated_by"),
         reader.value(keys, "blocker", literals.truth, default=False),
+        shared,
+        reader.value(keys, "member_limit", in_unit, None),
+        reader.value(keys, "grant_per_member", in_unit, 0),
     )
 
 
@@ -393,6 +407,11 @@ def _counter(reader: Reader, key: Scalar, node: Node) -> Counter:
         marks or ((100,) if cap else ()),
         reader.value(keys, "hysteresis", _percent, 0),
     )
+
+
+def amount_in(unit: Unit, text: str) -> int:
+    """An amount of a unit as a clerk writes it (5GB, 60m, 10.00); anything else is a ValueError."""
+    return in_unit_of(unit)(text)
 
 
 class in_unit_of:  # noqa: N801 - reads like the function it is

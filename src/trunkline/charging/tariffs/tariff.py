@@ -210,6 +210,9 @@ class Balance:
     factor: Fraction = Fraction(1)
     rated_by: Named | None = None
     blocker: bool = False
+    shared: bool = False  # one for all members of an account
+    member_limit: int | None = None  # the most that a member may take of it in a period
+    grant_per_member: int = 0  # given in addition for each member, the owner among them
 
 
 @dataclass(frozen=True)

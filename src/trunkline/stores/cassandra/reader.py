@@ -29,6 +29,7 @@ from trunkline.stores.cassandra.connection import Connection
 from trunkline.stores.cassandra.writer import PARTITION_BITS
 
 _DAYS_AT_ONCE = 16
+_EVERY = 2**31 - 1  # a member is told apart behind the store, so all rows of the account are read
 _DAY_MAX = 2**31 - 1
 _EDGE = "edge|"  # how progress is named; see engines.kafka
 _MOST = 1_000_000
@@ -64,16 +65,28 @@ class CassandraReader:
     # -- history ------------------------------------------------------------------------------------------
 
     def usage(
-        self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+        self,
+        subscriber: int | None,
+        from_us: int,
+        until_us: int,
+        limit: int,
+        offset: int = 0,
+        member: int | None = None,
     ) -> pl.DataFrame:
         """Charged usage (`CHARGED`), newest first; of everyone when subscriber is None."""
-        return self._history(CHARGED, subscriber, from_us, until_us, limit, offset)
+        return self._history(CHARGED, subscriber, from_us, until_us, limit, offset, member)
 
     def entries(
-        self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+        self,
+        subscriber: int | None,
+        from_us: int,
+        until_us: int,
+        limit: int,
+        offset: int = 0,
+        member: int | None = None,
     ) -> pl.DataFrame:
         """Ledger entries (`ENTRIES`), newest first."""
-        return self._history(ENTRIES, subscriber, from_us, until_us, limit, offset)
+        return self._history(ENTRIES, subscriber, from_us, until_us, limit, offset, member)
 
     def corrections_of(self, usage: pl.DataFrame) -> pl.DataFrame:  # noqa: ARG002 -- the port's
         """None: on a cluster nothing is corrected yet."""
@@ -90,7 +103,14 @@ class CassandraReader:
         return found.filter((pl.col("check") == second) & (pl.col("record_id") == record_id))
 
     def _history(
-        self, stream: Stream, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int
+        self,
+        stream: Stream,
+        subscriber: int | None,
+        from_us: int,
+        until_us: int,
+        limit: int,
+        offset: int,
+        member: int | None,
     ) -> pl.DataFrame:
         time = tables.TIME_OF[stream.name]
         order = [time, "seq", *(["part"] if stream is ENTRIES else [])]
@@ -98,7 +118,11 @@ class CassandraReader:
         frames: list[pl.DataFrame] = []
         count = 0
         for days in self._days(stream, from_us, until_us):
-            rows = self._of_days(stream, subscriber, days, from_us, until_us, most)
+            rows = self._of_days(
+                stream, subscriber, days, from_us, until_us, most if member is None else _EVERY
+            )
+            if member is not None:
+                rows = rows.filter(pl.col("member") == member)
             frames.append(rows)
             count += len(rows)
             if count >= most:

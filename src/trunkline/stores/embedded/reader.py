@@ -98,16 +98,28 @@ class EmbeddedReader:
     # -- history ------------------------------------------------------------------------------------------
 
     def usage(
-        self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+        self,
+        subscriber: int | None,
+        from_us: int,
+        until_us: int,
+        limit: int,
+        offset: int = 0,
+        member: int | None = None,
     ) -> pl.DataFrame:
         """Charged usage (`CHARGED`), newest first; of everyone when subscriber is None."""
-        return self._history(CHARGED, subscriber, from_us, until_us, limit, offset)
+        return self._history(CHARGED, subscriber, from_us, until_us, limit, offset, member)
 
     def entries(
-        self, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int = 0
+        self,
+        subscriber: int | None,
+        from_us: int,
+        until_us: int,
+        limit: int,
+        offset: int = 0,
+        member: int | None = None,
     ) -> pl.DataFrame:
         """Ledger entries (`ENTRIES`), newest first."""
-        return self._history(ENTRIES, subscriber, from_us, until_us, limit, offset)
+        return self._history(ENTRIES, subscriber, from_us, until_us, limit, offset, member)
 
     def usage_record(self, source: str, record_id: str) -> pl.DataFrame:
         """The charged usage of one record identity; no row when there is none."""
@@ -153,7 +165,14 @@ class EmbeddedReader:
                     yield stream.record.conform(frame)
 
     def _history(
-        self, stream: Stream, subscriber: int | None, from_us: int, until_us: int, limit: int, offset: int
+        self,
+        stream: Stream,
+        subscriber: int | None,
+        from_us: int,
+        until_us: int,
+        limit: int,
+        offset: int,
+        member: int | None,
     ) -> pl.DataFrame:
         time = segments.TIME_OF[stream.name]
         within = (pl.col(time) >= from_us) & (pl.col(time) < until_us)
@@ -168,7 +187,10 @@ class EmbeddedReader:
                     frames = pl.collect_all([part.filter(mine) for _, part in parts])
                 else:
                     frames = _newest_of(parts, within, order, most)
-            return _joined(frames, stream.record).sort(order, descending=True)[offset:most]
+            found = _joined(frames, stream.record)
+            if member is not None:
+                found = found.filter(pl.col("member") == member)
+            return found.sort(order, descending=True)[offset:most]
 
         return self._again(ask)
 

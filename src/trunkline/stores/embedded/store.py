@@ -340,6 +340,8 @@ class Store:
         row = self.connection.execute("SELECT dtype FROM states WHERE name = ?", (state.name,)).fetchone()
         if row is None:
             self.connection.execute("INSERT INTO states VALUES (?, ?, ?)", (state.name, dtype, state.days))
+        elif row[0] in [json.dumps(former.descr) for former in state.formerly]:
+            self.connection.execute("UPDATE states SET dtype = ? WHERE name = ?", (dtype, state.name))
         elif row[0] != dtype:
             raise FolderDamaged(
                 f"{state.name} was written with other fields than this version knows: {row[0]}"

@@ -65,7 +65,9 @@ function one(place, session, reference) {
     const current = view.plans.filter((plan) => plan.state === "active").at(-1) || view.plans.at(-1);
     plans.textContent = current ? planText(current, view.currency) : "No plan: usage of this subscriber is rejected.";
     show(balances, view.balances.length ? [...view.balances].sort((a, b) => b.main - a.main).map((balance) => balanceBar(balance, view.currency)) : h("p", { class: "empty" }, "No balances yet; allowances are given at the first use."));
-    show(counters, view.counters.length ? [h("h4", {}, "Used this period"), view.counters.map((each) => counterLine(each, view.currency))] : null);
+    show(counters,
+      view.counters.length ? [h("h4", {}, "Used this period"), view.counters.map((each) => counterLine(each, view.currency))] : null,
+      view.members.length ? sharing(view) : null);
     showCalmly(usage, usageTable(rows, view.currency));
     if (!form && session.may("move_money")) {
       form = topUpForm(view, path, load);
@@ -124,9 +126,22 @@ function balanceBar(balance, currency) {
   const share = balance.granted > 0 ? Math.max(0, Math.min(1, balance.left / balance.granted)) : null;
   const state = balance.state !== "active" ? "dim" : balance.left <= 0 ? "low" : share !== null && share <= 0.2 ? "low" : "";
   return h("div", { class: `balance ${state}${balance.main ? " main" : ""}`, "data-balance": balance.name },
-    h("div", { class: "row" }, h("span", { class: "name" }, words(balance.name)), h("span", { class: "left" }, left, share !== null ? h("span", { class: "muted" }, ` of ${quantity(balance.granted, balance.unit, currency)}`) : null)),
+    h("div", { class: "row" }, h("span", { class: "name" }, words(balance.name), balance.shared ? h("span", { class: "muted" }, " (shared)") : null), h("span", { class: "left" }, left, share !== null ? h("span", { class: "muted" }, ` of ${quantity(balance.granted, balance.unit, currency)}`) : null)),
     share !== null ? h("progress", { max: "1000", value: Math.round(share * 1000), "aria-label": `${words(balance.name)}: ${Math.round(share * 100)} % left` }) : null,
     h("div", { class: "row muted small" }, h("span", {}, until), balance.state === "future" ? h("span", {}, `from ${iso(balance.valid_from)} UTC`) : balance.left < 0 ? h("span", { class: "failed" }, "below zero") : share !== null ? h("span", {}, `${Math.round(share * 100)} % left`) : null));
+}
+
+// Who shares the account, and who took how much of what is shared: an owner sees everybody, a member itself.
+function sharing(view) {
+  const mine = view.owner.ref === view.subscriber.ref;
+  const running = view.shares.filter((each) => each.state === "active");
+  return [
+    h("h4", {}, "Shared"),
+    h("p", { class: "muted small" }, mine ? `${view.members.length} ${view.members.length === 1 ? "member uses" : "members use"} this account` : `Member of the account of ${view.owner.number}, who pays what allowances leave over`),
+    running.map((each) => h("div", { class: "row", "data-share": each.balance },
+      h("span", {}, `${words(each.balance)} `, h("span", { class: "phone muted" }, each.subscriber.number)),
+      h("span", {}, quantity(each.used, each.unit, view.currency), each.limit === null ? null : h("span", { class: "muted" }, ` of at most ${quantity(each.limit, each.unit, view.currency)}`)))),
+  ];
 }
 
 function counterLine(counter, currency) {
