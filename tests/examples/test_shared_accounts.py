@@ -12,9 +12,12 @@ import polars as pl
 import pytest
 
 from tests.examples.pages import ROOT
+from tests.giving.test_ways_in import Asked
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
 from trunkline.bootstrap.platform import ingest, opened
 from trunkline.bootstrap.reconcile import reconcile
+from trunkline.bootstrap.serve import prepare
+from trunkline.bootstrap.transfers import FolderTransfers
 from trunkline.charging import online
 from trunkline.charging.sharing import concerning, shares
 from trunkline.charging.subscribers import SubscribersError
@@ -23,7 +26,7 @@ from trunkline.kernel.grouped import Grouped
 from trunkline.ports import Refused
 from trunkline.records.charging import ACCOUNTS, RowKind
 from trunkline.records.online import ASKED
-from trunkline.settings import Folders
+from trunkline.settings import Folders, Http, Keeping
 from trunkline.stores.embedded.reader import EmbeddedReader
 
 HERE = ROOT / "examples" / "shared_accounts"
@@ -81,6 +84,37 @@ def test_each_sees_what_concerns_it(tmp_path: Path) -> None:
     ]
     books = reconcile(reader, catalogue, load_mappings())
     assert (books["records"], books["differences"]) == (6, 0)
+
+
+def test_over_http_each_sees_what_concerns_it(tmp_path: Path) -> None:
+    """The owner sees who took how much; a member sees itself, and is not offered what only the owner may order."""
+    charged(tmp_path)
+    with opened(folders(tmp_path)) as platform:
+        serving = prepare(platform, Http(), Keeping())
+        ask = Asked(serving, FolderTransfers(tmp_path / "data", platform.engine))
+        owner = ask("GET", f"/api/v1/subscribers/{OWNER}/balances").json()
+        member = ask("GET", f"/api/v1/subscribers/{THIRD}/balances").json()
+        used = ask("GET", f"/api/v1/subscribers/{THIRD}/usage").json()["items"]
+        buckets = ask("GET", f"/tmf-api/prepayBalanceManagement/v4/bucket?logicalResource.id={THIRD}").json()
+        refused = ask(
+            "POST", f"/api/v1/subscribers/{THIRD}/topups", {"balance": "main", "amount": 1_000_000}, key="k1"
+        )
+        serving.audit.close()
+    assert OWNER not in json.dumps([owner, member, used])
+    assert owner["owner"] == owner["subscriber"] == member["owner"] != member["subscriber"]
+    data = {
+        row["subscriber"]["ref"]: row["used"] for row in owner["shares"] if row["balance"] == "family_data"
+    }
+    assert sorted(data.values()) == [1_000_000_000, 2_000_000_000, 5_000_000_000]
+    assert {each["ref"] for each in owner["members"]} | {owner["owner"]["ref"]} == set(data)
+    assert [row["used"] for row in member["shares"]] == [data[member["subscriber"]["ref"]]] == [5_000_000_000]
+    assert [each["name"] for each in owner["can_top_up"]]
+    assert not member["can_top_up"]
+    assert [row["kind"] for row in used] == ["data"]
+    assert {each["name"]: each["isShared"] for each in buckets} == {
+        "own_100mb": False, "family_data": True, "family_minutes": True,
+    }  # fmt: skip
+    assert (refused.status_code, refused.json()["code"]) == (409, "member_of_account"), refused.text
 
 
 def test_a_folder_of_before_there_were_members_is_read(tmp_path: Path) -> None:

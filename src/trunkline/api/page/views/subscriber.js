@@ -38,7 +38,7 @@ function one(place, session, reference) {
   const path = `/api/v1/subscribers/${encodeURIComponent(reference)}`;
   const who = h("h2", { class: "phone", id: "who-is-it" }), plans = h("p", { class: "muted" });
   const balances = h("div"), counters = h("div"), usage = h("div", { id: "usage" }), ledger = h("div");
-  let full = false, account = null, form = null;
+  let full = false, account = null, offered = false;
 
   const reveal = h("button", { type: "button", class: "quiet", "aria-pressed": "false", onclick: async () => {
     full = !full;
@@ -69,9 +69,9 @@ function one(place, session, reference) {
       view.counters.length ? [h("h4", {}, "Used this period"), view.counters.map((each) => counterLine(each, view.currency))] : null,
       view.members.length ? sharing(view) : null);
     showCalmly(usage, usageTable(rows, view.currency));
-    if (!form && session.may("move_money")) {
-      form = topUpForm(view, path, load);
-      show(topUp, form, view.can_transfer.length ? transferForm(view, path, load) : null);
+    if (!offered && session.may("move_money")) {
+      offered = true;
+      show(topUp, view.can_top_up.length ? topUpForm(view, path, load) : null, view.can_transfer.length ? transferForm(view, path, load) : null);
     }
   }
 
