@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -140,3 +141,10 @@ def test_cleartext_stays_on_this_machine(world: World) -> None:
     """Tokens never travel in the clear."""
     with pytest.raises(Refused, match="TRUNKLINE_ONLINE_CERTIFICATE"):
         OnlineLife(world.platform.engine, world.reader, Online(online_port=-1, online_host="0.0.0.0"), ())
+
+
+def test_who_comes_early_waits(world: World) -> None:
+    """An address that was told takes connections, also before anybody answers."""
+    life = OnlineLife(world.platform.engine, world.reader, Online(online_port=-1), ())
+    with socket.create_connection(("127.0.0.1", life.port), timeout=PATIENCE_S):
+        pass

@@ -7,6 +7,8 @@ import socket
 
 from trunkline.ports import Refused
 
+BACKLOG = 2048  # connections that wait until they are taken
+
 
 def is_loopback(host: str) -> bool:
     """Whether nobody but this machine reaches an address."""
@@ -16,15 +18,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def bound(host: str, port: int, advice: str, backlog: int | None = None) -> socket.socket:
-    """A socket on an address, which listens at once where a backlog is given; raises `Refused`, with the advice."""
+def bound(host: str, port: int, advice: str) -> socket.socket:
+    """A socket that listens on an address, so that who comes early waits; raises `Refused`, with the advice."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     taken = socket.socket(family, socket.SOCK_STREAM)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((host, port))
-        if backlog is not None:
-            taken.listen(backlog)
+        taken.listen(BACKLOG)
     except OSError as error:
         taken.close()
         raise Refused(f"{host}:{port} is taken ({error.strerror}). {advice}") from error

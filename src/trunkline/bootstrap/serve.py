@@ -238,7 +238,7 @@ def listening(http: Http) -> tuple[socket.socket, Http]:
     """A socket that listens where the settings say, and the settings with the port that it has got."""
     advice = "Choose another with --port, or 0 for any."
     # It listens before the link is told: whoever opens it at once is kept waiting, not refused.
-    listener = bound(http.host, http.port, advice, backlog=2048)
+    listener = bound(http.host, http.port, advice)
     return listener, Http(**{**vars(http), "port": listener.getsockname()[1]})
 
 
