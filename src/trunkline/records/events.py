@@ -44,6 +44,8 @@ USAGE_EVENT = Stream(
             ),
             Column("session_start_us", pl.Int64, "When the session began.", "us UTC"),
             Column("cause", pl.String, "Why it ended, in the words of its source."),
+            Column("action", pl.String, "cancel or correct, when it takes back an earlier record."),
+            Column("of", pl.String, "The earlier record's name within the same source."),
         ),
         ("id", "type"),
         90,
