@@ -38,7 +38,7 @@ from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEM
 from trunkline.records.usage import HELD, RAW, REJECTED
 from trunkline.settings import Folders
 from trunkline.stores.cassandra import tables
-from trunkline.stores.cassandra.connection import Connection, Contact
+from trunkline.stores.cassandra.connection import Connection, Contact, Unreachable
 from trunkline.stores.cassandra.reader import CassandraReader
 from trunkline.stores.embedded.reader import EmbeddedReader
 
@@ -260,6 +260,8 @@ def test_a_node_that_dies_costs_nothing(
                 if batch == fatal:
                     pause.wait(chance.uniform(0.0, LONGEST_PAUSE_S))
                     cassandra.kill()
+                    with pytest.raises(Unreachable):  # also what is asked for the first time
+                        connection.prepared(f"SELECT value FROM @meta WHERE name = '{kill}'")
             contract_charged(running, count)
             cassandra.up()
         until(running.delivered, "everything sent is delivered", 180)

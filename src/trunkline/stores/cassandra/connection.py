@@ -113,8 +113,14 @@ class Connection:
 
     def ask(self, statement: str, values: Iterable[Any] = ()) -> list[Any]:
         """Rows of one prepared statement, all pages of it."""
+        return list(self.each(statement, values))
+
+    def each(self, statement: str, values: Iterable[Any] = ()) -> Iterator[Any]:
+        """Rows of one prepared statement, a page at a time, for as long as they are wanted."""
         try:
-            return list(self.session.execute(self.prepared(statement), tuple(values)))
+            yield from self.session.execute(self.prepared(statement), tuple(values))
+        except GeneratorExit:
+            raise
         except BaseException as error:
             raise translated(error, self.contact) from error
 
@@ -144,9 +150,11 @@ class Connection:
         """A statement that the nodes know already; its tables are named with their keyspace (@)."""
         found = self._prepared.get(statement)
         if found is None:
-            found = self._prepared[statement] = self.session.prepare(
-                statement.replace("@", f"{self.contact.keyspace}.")
-            )
+            try:
+                found = self.session.prepare(statement.replace("@", f"{self.contact.keyspace}."))
+            except BaseException as error:
+                raise translated(error, self.contact) from error
+            self._prepared[statement] = found
         return found
 
     def close(self) -> None:

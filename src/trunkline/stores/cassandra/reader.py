@@ -322,11 +322,11 @@ class CassandraReader:
         table = tables.ASIDE_TABLES[stream.name]
         shown = {column.name: column for column in table.columns}
         columns: list[Column] = [shown[name] for name in names]
-        statement = self._connection.prepared(table.select("WHERE partition = ?", (*names, "settled")))
+        statement = table.select("WHERE partition = ?", (*names, "settled"))
         found: list[Any] = []
         for partition in self._parts(stream.name):
             waiting = 0
-            for row in self._connection.session.execute(statement, (partition,)):
+            for row in self._connection.each(statement, (partition,)):
                 if row.settled is None and (reason is None or row.reason == reason):
                     found.append(tuple(row)[:-1])
                     waiting += 1
