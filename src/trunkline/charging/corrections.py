@@ -155,28 +155,34 @@ def corrected(charged: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
     ).select(charged.columns)
 
 
-def effects(entries: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
-    """What each record did to each balance, by all its ledger entries and those of its corrections.
+def moved(entries: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
+    """What each ledger entry did to its balance, and which record it is of, its own or by a correction.
 
-    `entries` (`ENTRIES`) are those of the records and of the corrections (`CORRECTIONS`). Returned: `seq` of the
-    record, `subscriber`, `member`, `balance`, `period`, `other` (the operator's side), `amount` added to the balance.
+    `entries` (`ENTRIES`) are those of records and of the corrections (`CORRECTIONS`). Returned: `seq` of the record,
+    `subscriber`, `member`, `balance`, `period`, `other` (the operator's side), `amount` added to the balance, and
+    `after` and `granted` as the entry says.
     """
     given = pl.col("credit").cast(pl.String) == "balance"
-    of = corrections.select("seq", "corrects_seq")
+    return entries.join(corrections.select("seq", "corrects_seq"), on="seq", how="left").select(
+        pl.coalesce("corrects_seq", "seq").alias("seq"),
+        "subscriber",
+        pl.col("member").fill_null(0),
+        pl.col("balance").cast(pl.String),
+        "period",
+        pl.when(given)
+        .then(pl.col("debit").cast(pl.String))
+        .otherwise(pl.col("credit").cast(pl.String))
+        .alias("other"),
+        pl.when(given).then("amount").otherwise(-pl.col("amount")).alias("amount"),
+        "after",
+        "granted",
+    )
+
+
+def effects(entries: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
+    """What each record did to each balance by all its entries together: `moved`, summed."""
     return (
-        entries.join(of, on="seq", how="left")
-        .select(
-            pl.coalesce("corrects_seq", "seq").alias("seq"),
-            "subscriber",
-            pl.col("member").fill_null(0),
-            pl.col("balance").cast(pl.String),
-            "period",
-            pl.when(given)
-            .then(pl.col("debit").cast(pl.String))
-            .otherwise(pl.col("credit").cast(pl.String))
-            .alias("other"),
-            pl.when(given).then("amount").otherwise(-pl.col("amount")).alias("amount"),
-        )
+        moved(entries, corrections)
         .group_by("seq", "subscriber", "member", "balance", "period", "other")
         .agg(pl.col("amount").sum())
     )

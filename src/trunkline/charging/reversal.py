@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trunkline.charging.corrections import BALANCE_KEY, GONE_S, KEPT, RECORD, listed, rows_of, settled
+from trunkline.charging.corrections import BALANCE_KEY, GONE_S, KEPT, RECORD, listed, moved, rows_of, settled
 from trunkline.charging.drawing import Use, counts, unit_of
 from trunkline.charging.rate import zone_of
 from trunkline.charging.tariffs.catalogue import Catalogue
@@ -89,21 +89,9 @@ def _given_back(
     catalogue: Catalogue,
 ) -> pl.DataFrame:
     """What goes back to balances: `seq` of the record and `changes` (a list of `CORRECTION_CHANGE`)."""
-    given = pl.col("credit").cast(pl.String) == "balance"
     taken = (
-        entries.filter(pl.col("cause").is_in(_OWN))
-        .join(corrections.select("seq", "corrects_seq"), on="seq", how="left")
-        .select(
-            pl.coalesce("corrects_seq", "seq").alias("seq"),
-            "subscriber",
-            pl.col("member").fill_null(0),
-            pl.col("balance").cast(pl.String),
-            "period",
-            pl.when(given).then(pl.col("debit")).otherwise(pl.col("credit")).cast(pl.String).alias("other"),
-            pl.when(given).then(-pl.col("amount")).otherwise("amount").alias("amount"),
-            "after",
-            "granted",
-        )
+        moved(entries.filter(pl.col("cause").is_in(_OWN)), corrections)
+        .with_columns(-pl.col("amount"))
         .join(originals.select("seq", "start_us"), on="seq", how="inner")
         .with_row_index("entry")
     )
@@ -186,17 +174,9 @@ def _undrawn(
 ) -> pl.DataFrame:
     """What members took of shared balances, given back to their limits; what ended long ago is gone."""
     shared = [name for at, name in enumerate(catalogue.balances) if catalogue.tables.balance_shared[at]]
-    given = pl.col("credit").cast(pl.String) == "balance"
     taken = (
-        entries.filter(pl.col("cause").is_in(_OWN), pl.col("balance").cast(pl.String).is_in(shared))
-        .filter(pl.when(given).then("debit").otherwise("credit").cast(pl.String).is_in(["usage", "revenue"]))
-        .join(corrections.select("seq", "corrects_seq"), on="seq", how="left")
-        .select(
-            pl.coalesce("corrects_seq", "seq").alias("seq"),
-            pl.col("balance").cast(pl.String),
-            "period",
-            pl.when(given).then("amount").otherwise(-pl.col("amount")).alias("amount"),
-        )
+        moved(entries.filter(pl.col("cause").is_in(_OWN)), corrections)
+        .filter(pl.col("balance").is_in(shared), pl.col("other").is_in(["usage", "revenue"]))
         .group_by("seq", "balance", "period")
         .agg(pl.col("amount").sum())
     )
