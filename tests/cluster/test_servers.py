@@ -91,6 +91,17 @@ def test_a_stranger_on_our_port_is_recognised(kafka: Kafka, tmp_path: Path) -> N
         other.up([Broker(secure=False)])
 
 
+def test_an_id_may_begin_with_a_dash(kafka: Kafka, tmp_path: Path) -> None:
+    """Kafka's tools take such a word for an option; one cluster in sixty-four has such an id."""
+    cluster = Cluster(tmp_path, kafka.cluster.jars)
+    with cluster._changing() as known:
+        known["id"] = "-rlepmgVmB2pfeByZxoTxw"
+        known["ports"] = dict(kafka.cluster.place("kafka").ports)
+    Broker(secure=False).command(cluster.place("kafka"))
+    formatted = (tmp_path / "kafka" / "data" / "meta.properties").read_text().splitlines()
+    assert "cluster.id=-rlepmgVmB2pfeByZxoTxw" in formatted
+
+
 def test_a_reused_process_number_is_not_ours() -> None:
     """A number alone does not say that a process is ours; nothing is ever stopped by it."""
     stranger = Process(os.getpid(), "never")

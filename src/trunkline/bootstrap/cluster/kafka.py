@@ -209,7 +209,8 @@ class Broker:
 
     def _format(self, place: Place, path: Path) -> None:
         """Format the data folder; the first account's password goes in a file of arguments, never in the command."""
-        words = ["kafka.tools.StorageTool", "format", "-t", place.cluster_id, "-c", str(path)]
+        identity = f"--cluster-id={place.cluster_id}"  # one word: an id may begin with a dash
+        words = ["kafka.tools.StorageTool", "format", identity, "-c", str(path)]
         if self.secure:
             secret = credentials.password(place.secrets, f"kafka-{ADMIN}")
             words += ["--add-scram", f"SCRAM-SHA-512=[name={ADMIN},password={secret}]"]
