@@ -19,6 +19,7 @@ from trunkline.charging.tariffs.catalogue import Catalogue, Register
 from trunkline.charging.tariffs.compiling import compile_catalogue
 from trunkline.kernel.dial import to_key
 from trunkline.kernel.grouped import Grouped
+from trunkline.kernel.identity import digest_of
 from trunkline.kernel.members import NOBODY, Members
 from trunkline.records.charging import (
     ACCOUNT_ROW,
@@ -33,7 +34,7 @@ from trunkline.records.charging import (
     Cause,
     RowKind,
 )
-from trunkline.records.usage import METERED, REJECTED, Direction, Kind
+from trunkline.records.usage import METERED, REJECTED, Direction, Kind, Report
 
 ENROLLED = 1_000_000  # subscribers are loaded before the first use, which has number 0
 NOTHING_REGISTERED = Register({}, {}, {}, {})
@@ -55,7 +56,10 @@ def metered(uses: Sequence[Use], members: Members = NOBODY) -> pl.DataFrame:
             "payload": 0,
             "kind": int(Kind[use.kind.upper()]),
             "direction": int(Direction[use.direction.upper()]),
-            "report": 0,
+            "report": 0 if not use.session else int(Report.LAST if use.last else Report.PARTIAL),
+            "part": use.part,
+            "session": use.session or None,
+            "session_start_us": use.begun_us or use.start_us,
             "subscriber": placed[use.subscriber][0],
             "member": placed[use.subscriber][1],
             "calling": to_key(use.calling),
@@ -71,7 +75,7 @@ def metered(uses: Sequence[Use], members: Members = NOBODY) -> pl.DataFrame:
             "slice": use.slice,
             "five_qi": use.five_qi,
             "service": use.service or None,
-            "session_key": 0,
+            "session_key": digest_of(f"{use.source}/{use.session}")[0] if use.session else 0,
             "units": use.units,
         }
         for use in uses

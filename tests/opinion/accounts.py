@@ -13,7 +13,9 @@ from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from tests.opinion.calendars import band, period
+from tests.opinion.calls import Call, charge_part
 from tests.opinion.pricing import (
+    Blocked,
     Unpriced,
     Use,
     chain_of,
@@ -25,7 +27,7 @@ from tests.opinion.pricing import (
     version_at,
     zone_of,
 )
-from tests.opinion.quantities import at_least, at_most
+from tests.opinion.quantities import at_least, at_most, rounded
 from tests.opinion.tariff import BalanceRule, CounterRule, Price, Tariff, Version
 
 NEVER_S = 2**32 - 1
@@ -155,10 +157,6 @@ class Verdict:
     late: bool
 
 
-class Blocked(Exception):
-    """A balance that forbids going further does not suffice."""
-
-
 def _holds(row: Balance | Counter, use: Use) -> bool:
     """Whether the use began within the row's period."""
     return row.valid_from_s <= use.start_us // 1_000_000 < row.valid_until_s
@@ -177,6 +175,9 @@ class Books:
         self.crossed: set[tuple[str, str, str, int, int]] = set()
         self.taken: dict[tuple[str, str], Taken] = {}
         self.owners: dict[str, str] = {}
+        self.calls: dict[
+            tuple[str, str, str, str, str], list[Call]
+        ] = {}  # that are not over, by subscriber, reference, kind and direction
         self.order = {name: number for number, name in enumerate(tariff.balances)}
 
     def subscribe(
@@ -255,6 +256,7 @@ class Books:
         ]
 
     def _charge(self, use: Use) -> Verdict:
+        use = self._in_our_money(use)
         try:
             version, terms = self._contract(use)
             price = self._price(version, use)
@@ -265,6 +267,8 @@ class Books:
         account = self._open(use)
         self._expire(account, use)
         late = self._is_late(account, use)
+        if use.session:
+            return charge_part(self, account, use, terms, version, price, listed, late)
         if price is None or (use.units == 0 and listed == 0):
             return self._verdict(use, "rated", "", listed, 0, 0, destination, version.label, late)
         try:
@@ -328,6 +332,19 @@ class Books:
             raise Unpriced("tariff_not_found")
         return version, chosen
 
+    def _in_our_money(self, use: Use) -> Use:
+        """A price that the record brings, by the rate of the moment of use."""
+        known = [
+            (since_us, rate)
+            for currency, since_us, rate in self.tariff.exchange
+            if currency == use.currency and since_us <= use.start_us
+        ]
+        if not known:
+            return use
+        exact = Fraction(use.amount_micros, 10**6) * max(known)[1]
+        ours = rounded(exact, self.tariff.exchange_decimals, self.tariff.exchange_mode)
+        return replace(use, amount_micros=int(ours * 10**6), currency=self.tariff.currency)
+
     def payer(self, use: Use) -> str:
         """Whose account a use is taken from."""
         return self.owners.get(use.subscriber, use.subscriber)
@@ -381,6 +398,9 @@ class Books:
                 self._book(use, balance, -balance.value, "balance", "expired")
             account.balances.remove(balance)
         account.counters = [held for held in account.counters if held.valid_until_s + KEPT_S >= start_s]
+        for reference, calls in self.calls.items():
+            if self.owners.get(reference[0], reference[0]) == self.payer(use):
+                calls[:] = [call for call in calls if call.end_us // 1_000_000 + 1 + KEPT_S >= start_s]
 
     def _is_late(self, account: Account, use: Use) -> bool:
         """Whether the account has already seen a later period than the use's own."""
@@ -593,6 +613,16 @@ class Books:
         return 0
 
     def _count(self, account: Account, version: Version, use: Use, terms: Subscription, charged: int) -> None:
+        for counter, change in self._counted(account, version, use, terms, charged):
+            counter.value += change
+            self._taken(use, terms).counters.append((counter, change))
+            self._watch_counter(use, counter, counter.value - change)
+
+    def _counted(
+        self, account: Account, version: Version, use: Use, terms: Subscription, charged: int
+    ) -> list[tuple[Counter, int]]:
+        """Which counters count a use, and how much each."""
+        counted = []
         for name in self._kept_counters(version, use):
             rule = self.tariff.counters[name]
             if rule.unit == "money":
@@ -610,9 +640,8 @@ class Books:
             counter = found[0] if found else Counter(rule, number, 0, first_s, after_s, use.subscriber)
             if not found:
                 account.counters.append(counter)
-            counter.value += change
-            self._taken(use, terms).counters.append((counter, change))
-            self._watch_counter(use, counter, counter.value - change)
+            counted.append((counter, change))
+        return counted
 
     def _taken(self, use: Use, terms: Subscription) -> Taken:
         return self.taken.setdefault((use.source, use.record_id), Taken(use, terms))

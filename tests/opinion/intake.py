@@ -112,7 +112,7 @@ class Intake:
     def measured(self, record: Record) -> Use:
         """The use with its units: what a report adds to all that its session has reported before."""
         up, down, duration_ms, start_us = (record[name] for name in ("up", "down", "duration_ms", "start_us"))
-        if record["report"]:
+        if record["report"] and record["report"] not in PARTS:
             session = self._session(record)
             added = [
                 max(new - old, 0)
@@ -129,8 +129,22 @@ class Intake:
             record_id=record.record_id,
             units=units,
             start_us=start_us,
+            **self._of_call(record),
             **{name: record[name] for name in TAKEN_OVER},
         )
+
+    @staticmethod
+    def _of_call(record: Record) -> dict[str, Any]:
+        """The call that a record is a part of: partial records are of one, and the reports of a call."""
+        report = record["report"]
+        if report not in PARTS and (not report or record["kind"] != "voice"):
+            return {}
+        return {
+            "session": record["session"],
+            "part": record["part"],
+            "last": report in ("last", "stop"),
+            "begun_us": record["session_start_us"],
+        }
 
     def _session(self, record: Record) -> Session:
         """The session that a report belongs to; the same name with another beginning is another one."""
@@ -142,6 +156,8 @@ class Intake:
         return known[-1]
 
 
+PARTS = ("partial", "last")
+REPORTS = ("start", "interim", "stop", *PARTS)
 TAKEN_OVER = (
     "kind",
     "subscriber",
@@ -169,7 +185,11 @@ def read_record(line: int, text: bytes, now_us: int, oldest_us: int, default_sou
     reader = Reader(said, wrong)
     kind = reader.word("type", KINDS, "")
     action = reader.word("action", ("cancel", "correct"), "") if "action" in said else ""
-    report = reader.word("report", ("start", "interim", "stop"), "none") if "report" in said else ""
+    report = reader.word("report", REPORTS, "none") if said.get("report") else ""
+    part = reader.count("part")
+    report = "last" if part and not report else report
+    if report in PARTS and not part:
+        wrong.add("bad_quantity")
     start_us = reader.time("start", "start_us")
     if start_us is None:
         wrong.add("bad_time")
@@ -180,6 +200,7 @@ def read_record(line: int, text: bytes, now_us: int, oldest_us: int, default_sou
     values = {
         "kind": kind,
         "report": report,
+        "part": part if report in PARTS else 0,
         "direction": reader.word("direction", ("originating", "terminating"), "originating"),
         "subscriber": reader.number("subscriber", required=True),
         "calling": reader.identity("calling"),
@@ -265,7 +286,7 @@ class Reader:
         """When the session began: as written, the time of its start report, or the report's time less its duration."""
         if "session_start" in self.said or "session_start_us" in self.said:
             found = self.time("session_start", "session_start_us")
-        elif start_us is None or report == "start":
+        elif start_us is None or report in ("start", *PARTS):
             found = start_us
         else:
             found = start_us - int(str(duration_ms)) * 1000 if "duration_ms" in self.said else None

@@ -36,10 +36,18 @@ class Use:
     slice: int = 0
     five_qi: int = 0
     service: str = ""
+    session: str = ""  # the call that it is a part of
+    part: int = 0
+    last: bool = False
+    begun_us: int = 0
 
 
 class Unpriced(Exception):
     """The tariff asks nothing for this use; the text is the reason."""
+
+
+class Blocked(Exception):
+    """A balance that forbids going further does not suffice."""
 
 
 def zone_of(tariff: Tariff, plmn: int) -> str:

@@ -13,8 +13,10 @@ from trunkline.api.desk import Desk
 from trunkline.api.shown import person
 from trunkline.charging.sharing import shares
 from trunkline.charging.tariffs.catalogue import Catalogue, Threshold
+from trunkline.charging.under_way import OpenCall, open_calls
 from trunkline.kernel.grouped import Rows
 from trunkline.records.charging import NEVER_S, RowKind, Unit
+from trunkline.records.usage import UNIT_OF_KIND, Kind
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,23 @@ def account_view(rows: Rows, catalogue: Catalogue, now_us: int) -> dict[str, Any
         "can_top_up": _can_top_up(rows, catalogue),
         "can_transfer": can_transfer(catalogue),
         "counters": [_counter(row, catalogue, now_s) for row in rows if row["kind"] == RowKind.COUNTER],
+        "calls": [_call(each) for each in open_calls(rows)],
+    }
+
+
+UNITS = {"ms": "time", "octets": "octets", "events": "events"}
+
+
+def _call(call: OpenCall) -> dict[str, Any]:
+    """A call that is told in parts and not over."""
+    return {
+        "kind": Kind(call.kind).name.lower(),
+        "unit": UNITS[UNIT_OF_KIND[Kind(call.kind)]],
+        "begun": second_text(call.begun_us // 1_000_000),
+        "used": call.units,
+        "charged_micros": call.charged_micros,
+        "parts": call.parts,
+        "missing": list(call.missing),
     }
 
 

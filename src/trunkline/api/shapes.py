@@ -176,6 +176,18 @@ class CounterRow(BaseModel):
     valid_until: str | None
 
 
+class CallRow(BaseModel):
+    """A call that is told in parts and not over: what came of it until now."""
+
+    kind: str
+    unit: str
+    begun: str
+    used: int
+    charged_micros: int
+    parts: int = Field(description="How many came; 0 for a call that reports its counters.")
+    missing: list[int] = Field(description="Parts before the last that came, which did not come.")
+
+
 class TransferChoice(BaseModel):
     """A balance that may be handed on: how much at a time, in its unit, and what that costs."""
 
@@ -210,6 +222,7 @@ class AccountAnswer(BaseModel):
     can_top_up: list[TopUpChoice]
     can_transfer: list[TransferChoice]
     counters: list[CounterRow]
+    calls: list[CallRow] = []
     owner: Person | None = None
     members: list[Person] = []
     shares: list[ShareRow] = []

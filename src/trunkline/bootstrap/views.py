@@ -12,11 +12,14 @@ import polars as pl
 from trunkline.api.people import mask
 from trunkline.charging.reversal import with_references
 from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.charging.under_way import OpenCall, open_calls
 from trunkline.kernel import money
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.grouped import Rows
 from trunkline.records.charging import NEVER_S, RowKind, Unit
-from trunkline.records.usage import Direction, Kind
+from trunkline.records.usage import UNIT_OF_KIND, Direction, Kind
+
+_UNITS = {"ms": Unit.TIME, "octets": Unit.OCTETS, "events": Unit.EVENTS}
 
 
 def masked(word: int) -> str:
@@ -49,7 +52,7 @@ def account_rows(
     shown: list[dict[str, Any]] = []
     for row in np.sort(rows, order=["kind", "definition", "period"]):
         kind, number = RowKind(int(row["kind"])), int(row["definition"])
-        if kind in (RowKind.MEMBER, RowKind.LIMIT):
+        if kind in (RowKind.MEMBER, RowKind.LIMIT, RowKind.CALL, RowKind.TAKEN):
             continue
         if kind is RowKind.DRAWN and not rows["member"].any():
             continue  # nobody else shares it
@@ -78,7 +81,24 @@ def account_rows(
                 "text": amount(unit, value, catalogue.currency) + _whose(row, catalogue, words),
             }
         )
-    return shown
+    return shown + [_call(each, catalogue) for each in open_calls(rows)]
+
+
+def _call(call: OpenCall, catalogue: Catalogue) -> dict[str, Any]:
+    """A call that is told in parts and not over, as a row to show."""
+    missing = f"; missing: {', '.join(map(str, call.missing))}" if call.missing else ""
+    parts = f"{call.parts} parts, " if call.parts else ""
+    used = amount(_UNITS[UNIT_OF_KIND[Kind(call.kind)]], call.units, catalogue.currency)
+    return {
+        "kind": "call",
+        "name": Kind(call.kind).name.lower(),
+        "valid_from": moment(call.begun_us),
+        "valid_until": None,
+        "unit": "money",
+        "value": call.charged_micros,
+        "granted": None,
+        "text": f"{parts}{used}, {money.to_text(call.charged_micros)} {catalogue.currency} so far{missing}",
+    }
 
 
 def _whose(row: Any, catalogue: Catalogue, words: Mapping[int, int]) -> str:  # noqa: ANN401 -- a row of a numpy table

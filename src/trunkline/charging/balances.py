@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from trunkline.charging.calls import ROOM, Found, Uses, charge_part
 from trunkline.charging.drawing import Use, add_row, expire, survey, take, unit_of
 from trunkline.charging.ledger import ENTRY, changes_of, entries_of
 from trunkline.charging.rate import Priced, member_of, subscription_at, version_at
@@ -24,12 +25,12 @@ from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import locate, order_by_group, put_back
 from trunkline.records.charging import ACCOUNT_ROW, CHARGED, NEVER_S, RowKind
-from trunkline.records.usage import REJECTED
+from trunkline.records.usage import REJECTED, Kind, Report
 
 Array = npt.NDArray[Any]
 Vector = npt.NDArray[np.int64]
 
-_REASONS = ("", "balance_blocked", "tariff_not_found", "too_large")  # by verdict
+_REASONS = ("", "balance_blocked", "tariff_not_found", "too_large", "part_again")  # by verdict
 _SUBSCRIPTION = int(RowKind.SUBSCRIPTION)
 
 
@@ -43,32 +44,6 @@ def _copy(rows: Array, begin: int, into: Array, at: int, count: int) -> None:
 def _grown(array: Array, size: int, fresh: Array) -> Array:
     _copy(array, 0, fresh, 0, size)
     return fresh
-
-
-class Uses(NamedTuple):
-    """The uses of a batch, account by account, each account's in the order of arrival."""
-
-    row: Array  # i8: where the use stands in the batch
-    kind: Array
-    direction: Array
-    start_us: Array
-    unit: Array
-    units: Array
-    version: Array
-    line: Array
-    node: Array
-    zone: Array
-    list_micros: Array
-    member: Array
-
-
-class Found(NamedTuple):
-    """What charging finds for each use; the arrays run beside `Uses`."""
-
-    verdict: Array  # u1: 0 = charged, else the number of a reason
-    charged: Array  # i8 micro-units
-    covered: Array  # i8 units that allowances paid
-    late: Array  # bool
 
 
 class Reached(NamedTuple):
@@ -97,6 +72,8 @@ def _charge_use(
     part = nb.int64(0)
     if over:
         size, count, part = expire(t, work, size, start_s, entries, count, uses.row[at])
+    if uses.call[at] != 0:
+        return charge_part(t, uses, at, found, work, saved, used, size, entries, count, part)
     units, list_micros, line = uses.units[at], uses.list_micros[at], nb.int64(uses.line[at])
     if line >= 0 and (units != 0 or list_micros != 0):
         subscription = subscription_at(work, 0, size, start_s, member)
@@ -129,6 +106,12 @@ def _charge_use(
     return size, count
 
 
+@nb.njit(inline="always")
+def _of_call(room: int) -> int:
+    """Rows that an account may come to have by a part of a call: each of its own may be written down once more."""
+    return 2 * room + ROOM
+
+
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _charge_accounts(
     t: Vector, offsets: Array, rows: Array, first: Array, uses: Uses, found: Found, work: Array, saved: Array,
@@ -146,7 +129,12 @@ def _charge_accounts(
             _copy(rows, offsets[group], work, 0, size)
             at = first[group]
         last = first[group + 1]
-        while at < last and size + most_new < len(work) and count + 2 * (size + most_new) + 8 <= len(entries):
+        while at < last:
+            room = size + most_new
+            if uses.call[at] != 0:
+                room = _of_call(room)
+            if room >= len(work) or count + 2 * room + 8 > len(entries):
+                break
             size, count = _charge_use(t, uses, at, found, work, saved, used, size, entries, count)
             at += 1
         if at < last or written + size > len(out_rows):
@@ -176,6 +164,8 @@ def _charge(
         if reached.group == groups:
             return out_offsets, out_rows[: reached.written], entries[: reached.booked]
         size = max(reached.size, offsets[reached.group + 1] - offsets[reached.group]) + t[MOST_NEW]
+        if len(uses.part):
+            size = _of_call(size)
         if size >= len(work):
             work = _grown(work, max(reached.size, nb.int64(0)), np.empty(2 * size, ACCOUNT_ROW))
             saved, used = np.empty(2 * size, ACCOUNT_ROW), np.zeros(2 * size, np.uint8)
@@ -194,6 +184,9 @@ class Drawn(NamedTuple):
     charged: Array  # i8 micro-units
     covered: Array  # i8 units that allowances paid
     late: Array  # bool
+    of_calls: (
+        tuple[Array, Array] | None
+    )  # list price and plan version of each row, where some are parts of calls
 
 
 def draw_batch(
@@ -210,6 +203,7 @@ def draw_batch(
         return batch[name].to_numpy()[order]
 
     kind = column("kind")
+    calls = _calls(batch, order)
     uses = Uses(
         order,
         kind,
@@ -223,12 +217,37 @@ def draw_batch(
         priced.zone[order],
         priced.list_micros[order],
         member_of(batch)[order],
+        *calls,
     )
     offsets, rows, entries = _charge(
         vectors(catalogue).t, accounts.offsets, accounts.rows, first, uses, found
     )
     in_place = Found(*(put_back(values, order) for values in found))
-    return Drawn(Grouped(accounts.keys, offsets, rows), entries, *in_place)
+    of_calls = (put_back(uses.list_micros, order), put_back(uses.version, order)) if len(uses.part) else None
+    return Drawn(Grouped(accounts.keys, offsets, rows), entries, *in_place, of_calls)
+
+
+def _calls(batch: pl.DataFrame, order: Array) -> tuple[Array, Array, Array, Array]:
+    """Of which call each use is a part (`Uses.call`, `part`, `last`, `begun_us`).
+
+    Partial records are, and so are the reports of a call: what a report adds is no call of its own.
+    """
+    size, nothing = len(batch), np.zeros(0, np.int64)
+    report = batch["report"].to_numpy()
+    is_part = (report != Report.NONE) & (
+        (report >= Report.PARTIAL) | (batch["kind"].to_numpy() == Kind.VOICE)
+    )
+    if not is_part.any():
+        return np.zeros(size, np.int64), np.zeros(0, np.uint16), np.zeros(0, np.bool_), nothing
+    begun_us = batch.select(pl.coalesce("session_start_us", "start_us")).to_series()
+    call = np.where(is_part, batch["session_key"].to_numpy().view(np.int64), 0)
+    last = (report == Report.LAST) | (report == Report.STOP)
+    return (
+        call[order],
+        batch["part"].fill_null(0).to_numpy()[order],
+        last[order],
+        begun_us.to_numpy()[order],
+    )
 
 
 def charge(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
@@ -243,6 +262,9 @@ def charge(batch: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outc
         allowance_units=pl.Series(drawn.covered),
         late=pl.Series(drawn.late),
     )
+    if drawn.of_calls is not None:  # a part is listed at what it adds to its call, by the plan of its call
+        listed, version = (pl.Series(values) for values in drawn.of_calls)
+        done = done.with_columns(list_micros=listed, plan=version)
     rejected = REJECTED.record.empty()
     refused = drawn.verdict != 0
     if refused.any():

@@ -31,6 +31,7 @@ Rows = npt.NDArray[Any]
 RECORD = ("identity", "check")
 BALANCE_KEY = ("subscriber", "member", "balance", "period")
 GONE_S = 0  # `valid_until_s` of a balance that the account has let go of long ago: what is booked on it comes to zero
+_OF_CALLS = (RowKind.CALL, RowKind.TAKEN)
 KEPT = -1  # `granted` of a change that leaves it as it is
 
 
@@ -46,6 +47,9 @@ def correct(corrections: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) 
     ):
         account = held[subscriber]
         for part, change in enumerate(changes or ()):
+            if change["kind"] in _OF_CALLS:
+                _put_right(account, change, catalogue)
+                continue
             entry = _changed(account, change, catalogue)
             if change["kind"] == RowKind.DRAWN:
                 continue  # what a member took of a shared balance is written down with the account, not booked
@@ -83,6 +87,34 @@ def _changed(account: list[np.void], change: Mapping[str, Any], catalogue: Catal
     entry["unit"] = catalogue.tables.balance_unit[int(row["definition"])]
     entry["debit"], entry["credit"] = (other, ACCOUNT_BALANCE) if amount > 0 else (ACCOUNT_BALANCE, other)
     return entry
+
+
+def _put_right(account: list[np.void], change: Mapping[str, Any], catalogue: Catalogue) -> None:
+    """What a call under way is remembered to have come to, so that its next part adds to what is right now.
+
+    Such a change has the call's key in `granted` and its row's `flags` in `other`; the `name` of a fact is its number.
+    """
+    flags = int(change["other"] or 0)
+    if change["kind"] == RowKind.CALL:
+        definition = int(change["name"])
+    else:
+        names = catalogue.counters if flags % 8 == RowKind.COUNTER else catalogue.balances
+        definition = names.index(change["name"])
+    wanted = (
+        change["kind"], flags, definition, change["period"], change["member"] or 0, change["granted"],
+        change["valid_from_s"], change["valid_until_s"],
+    )  # fmt: skip
+    fields = ("kind", "flags", "definition", "period", "member", "granted", "valid_from_s", "valid_until_s")
+    row = next((each for each in account if wanted == tuple(int(each[name]) for name in fields)), None)
+    if row is None:
+        if change["kind"] == RowKind.CALL:
+            return  # it is over meanwhile
+        new = np.zeros((), ACCOUNT_ROW)
+        for name, value in zip(fields, wanted, strict=True):
+            new[name] = value
+        account.append(np.atleast_1d(new)[0])
+        row = account[-1]
+    row["value"] += change["amount"]
 
 
 def _row_of(account: list[np.void], definition: int, change: Mapping[str, Any]) -> np.void:
@@ -190,7 +222,9 @@ def effects(entries: pl.DataFrame, corrections: pl.DataFrame) -> pl.DataFrame:
 
 def rows_of(accounts: Grouped, kind: RowKind) -> pl.DataFrame:
     """The rows of one kind as a frame, each with its subscriber."""
-    names = ("kind", "member", "definition", "period", "valid_from_s", "valid_until_s", "value", "granted")
+    names = (
+        "kind", "flags", "member", "definition", "period", "valid_from_s", "valid_until_s", "value", "granted",
+    )  # fmt: skip
     frame = pl.DataFrame({name: np.ascontiguousarray(accounts.rows[name]) for name in names})
     owner = np.repeat(accounts.keys, np.diff(accounts.offsets))
     return frame.with_columns(

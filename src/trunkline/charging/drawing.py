@@ -83,6 +83,7 @@ BLOCKED, NO_TARIFF, LARGE = range(1, 4)  # verdicts; 0 is "charged"
 
 _SUBSCRIPTION, _BALANCE, _COUNTER = int(RowKind.SUBSCRIPTION), int(RowKind.BALANCE), int(RowKind.COUNTER)
 _MEMBER, _LIMIT, _DRAWN = int(RowKind.MEMBER), int(RowKind.LIMIT), int(RowKind.DRAWN)
+_CALL, _TAKEN = int(RowKind.CALL), int(RowKind.TAKEN)
 _USAGE, _GRANT, _EXPIRY = int(Cause.USAGE), int(Cause.GRANT), int(Cause.EXPIRY)
 _MONEY = int(Unit.MONEY)
 _VOICE = int(Kind.VOICE)
@@ -134,7 +135,7 @@ def add_row(
 
 
 @nb.njit(inline="always")
-def _move(
+def move(
     account: Row,
     change: int,
     entries: Array,
@@ -199,6 +200,19 @@ def survey(work: Array, size: int, start_s: int, member: int) -> tuple[bool, boo
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def _is_open(work: Array, kept: int, taken: int) -> bool:
+    """Whether the call that a row TAKEN is of is among the rows that are kept; its facts stand before it."""
+    for at in range(kept):
+        if (
+            work[at].kind == _CALL
+            and work[at].granted == work[taken].granted
+            and work[at].period == work[taken].flags // 8
+        ):
+            return True
+    return False
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def expire(
     t: Vector, work: Array, size: int, start_s: int, entries: Array, count: int, row: int
 ) -> tuple[int, int, int]:
@@ -207,11 +221,12 @@ def expire(
     part = nb.int64(0)
     for at in range(size):
         lasting = work[at].kind == _SUBSCRIPTION or work[at].kind == _MEMBER or work[at].kind == _LIMIT
-        if not lasting and nb.int64(work[at].valid_until_s) + KEPT_AFTER_END_S < start_s:
+        gone = not lasting and nb.int64(work[at].valid_until_s) + KEPT_AFTER_END_S < start_s
+        if gone or (work[at].kind == _TAKEN and not _is_open(work, kept, at)):
             if work[at].kind == _BALANCE and work[at].value > 0:
                 unit = t[t[BALANCE] + work[at].definition * BALANCE_W + B_UNIT]
                 left = work[at].value
-                count = _move(work[at], -left, entries, count, row, part, _EXPIRY, unit, ACCOUNT_EXPIRED, 0)
+                count = move(work[at], -left, entries, count, row, part, _EXPIRY, unit, ACCOUNT_EXPIRED, 0)
                 part += 1
             continue
         work[kept] = work[at]
@@ -290,7 +305,7 @@ def _grant(
         if t[rule + B_PER_MEMBER]:
             grant += t[rule + B_PER_MEMBER] * _members(work, size, until_s)
         size = add_row(work, size, _BALANCE, balance, period, grant, from_s, until_s, member)
-        count = _move(
+        count = move(
             work[size - 1], grant, entries, count, use.row, part, _GRANT, unit, ACCOUNT_GRANTS, use.member
         )
         part += 1
@@ -363,7 +378,7 @@ def _count(
             size = add_row(work, size, _COUNTER, counter, period, 0, from_s, until_s, use.member)
             found = size - 1
         if t[rule + C_WATCHED]:
-            count = _move(work[found], amount, entries, count, use.row, 0, COUNTED_CAUSE, unit, 0, use.member)
+            count = move(work[found], amount, entries, count, use.row, 0, COUNTED_CAUSE, unit, 0, use.member)
         else:
             work[found].value += amount
     return size, count
@@ -455,7 +470,7 @@ def _cover(
                 break
             money += price
         amount = (takes * num + den - 1) // den
-        count = _move(
+        count = move(
             work[at], -amount, entries, count, use.row, part, _USAGE, use.unit, ACCOUNT_USAGE, use.member
         )
         if t[rule + B_SHARED]:
@@ -486,7 +501,7 @@ def _pay(
             failed = nb.int64(BLOCKED)
             break
         if takes > 0:
-            count = _move(
+            count = move(
                 work[at], -takes, entries, count, use.row, part, _USAGE, _MONEY, ACCOUNT_REVENUE, use.member
             )
             if shared:
@@ -499,7 +514,7 @@ def _pay(
             size = add_row(work, size, _BALANCE, t[MAIN], 0, 0, 0, NEVER_S, 0)
             at = size - 1
         work[at].granted = limit
-        count = _move(
+        count = move(
             work[at], -left, entries, count, use.row, part, _USAGE, _MONEY, ACCOUNT_REVENUE, use.member
         )
     return failed, size, count

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 import polars as pl
+from polars._typing import JoinStrategy
 
 from trunkline.charging.anew import Again, in_turns, opening, take_turns
 from trunkline.charging.corrections import (
@@ -24,6 +25,7 @@ from trunkline.charging.corrections import (
     settled,
 )
 from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.charging.under_way import CHARGED, COVERED, LIST
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.outcomes import Reason
 from trunkline.records.charging import CORRECTION_CHANGE, CORRECTIONS, RowKind
@@ -238,12 +240,13 @@ def _counters(
 ) -> pl.DataFrame:
     """What is added to counters of periods within a stretch of time: `subscriber` and `changes`.
 
-    What members took of shared balances is counted alike.
+    What members took of shared balances is counted alike, and so is what calls under way are remembered to come to.
     """
     parts = [
         _counted(held, anew, kind, names)
         for kind, names in ((RowKind.COUNTER, catalogue.counters), (RowKind.DRAWN, catalogue.balances))
     ]
+    parts += _calls(held, anew, catalogue)
     rows = pl.concat(parts).filter(
         (pl.col("amount") != 0)
         & (pl.col("valid_from_s") * 1_000_000 < until_us)
@@ -267,6 +270,49 @@ def _counted(held: Grouped, anew: Grouped, kind: RowKind, called: tuple[str, ...
         "valid_until_s",
         pl.lit("").alias("other"),
         pl.lit(KEPT, pl.Int64).alias("granted"),
+        (pl.col("value").fill_null(0) - pl.col("value_held").fill_null(0)).alias("amount"),
+    )
+
+
+def _calls(held: Grouped, anew: Grouped, catalogue: Catalogue) -> list[pl.DataFrame]:
+    """What differs in what is remembered of calls under way, as `corrections` puts it right."""
+    facts = _sides(held, anew, RowKind.CALL, "inner").filter(
+        pl.col("definition").is_in([LIST, CHARGED, COVERED])
+    )
+    taken = _sides(held, anew, RowKind.TAKEN, "full")
+    counter = taken["flags"] % 8 == int(RowKind.COUNTER)
+    of_counter = (
+        pl.Series(catalogue.counters, dtype=pl.String).gather(
+            pl.select(pl.when(counter).then(taken["definition"]).otherwise(0)).to_series()
+        )
+        if len(catalogue.counters)
+        else pl.repeat("", len(taken), eager=True)
+    )
+    of_balance = pl.Series(catalogue.balances, dtype=pl.String).gather(
+        pl.select(pl.when(counter).then(0).otherwise(taken["definition"])).to_series()
+    )
+    named = taken.with_columns(
+        pl.select(pl.when(counter).then(of_counter).otherwise(of_balance)).to_series().alias("balance"),
+        pl.col("flags").cast(pl.String).alias("other"),
+    )
+    told = facts.with_columns(
+        pl.col("definition").cast(pl.String).alias("balance"), pl.col("flags").cast(pl.String).alias("other")
+    )
+    order = (
+        "kind", "subscriber", "member", "balance", "period", "valid_from_s", "valid_until_s", "other", "granted",
+        "amount",
+    )  # fmt: skip
+    return [frame.select(order) for frame in (told, named)]
+
+
+def _sides(held: Grouped, anew: Grouped, kind: RowKind, how: JoinStrategy) -> pl.DataFrame:
+    """Rows of a kind that are of calls, on both sides, and by how much they differ (`amount`)."""
+    key = (
+        "subscriber", "member", "flags", "definition", "period", "granted", "valid_from_s", "valid_until_s",
+    )  # fmt: skip
+    both = rows_of(anew, kind).join(rows_of(held, kind), on=key, how=how, coalesce=True, suffix="_held")
+    return both.with_columns(
+        pl.lit(int(kind)).alias("kind"),
         (pl.col("value").fill_null(0) - pl.col("value_held").fill_null(0)).alias("amount"),
     )
 

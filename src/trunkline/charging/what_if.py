@@ -33,8 +33,9 @@ REASONS = (
     "too_large",
     "wrong_currency",
     "balance_blocked",
+    "part_again",
 )
-DRAWN = (0, 6, 3, 4)  # charging's verdicts as numbers of `REASONS`
+DRAWN = (0, 6, 3, 4, 7)  # charging's verdicts as numbers of `REASONS`
 _DRAWN = np.array(DRAWN, np.uint8)
 SEGMENTS = ("plan", "kind", "destination", "zone")
 NOT_PRICED = "not priced"
@@ -86,6 +87,8 @@ def price_side(usage: pl.DataFrame, orders: pl.DataFrame, accounts: Grouped, cat
             priced = Priced(*(values[fine] for values in priced))
         drawn = draw_batch(turn, priced, groups, accounts, catalogue)
         side.charged[at] = drawn.charged
+        if drawn.of_calls is not None:
+            side.version[at] = drawn.of_calls[1]
         side.reason[at] = _DRAWN[drawn.verdict]
         return drawn.accounts
 

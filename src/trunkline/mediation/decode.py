@@ -44,10 +44,11 @@ NATIVE = {name: _native(dtype) for name, dtype in SCHEMA.items()}
 WORKED_OUT = {  # what a template may name, and where it is found
     "kind": "kind", "report": "report", "direction": "direction", "start": "start_us", "duration": "duration_ms",
     "session_start": "session_start_us", "octets_up": "octets_up", "octets_down": "octets_down",
-    "events": "events", "amount": "amount_micros", "visited_plmn": "visited_plmn", "slice": "slice",
+    "events": "events", "part": "part", "amount": "amount_micros", "visited_plmn": "visited_plmn", "slice": "slice",
     "five_qi": "five_qi",
 }  # fmt: skip
 DAY_US = 86_400_000_000
+MOST_PARTS = 65_535
 EARLIEST_US = 0  # 1970: no record of any use is older, and a missing date often reads so
 
 Bools = npt.NDArray[np.bool_]
@@ -139,6 +140,10 @@ def _decode_records(records: Records, mapping: Mapping) -> tuple[pl.DataFrame, p
 def _whole_numbers(records: Records, columns: Columns, marks: Marks) -> dict[str, npt.NDArray[Any]]:
     """All columns that are whole numbers, judged; outside sessions the session's beginning means nothing."""
     kind, report = columns.words("kind", "unknown_kind"), columns.words("report", "unknown_kind")
+    part = columns.quantity("part", highest=MOST_PARTS)[0]
+    if part.any():  # a numbered record of which nobody says that more will follow is the last of its call
+        report = np.where((report == Report.NONE) & (part > 0), Report.LAST, report)
+    marks.note((report >= Report.PARTIAL) & (part == 0), "bad_quantity", "part")
     direction, action = columns.words("direction", "unknown_kind"), columns.words("action", "unknown_kind")
     marks.note(kind == 0, "unknown_kind", "kind")
     subscriber, has_subscriber = columns.number("subscriber")
@@ -166,7 +171,7 @@ def _whole_numbers(records: Records, columns: Columns, marks: Marks) -> dict[str
         "events": _judge_quantities(marks, kind, counted, has_duration, has_up | has_down, events, has_events),
         "amount_micros": amount, "visited_plmn": columns.plmn(), "slice": columns.slices(),
         "five_qi": columns.quantity("five_qi", highest=255)[0], "session_start_us": session_start_us,
-        "action": action,
+        "action": action, "part": np.where(report >= Report.PARTIAL, part, 0) if part.any() else part,
     }  # fmt: skip
 
 
@@ -232,7 +237,7 @@ def _session_starts(
     in_session = report != Report.NONE
     if not in_session.any():
         return session_start_us
-    first = ~has_session_start & (report == Report.START)
+    first = ~has_session_start & ((report == Report.START) | (report >= Report.PARTIAL))
     counted = ~has_session_start & ~first & has_duration
     marks.note(in_session & ~has_session_start & ~first & ~counted, "bad_time", "session_start")
     worked_out = np.where(first, start_us, np.where(counted, start_us - duration_ms * 1000, session_start_us))

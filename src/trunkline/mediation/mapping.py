@@ -45,7 +45,7 @@ NUMBERS = ("subscriber", "calling", "called")
 TIMES = ("start", "session_start")
 DURATIONS = ("duration",)
 VOLUMES = ("octets_up", "octets_down")
-COUNTS = ("events", "five_qi")
+COUNTS = ("events", "five_qi", "part")
 TARGETS = (
     *TEXTS, *VOCABULARIES, *NUMBERS, *TIMES, *DURATIONS, *VOLUMES, *COUNTS, "amount", "visited_plmn", "slice",
 )  # fmt: skip

@@ -1,8 +1,8 @@
 """Metering: how many units each record adds.
 
-A call, a message and an event say it themselves. A session reports counters that only grow: a report adds
-what its counters exceed the highest that the session has reported before. So a late interim adds nothing
-that a later one has told already, and a missing start or stop loses nothing.
+A call, a message and an event say it themselves, and so does a part of a call (a partial record). A session reports
+counters that only grow: a report adds what its counters exceed the highest that the session has reported before. So a
+late interim adds nothing that a later one has told already, and a missing start or stop loses nothing.
 
 A session is its name at its gateway and the time when it began. Gateways count their names from the
 beginning again after a restart; the same name with another beginning is another session. Beginnings that
@@ -44,6 +44,8 @@ def meter(batch: pl.DataFrame, sessions: Grouped) -> Outcome:
     )["units"]
     keys = batch["session_key"].to_numpy()
     reports = np.flatnonzero(keys)
+    if len(reports):  # a partial record tells its own part and no counter
+        reports = reports[batch["report"].to_numpy()[reports] < Report.PARTIAL]
     if len(reports) == 0:
         return Outcome((METERED.record.conform(batch.with_columns(units)),), Grouped.empty(SESSIONS.dtype))
     added, start_us, state = _meter_reports(batch[reports] if len(reports) < len(batch) else batch, sessions)

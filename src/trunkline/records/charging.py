@@ -14,7 +14,7 @@ import polars as pl
 from trunkline.kernel.columns import Column, Record
 from trunkline.kernel.flow import Stream, Table
 from trunkline.kernel.grouped import State
-from trunkline.records.usage import METERED
+from trunkline.records.usage import METERED, PART
 
 
 class Unit(IntEnum):
@@ -35,6 +35,10 @@ class RowKind(IntEnum):
     MEMBER = 4  # member belongs to the account: value = its dial word, as a signed number
     LIMIT = 5  # definition = shared balance, value = the most that the member may take of it in a period
     DRAWN = 6  # definition = shared balance, value = what the member took of it in the period
+    # A fact of a call that is told in parts: flags = its kind + 8 * its direction, definition = which fact,
+    # period = which call under its reference, granted = key of the reference; TAKEN: flags = kind of row + 8 * that.
+    CALL = 7
+    TAKEN = 8  # what such a call did to another row of the account: its definition, period, member and bounds
 
 
 class Cause(IntEnum):
@@ -103,8 +107,6 @@ USED_UP = (
     "octets_up",
     "octets_down",
     "events",
-    "session_start_us",
-    "session_key",
     "amount_micros",
     "currency",
     "five_qi",
@@ -164,7 +166,11 @@ CHARGED = Stream(
             Column("cell", pl.Categorical(), "Cell where it began.", personal=True),
             Column("slice", pl.UInt32, "S-NSSAI; 0 for none."),
             Column("service", pl.Categorical(), "DNN or APN, IoT event type, content category."),
-            Column("session", pl.String, "The session's name at its gateway."),
+            Column(
+                "session",
+                pl.String,
+                "The session's name at its gateway, or the reference of the call that it is a part of.",
+            ),
             Column("cause", pl.Categorical(), "Why it ended, in the words of its source."),
             Column("plan", pl.Categorical(), "Plan and effective date that priced it."),
             Column("destination", pl.Categorical(), "Destination or traffic class."),
@@ -175,6 +181,7 @@ CHARGED = Stream(
                 "late", pl.Boolean, "It belonged to a period before the newest that the account has seen."
             ),
             OF_MEMBER,
+            PART,
         ),
         ("source", "record_id"),
         400,

@@ -37,8 +37,12 @@ USAGE_EVENT = Stream(
             Column("snssai", pl.String, "Slice: SST and SD in hexadecimal (TS 23.003)."),
             Column("five_qi", pl.Int32, "5QI of the flow (TS 23.501)."),
             Column("service", pl.String, "DNN or APN, IoT event type, content category."),
-            Column("session", pl.String, "The session's name at its gateway."),
-            Column("report", pl.String, "start, interim or stop for reports of a session."),
+            Column("session", pl.String, "The session's name at its gateway, or a long call's reference."),
+            Column(
+                "report",
+                pl.String,
+                "start, interim or stop for reports of a session; partial or last for parts of a call.",
+            ),
             Column(
                 "session_start", pl.String, "When the session began, ISO 8601; or say `session_start_us`."
             ),
@@ -46,6 +50,7 @@ USAGE_EVENT = Stream(
             Column("cause", pl.String, "Why it ended, in the words of its source."),
             Column("action", pl.String, "cancel or correct, when it takes back an earlier record."),
             Column("of", pl.String, "The earlier record's name within the same source."),
+            Column("part", pl.Int32, "Number of a part within its call, from 1."),
         ),
         ("id", "type"),
         90,

@@ -36,12 +36,18 @@ class Direction(IntEnum):
 
 
 class Report(IntEnum):
-    """Which report of a session a record is; NONE for usage that is complete in one record."""
+    """Which report of a session a record is; NONE for usage that is complete in one record.
+
+    START, INTERIM and STOP report counters that only grow. PARTIAL and LAST are partial records (TS 32.240): each tells
+    its own part of one call, with a sequence number; only the last one says how the call ended.
+    """
 
     NONE = 0
     START = 1
     INTERIM = 2
     STOP = 3
+    PARTIAL = 4
+    LAST = 5
 
 
 class Action(IntEnum):
@@ -122,6 +128,12 @@ IDENTITY = (
     ),
 )
 
+PART = Column(
+    "part",
+    pl.UInt16,
+    "Sequence number of a partial record within its call, from 1; 0 for a record that is whole.",
+)
+
 USE = (
     Column("kind", pl.UInt8, "What was used: `Kind`."),
     Column("direction", pl.UInt8, "Who began it: `Direction`."),
@@ -154,7 +166,11 @@ USE = (
     ),
     Column("five_qi", pl.UInt8, "5QI of the QoS flow (TS 23.501 5.7.2.1); 0 for none."),
     Column("service", pl.Categorical(), "DNN or APN, IoT event type, content category."),
-    Column("session", pl.String, "The session's name at its gateway; null outside sessions."),
+    Column(
+        "session",
+        pl.String,
+        "The session's name at its gateway, or the reference of the call that it is a part of; else null.",
+    ),
     Column("session_start_us", pl.Int64, "When the session began; null outside sessions.", "us UTC"),
     Column(
         "session_key",
@@ -163,6 +179,7 @@ USE = (
     ),
     Column("cause", pl.Categorical(), "Why it ended, in the words of its source."),
     Column("member", pl.UInt16, "Which member of a shared account used it; 0 for everybody who pays alone."),
+    PART,
 )
 
 CORRECTING = (
@@ -314,7 +331,10 @@ REASONS = (
         "too_old",
         "The record is older than the window of remembered identities, so a copy could not be recognised.",
     ),
-    Reason("bad_quantity", "Duration, volume or count is missing, negative, fractional or too large."),
+    Reason(
+        "bad_quantity",
+        "Duration, volume, count or a partial record's number is missing, negative, fractional or too large.",
+    ),
     Reason(
         "bad_amount", "The price that the record brings is missing, negative or has more than six decimals."
     ),
@@ -329,6 +349,10 @@ REASONS = (
         "The plan has no price for this usage. Add the destination or service to the tariff.",
     ),
     Reason("balance_blocked", "A balance that forbids going further is used up; nothing was charged."),
+    Reason(
+        "part_again",
+        "This part of the call was told before by a record of another name; nothing was charged.",
+    ),
     Reason(
         "too_large",
         "The amount does not fit the ledger; the record or the tariff is wrong by orders of magnitude.",

@@ -67,6 +67,7 @@ function one(place, session, reference) {
     show(balances, view.balances.length ? [...view.balances].sort((a, b) => b.main - a.main).map((balance) => balanceBar(balance, view.currency)) : h("p", { class: "empty" }, "No balances yet; allowances are given at the first use."));
     show(counters,
       view.counters.length ? [h("h4", {}, "Used this period"), view.counters.map((each) => counterLine(each, view.currency))] : null,
+      view.calls.length ? [h("h4", {}, "Under way"), view.calls.map((each) => callLine(each, view.currency))] : null,
       view.members.length ? sharing(view) : null);
     showCalmly(usage, usageTable(rows, view.currency));
     if (!offered && session.may("move_money")) {
@@ -142,6 +143,13 @@ function sharing(view) {
       h("span", {}, `${words(each.balance)} `, h("span", { class: "phone muted" }, each.subscriber.number)),
       h("span", {}, quantity(each.used, each.unit, view.currency), each.limit === null ? null : h("span", { class: "muted" }, ` of at most ${quantity(each.limit, each.unit, view.currency)}`)))),
   ];
+}
+
+// A long call that is told in parts: what came until now, and which parts did not.
+function callLine(call, currency) {
+  const gap = call.missing.length ? h("span", { class: "failed" }, ` missing: part ${call.missing.join(", ")}`) : null;
+  const parts = call.parts ? `, ${call.parts} ${call.parts === 1 ? "part" : "parts"}` : "";
+  return h("div", { class: "row", "data-call": call.begun }, h("span", {}, `${words(call.kind)} since ${iso(call.begun)} UTC${parts}`, gap), h("span", {}, `${quantity(call.used, call.unit, currency)}, ${money(call.charged_micros, currency)}`));
 }
 
 function counterLine(counter, currency) {
