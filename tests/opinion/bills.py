@@ -6,7 +6,7 @@ a bill adds to them is read from the tariff's text once more, here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, ROUND_UP, Decimal
@@ -15,6 +15,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ruamel.yaml import YAML
+
+from tests.opinion.quantities import units
 
 KINDS = ("voice", "sms", "data", "iot", "content")
 CHARGES = (*KINDS, "recurring", "one_off", "minimum")
@@ -44,6 +46,7 @@ class Taken:
     charge: str = ""
     place: str = "home"
     destination: str = ""
+    units: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,12 @@ def bill(
     year: int,
     month: int,
     since: datetime | None = None,
+    beside: Sequence[str] = (),
 ) -> Billed:
-    """One subscriber's bill; `since` is where the bill before ended. Movements are those that belong on it."""
+    """One subscriber's bill; `since` is where the bill before ended. Movements are those that belong on it.
+
+    `beside` are the plans that other members of the account have when the period ends.
+    """
     contracts = sorted(contracts, key=lambda each: each.since or ALWAYS)
     months = [(each, date(year, month, each.cycle_day), ZoneInfo(each.zone)) for each in contracts]
     _, first, zone = [
@@ -146,7 +153,7 @@ def bill(
     ][-1]
     last = next_month(first)
     start = since or midnight(first, zone)
-    work = _Work(rules, contracts, zone, start, midnight(last, zone), (last - first).days, last)
+    work = _Work(rules, contracts, zone, start, midnight(last, zone), (last - first).days, last, beside)
     return work.bill(list(movements))
 
 
@@ -162,7 +169,10 @@ class _Work:
         end: datetime,
         days: int,
         last: date,
+        beside: Sequence[str],
     ) -> None:
+        self.beside = beside
+        self.units: dict[str, int] = {}
         self.rules, self.contracts, self.zone = rules, contracts, zone
         self.start, self.end, self.days, self.last = start, end, days, last
         self.done = Billed()
@@ -243,12 +253,26 @@ class _Work:
         self._line(section, charge, name, amount)
         self.charges.append([charge, "", self.end - timedelta(microseconds=1), amount])
 
+    def too_late(self, when: datetime) -> bool:
+        """Whether usage is older than the tariff lets a bill ask for."""
+        days = str(self.rules.billing.get("late", "")).removesuffix("d")
+        return bool(days) and when < self.start - timedelta(days=int(days))
+
     def _usage(self, movements: list[Taken]) -> None:
+        late: dict[str, Fraction] = {}
         for each in movements:
             if each.what == "usage":
                 amount = Fraction(each.micros, 10**6)
                 self._line("usage", each.charge, each.destination, amount)
+                self.units[each.charge] = self.units.get(each.charge, 0) + each.units
+                if self.too_late(each.when):
+                    late[each.charge] = late.get(each.charge, Fraction(0)) + amount
+                    continue
                 self.charges.append([each.charge, each.place, each.when, amount])
+
+        for charge, amount in late.items():
+            if amount:
+                self._line("late", charge, "", -amount)
 
     def _of(self, said: Mapping[str, Any]) -> set[str]:
         wanted = said.get("of", "any")
@@ -276,10 +300,23 @@ class _Work:
         months -= self.last.day < since.day
         if months < int(discount.get("after", 0)):
             return
+        wanted = discount.get("with") or []
+        if wanted and not set([wanted] if isinstance(wanted, str) else wanted) & set(self.beside):
+            return
         of = self._of(discount)
-        base = sum((each[3] for each in self.charges if each[0] in of), Fraction(0))
+        base = {
+            "amount": sum((each[3] for each in self.charges if each[0] in of), Fraction(0)),
+            "units": Fraction(sum(self.units.get(charge, 0) for charge in of)),
+            "months": Fraction(months),
+            "members": Fraction(1 + len(self.beside)),
+        }[str(discount.get("by", "amount"))]
         tiers = discount.get("tiers") or [{"from": "0", "percent": discount["percent"]}]
-        reached = [tier for tier in tiers if base >= Fraction(str(tier["from"]))]
+        counted = discount.get("by") == "units"
+        reached = [
+            tier
+            for tier in tiers
+            if base >= (units(str(tier["from"])) if counted else Fraction(str(tier["from"])))
+        ]
         if not reached:
             return
         rate = Fraction(str(reached[-1]["percent"]).removesuffix("%")) / 100

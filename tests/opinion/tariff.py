@@ -175,6 +175,9 @@ class Tariff:
     balances: dict[str, BalanceRule] = field(default_factory=dict)
     counters: dict[str, CounterRule] = field(default_factory=dict)
     plans: dict[str, list[Version]] = field(default_factory=dict)
+    exchange: list[tuple[str, int, Fraction]] = field(default_factory=list)  # currency, since, rate
+    exchange_decimals: int = 2
+    exchange_mode: str = "half_even"
 
     @property
     def main(self) -> BalanceRule:
@@ -204,6 +207,7 @@ def read(files: Mapping[str, str]) -> Tariff:
     tariff = Tariff()
     _read_operator(tariff, merged.get("operator", {}))
     _read_destinations(tariff, merged.get("destinations", {}), files)
+    _read_exchange(tariff, merged.get("exchange", {}), files)
     for name, rule in merged.get("zones", {}).items():
         tariff.zones[name] = (
             tuple(int(plmn) for plmn in rule.get("plmn", [])),
@@ -264,6 +268,17 @@ def _read_operator(tariff: Tariff, rule: dict[str, Any]) -> None:
     tariff.cycle_day = int(rule.get("cycle_day", "1"))
     tariff.default_plan = rule.get("default_plan")
     tariff.rounding = DEFAULT_ROUNDING | rule.get("rounding", {})
+
+
+def _read_exchange(tariff: Tariff, rule: dict[str, Any], files: Mapping[str, str]) -> None:
+    rows = list(rule.get("rates", ()))
+    for sheet in _names(rule.get("sheet", ())):
+        rows += csv.DictReader(io.StringIO(files[sheet]))
+    for row in rows:
+        since_us = moment_us(row["since"], tariff.zone) if row.get("since") else -(2**62)
+        tariff.exchange.append((row["currency"], since_us, amount(row["rate"])))
+    tariff.exchange_decimals = int(rule.get("decimals", 2))
+    tariff.exchange_mode = rule.get("rounding", "half_even")
 
 
 def _read_destinations(tariff: Tariff, rules: dict[str, Any], files: Mapping[str, str]) -> None:

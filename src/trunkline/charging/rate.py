@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from trunkline.charging.exchange import exchanged
 from trunkline.charging.price import NO_PRICE, limited, price_use
 from trunkline.charging.tariffs.catalogue import NONE, Catalogue
 from trunkline.charging.vector import (
@@ -342,9 +343,11 @@ PRICED_BY = ("kind", "direction", "calling", "called", "start_us", "visited_plmn
 
 def price_batch(batch: pl.DataFrame, groups: Array, accounts: Grouped, catalogue: Catalogue) -> Priced:
     """Find the price of each row; `groups` says which of the accounts each row belongs to."""
-    foreign = batch["currency"].is_not_null() & (batch["currency"] != catalogue.currency)
     of = {name: batch[name].to_numpy() for name in PRICED_BY} | {"member": member_of(batch)}
-    return price_columns(of, class_nodes(batch, catalogue), foreign.to_numpy(), groups, accounts, catalogue)
+    of["amount_micros"], foreign = exchanged(
+        batch["currency"], of["amount_micros"], of["start_us"], catalogue
+    )
+    return price_columns(of, class_nodes(batch, catalogue), foreign, groups, accounts, catalogue)
 
 
 def price_columns(

@@ -20,6 +20,7 @@ class Section(IntEnum):
     RECURRING = 10
     ONE_OFF = 20
     USAGE = 30
+    LATE = 35
     DISCOUNT = 40
     CAP = 50
     MINIMUM = 60
@@ -61,6 +62,7 @@ LINE = pl.Struct(
         "millionths": pl.Int64,  # rate of a discount or tax
         "tax_micros": pl.Int64,  # of a tax: what it comes to, also when it was in the amounts already
         "amount_micros": pl.Int64,  # what it adds to the bill
+        "day": pl.Int32,  # of usage of an earlier period: its local day since 1970; null on older bills
     }
 )
 

@@ -7,7 +7,7 @@ that the bill does not hold, so that paper cannot say anything else than the led
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
@@ -16,12 +16,14 @@ from trunkline.kernel import dial, money
 from trunkline.records.bills import Charge, Section
 from trunkline.records.usage import UNIT_OF_KIND, Kind
 
+EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 Show = Callable[[int], str]
 
 SECTION_TITLES = {
     Section.RECURRING: "Monthly fees",
     Section.ONE_OFF: "One-off fees",
     Section.USAGE: "Usage",
+    Section.LATE: "Too late to be asked for",
     Section.DISCOUNT: "Discounts",
     Section.CAP: "Beyond your cap",
     Section.MINIMUM: "Up to the minimum",
@@ -97,6 +99,7 @@ def _line(line: dict[str, Any]) -> dict[str, Any]:
         "name": line["name"],
         "place": line["place"],
         "earlier": line["earlier"],
+        "day": _on(line["day"]).removeprefix(": ") or None,
         "uses": line["uses"],
         "units": line["units"],
         "unit": UNIT_OF_KIND[Kind(line["charge"])] if section is Section.USAGE else "",
@@ -118,7 +121,7 @@ def _text(section: Section, charge: Charge | None, line: dict[str, Any]) -> str:
     if section is Section.USAGE:
         assert charge is not None, "usage is of a kind"
         where = "" if line["place"] in ("", "home") else f" in {words(line['place'])}"
-        earlier = ", of an earlier period" if line["earlier"] else ""
+        earlier = f", of an earlier period{_on(line['day'])}" if line["earlier"] else ""
         used = quantity(line["units"], UNIT_OF_KIND[Kind(charge)])
         return (
             f"{CHARGE_WORDS[charge]} to {name or 'other numbers'}{where}: {used} in {line['uses']:,}{earlier}"
@@ -134,6 +137,9 @@ def _text(section: Section, charge: Charge | None, line: dict[str, Any]) -> str:
         included = ", included" if line["tax_micros"] and not line["amount_micros"] else ""
         tax = f": {money.to_text(line['tax_micros'])}" if included else ""
         return f"{line['name']} {percent} of {money.to_text(line['base_micros'])}{included}{tax}"
+    if section is Section.LATE:
+        assert charge is not None, "what came too late is of a kind"
+        return f"{CHARGE_WORDS[charge]}, {line['uses']:,} told too late"
     if section is Section.CAP:
         return f"usage beyond {money.to_text(line['base_micros'])}"
     if section is Section.MINIMUM:
@@ -143,6 +149,11 @@ def _text(section: Section, charge: Charge | None, line: dict[str, Any]) -> str:
     if section is Section.CORRECTION and line["name"]:
         return f"taken back: {line['name']}"
     return name if section is Section.ONE_OFF else f"{line['uses']:,} booked"
+
+
+def _on(day: int | None) -> str:
+    """The day of late usage; bills of long ago do not tell it."""
+    return f": {date.fromordinal(EPOCH_ORDINAL + day).isoformat()}" if day else ""
 
 
 def _item(row: dict[str, Any], show: Show) -> dict[str, Any]:

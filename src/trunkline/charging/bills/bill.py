@@ -22,6 +22,7 @@ from trunkline.charging.bills.charges import (
     ledger_lines,
     main_entries,
     usage_lines,
+    waived,
 )
 from trunkline.charging.bills.cycles import Cycles
 from trunkline.charging.bills.reductions import GROUP, capped, discounted, raised
@@ -69,19 +70,21 @@ def bills(
     used = usage_lines(usage.select(USAGE_COLUMNS), entries, terms, catalogue)
     fees = fee_lines(cycles, rules)
     zoned = fees.join(era, on=KEY).with_columns(pl.lit(0, pl.Int64).alias("zone"))
+    asked = used.filter(~pl.col("too_late"))
     left = (
-        pl.concat([part.select(*GROUP, "amount_micros") for part in (zoned, used)])
+        pl.concat([part.select(*GROUP, "amount_micros") for part in (zoned, asked)])
         .group_by(GROUP)
         .agg(pl.col("amount_micros").sum().alias("left"))
         .sort(GROUP)
     )
-    left, reductions = discounted(left, terms, rules)
+    left, reductions = discounted(left, used, cycles, rules)
     left, cap = capped(left, terms, rules)
     left, minimum = raised(left, terms, rules, era)
     lines = pl.concat(
         [
             fees,
             used.select(fees.columns),
+            waived(used),
             *reductions,
             cap,
             minimum,
@@ -118,7 +121,9 @@ def _whole(
     of_ledger = pl.col("section").is_in(_LEDGER)
     amount = pl.col("amount_micros")
     gathered = (
-        lines.sort(KEY, "section", "charge", "earlier", "place", "name", "base_micros", "amount_micros")
+        lines.sort(
+            KEY, "section", "charge", "earlier", "day", "place", "name", "base_micros", "amount_micros"
+        )
         .group_by(KEY, maintain_order=True)
         .agg(
             amount.filter(of_ledger).sum().alias("ledger_micros"),

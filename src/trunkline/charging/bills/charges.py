@@ -9,15 +9,17 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from trunkline.charging.bills.cycles import Cycles
+from trunkline.charging.bills.cycles import Cycles, local_days
 from trunkline.charging.bills.shares import share
 from trunkline.charging.reversal import is_reversal
 from trunkline.charging.tariffs.bill_rules import BillRules, ProRata
 from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.charging.vector import vectors
 from trunkline.records.bills import LINE, Charge, Section
 from trunkline.records.charging import Cause, Unit
 
 KEY = "subscriber"
+DAY_US = 86_400_000_000
 PAID = [int(cause) for cause in (Cause.TOPUP, Cause.TRANSFER)]  # what came in, less what was handed on
 LINE_SCHEMA = LINE.to_schema()
 # What of the ledger stands on a bill as it was booked; the bill adds the rest.
@@ -73,17 +75,23 @@ def main_entries(entries: pl.DataFrame, terms: pl.DataFrame, catalogue: Catalogu
 def usage_lines(
     usage: pl.DataFrame, entries: pl.DataFrame, terms: pl.DataFrame, catalogue: Catalogue
 ) -> pl.DataFrame:
-    """Usage by kind, place, destination, and whether it is of an earlier period; with `zone` and `era` for taxes."""
+    """Usage by kind, place, destination and, of an earlier period, day; with `zone`, `era` for taxes, `too_late`."""
     taken = (
         entries.filter(pl.col("cause") == int(Cause.USAGE)).group_by(KEY, "seq").agg(pl.col("taken").sum())
     )
     rows = (
-        usage.join(terms.select(KEY, "from_us", "until_us", "cut_seq", "after_us", "after_seq"), on=KEY)
+        usage.join(
+            terms.select(
+                KEY, "from_us", "until_us", "cut_seq", "after_us", "after_seq", pl.col("zone").alias("lives")
+            ),
+            on=KEY,
+        )
         .filter(within("start_us"))
         .join(taken, on=(KEY, "seq"), how="left")
         .with_columns(pl.col("taken").fill_null(0))
     )
     assert int(rows["taken"].sum()) == int(taken["taken"].sum()), "an entry for usage has no usage"
+    rules = catalogue.bills
     zone = zones_of(rows["visited_plmn"].to_numpy(), catalogue)
     names = pl.Series(["not priced", *catalogue.zones])
     rows = rows.with_columns(
@@ -91,6 +99,12 @@ def usage_lines(
         place=names.gather(zone + 1),
         era=pl.Series(eras_of(rows["start_us"].to_numpy(), catalogue.bills)),
         earlier=pl.col("start_us") < pl.col("from_us"),
+        too_late=pl.lit(rules.late_days > 0)
+        & (pl.col("start_us") < pl.col("from_us") - rules.late_days * DAY_US),
+    )
+    days = local_days(vectors(catalogue).t, rows["lives"].to_numpy(), rows["start_us"].to_numpy())
+    rows = rows.with_columns(
+        day=pl.when("earlier").then(pl.Series(days, dtype=pl.Int32)).otherwise(0).cast(pl.Int32)
     )
     summed = rows.group_by(
         KEY,
@@ -99,6 +113,8 @@ def usage_lines(
         "place",
         "era",
         "earlier",
+        "too_late",
+        "day",
         pl.col("destination").alias("name"),
     ).agg(
         pl.len().alias("uses"),
@@ -108,7 +124,22 @@ def usage_lines(
         pl.col("taken").sum().alias("amount_micros"),
     )
     lines = as_lines(summed, Section.USAGE, name=pl.col("name").cast(pl.String).fill_null(""))
-    return lines.with_columns(summed["zone"], summed["era"])
+    return lines.with_columns(summed["zone"], summed["era"], summed["too_late"])
+
+
+def waived(used: pl.DataFrame) -> pl.DataFrame:
+    """What is not asked for because it came too late: lines that give back what the ledger took for it."""
+    given_back = (
+        used.filter(pl.col("too_late") & (pl.col("amount_micros") != 0))
+        .group_by(KEY, "charge")
+        .agg(pl.col("uses").sum(), pl.col("amount_micros").sum())
+    )
+    return as_lines(
+        given_back,
+        Section.LATE,
+        base_micros=pl.col("amount_micros"),
+        amount_micros=-pl.col("amount_micros"),
+    )
 
 
 def zones_of(plmn: np.ndarray, catalogue: Catalogue) -> np.ndarray:

@@ -40,11 +40,13 @@ class Cycles:
     since_day, terms` (days since 1970 in local time; `terms` counts in `BillRules.terms`, -1 for none).
     `segments`, a row for each stretch of a plan version: `subscriber, terms, days, last`.
     `begun`, a row for each plan that began within: `subscriber, terms`.
+    `beside`, a row for each member of a shared account but its owner: `subscriber, plan`, with which the period ends.
     """
 
     terms: pl.DataFrame
     segments: pl.DataFrame
     begun: pl.DataFrame
+    beside: pl.DataFrame
     billed: int  # have a bill of this period, or of a later one
     behind: int  # must first get the bill of an earlier period
     ahead: int  # begin after this period
@@ -81,7 +83,7 @@ def cycles(accounts: Grouped, last: pl.DataFrame, catalogue: Catalogue, period: 
     since = rows.group_by("subscriber").agg(pl.col("valid_us").min().alias("since_us"))
     terms = terms.join(since, on="subscriber", maintain_order="left")
     terms = terms.with_columns(
-        since_day=pl.Series(_local_days(t, zone, terms["since_us"].to_numpy()), dtype=pl.Int64)
+        since_day=pl.Series(local_days(t, zone, terms["since_us"].to_numpy()), dtype=pl.Int64)
     )
     segments = _segments(rows, terms, catalogue)
     ends = segments.filter("last").select("subscriber", "terms")
@@ -93,6 +95,7 @@ def cycles(accounts: Grouped, last: pl.DataFrame, catalogue: Catalogue, period: 
         terms,
         segments,
         _begun(rows, terms, catalogue),
+        _beside(accounts, terms),
         len(billed),
         len(behind),
         known - len(chosen),
@@ -184,8 +187,8 @@ def _segments(rows: pl.DataFrame, terms: pl.DataFrame, catalogue: Catalogue) -> 
         .filter(pl.col("segment_us") < pl.col("segment_end_us"))
     )
     t, zone = vectors(catalogue).t, found["zone"].to_numpy()
-    begin = _local_days(t, zone, found["segment_us"].to_numpy())
-    end = _local_days(t, zone, found["segment_end_us"].to_numpy())
+    begin = local_days(t, zone, found["segment_us"].to_numpy())
+    end = local_days(t, zone, found["segment_end_us"].to_numpy())
     return found.select(
         "subscriber",
         "terms",
@@ -209,8 +212,30 @@ def _begun(rows: pl.DataFrame, terms: pl.DataFrame, catalogue: Catalogue) -> pl.
     )
 
 
+def _beside(accounts: Grouped, terms: pl.DataFrame) -> pl.DataFrame:
+    """The plans of members with which each account's period ends."""
+    chosen = (accounts.rows["kind"] == int(RowKind.SUBSCRIPTION)) & (accounts.rows["member"] != 0)
+    rows = accounts.rows[chosen]
+    return (
+        pl.DataFrame(
+            {
+                "subscriber": np.repeat(accounts.keys, np.diff(accounts.offsets))[chosen],
+                "member": rows["member"].astype(np.int64),
+                "plan": rows["definition"].astype(np.int64),
+                "valid_us": rows["valid_from_s"].astype(np.int64) * 1_000_000,
+            }
+        )
+        .join(terms.select("subscriber", "until_us"), on="subscriber")
+        .filter(pl.col("valid_us") < pl.col("until_us"))
+        .sort("subscriber", "member", "valid_us", maintain_order=True)
+        .group_by("subscriber", "member", maintain_order=True)
+        .last()
+        .select("subscriber", "plan")
+    )
+
+
 @nb.njit(nogil=True, cache=True)
-def _local_days(t: Vector, zone: Array, us: Array) -> Array:
+def local_days(t: Vector, zone: Array, us: Array) -> Array:
     """Local days since 1970 that hold moments, each in a time zone of its own."""
     found = np.empty(len(us), np.int64)
     for at in range(len(us)):

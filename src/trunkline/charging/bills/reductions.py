@@ -9,8 +9,9 @@ from __future__ import annotations
 import polars as pl
 
 from trunkline.charging.bills.charges import KEY, as_lines
+from trunkline.charging.bills.cycles import Cycles
 from trunkline.charging.bills.shares import share
-from trunkline.charging.tariffs.bill_rules import CHARGES, MILLION, BillRules, Discount
+from trunkline.charging.tariffs.bill_rules import CHARGES, MILLION, BillRules, By, Discount
 from trunkline.records.bills import Charge, Section
 
 GROUP = (KEY, "charge", "zone", "era")
@@ -19,24 +20,23 @@ FIRST_OF_MINIMUM = [*USAGE, int(Charge.RECURRING)]
 
 
 def discounted(
-    left: pl.DataFrame, terms: pl.DataFrame, rules: BillRules
+    left: pl.DataFrame, used: pl.DataFrame, cycles: Cycles, rules: BillRules
 ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-    """Take discounts in the tariff's order, each of what those before left; what is left, and their lines."""
-    lines = []
+    """Take discounts in the tariff's order, each of what those before left; what is left, and their lines.
+
+    `used` are the lines of usage, whose units a discount may be counted in.
+    """
+    lines, terms = [], cycles.terms
     for number, discount in enumerate(rules.discounts):
         holders = [at for at, each in enumerate(rules.terms) if number in each.discounts]
         if not holders or left.is_empty():
             continue
-        entitled = terms.filter(pl.col("terms").is_in(holders) & (_months() >= discount.after_months)).select(
-            KEY
-        )
+        entitled = terms.filter(pl.col("terms").is_in(holders) & (_months() >= discount.after_months))
+        if discount.beside:
+            others = cycles.beside.filter(pl.col("plan").is_in(discount.beside))
+            entitled = entitled.join(others, on=KEY, how="semi")
         mine = pl.col("charge").is_in([int(charge) for charge in discount.charges])
-        base = (
-            left.filter(mine)
-            .join(entitled, on=KEY, how="semi")
-            .group_by(KEY)
-            .agg(pl.col("left").sum().alias("base"))
-        )
+        base = _counted(discount, entitled, left.filter(mine), used, cycles)
         rate = base.select(KEY, _rate(discount).alias("millionths")).filter(pl.col("millionths") > 0)
         off = share(
             pl.col("left"), pl.col("millionths"), pl.lit(MILLION, pl.Int64), rules.mode, rules.line_decimals
@@ -62,6 +62,25 @@ def discounted(
     return left, lines
 
 
+def _counted(
+    discount: Discount, entitled: pl.DataFrame, left: pl.DataFrame, used: pl.DataFrame, cycles: Cycles
+) -> pl.DataFrame:
+    """What the tiers of a discount are counted in, for each account that may have it: `subscriber, base`."""
+    if discount.by is By.MONTHS:
+        return entitled.select(KEY, _months().cast(pl.Int64).alias("base"))
+    if discount.by is By.MEMBERS:
+        others = cycles.beside.group_by(KEY).agg(pl.len().cast(pl.Int64).alias("others"))
+        return entitled.join(others, on=KEY, how="left").select(
+            KEY, (pl.col("others").fill_null(0) + 1).alias("base")
+        )
+    if discount.by is By.UNITS:
+        of = used.filter(pl.col("charge").is_in([int(charge) for charge in discount.charges]))
+        summed = of.group_by(KEY).agg(pl.col("units").sum().alias("base"))
+    else:
+        summed = left.group_by(KEY).agg(pl.col("left").sum().alias("base"))
+    return summed.join(entitled, on=KEY, how="semi")
+
+
 def _months() -> pl.Expr:
     """Whole months from the first subscription to the end of the period, in local dates."""
     since, until = (pl.col(name).cast(pl.Int32).cast(pl.Date) for name in ("since_day", "until_day"))
@@ -70,10 +89,10 @@ def _months() -> pl.Expr:
 
 
 def _rate(discount: Discount) -> pl.Expr:
-    """The rate of the highest tier that the charges reach together; it holds for all of them."""
+    """The rate of the highest tier that is reached; it holds for all of the charges."""
     rate = pl.lit(0, pl.Int64)
-    for start_micros, millionths in discount.tiers:
-        rate = pl.when(pl.col("base") >= start_micros).then(pl.lit(millionths, pl.Int64)).otherwise(rate)
+    for start, millionths in discount.tiers:
+        rate = pl.when(pl.col("base") >= start).then(pl.lit(millionths, pl.Int64)).otherwise(rate)
     return rate
 
 

@@ -32,6 +32,15 @@ CHARGES: dict[str, tuple[Charge, ...]] = {
 }
 
 
+class By(IntEnum):
+    """What the tiers of a discount are counted in."""
+
+    AMOUNT = 1  # micro-units that its charges come to
+    UNITS = 2  # what was used of its one kind of usage
+    MONTHS = 3  # whole months since the first subscription began
+    MEMBERS = 4  # of the account, its owner among them
+
+
 class ProRata(IntEnum):
     """What of a recurring fee is asked for a part of a month."""
 
@@ -51,12 +60,18 @@ class Fee:
 
 @dataclass(frozen=True)
 class Discount:
-    """So many millionths of the named charges, by what they come to and how long somebody is a customer."""
+    """So many millionths of the named charges, by what is used or spent, how long, and together with what."""
 
     name: str
     charges: tuple[Charge, ...]
-    tiers: tuple[tuple[int, int], ...]  # from so many micro-units on, so many millionths; ascending
+    tiers: tuple[
+        tuple[int, int], ...
+    ]  # from so many of what they are counted in, so many millionths; ascending
     after_months: int
+    by: By = By.AMOUNT
+    beside: tuple[
+        int, ...
+    ] = ()  # register numbers of plans of which another member must have one; none: no matter
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,7 @@ class BillRules:
     line_decimals: int = 2  # what fees by the day and discounts are rounded to
     mode: Rounding = Rounding.HALF_UP
     due_days: int = 14
+    late_days: int = 0  # usage of more than so many days before its bill begins is waived; 0: none is
     discounts: tuple[Discount, ...] = ()
     taxes: tuple[Tax, ...] = ()
     terms: tuple[Terms, ...] = field(default=())  # by plan and ascending time

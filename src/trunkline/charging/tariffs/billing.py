@@ -6,11 +6,14 @@ when a period is over.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from trunkline.charging.tariffs import literals
 from trunkline.charging.tariffs.bill_rules import (
     CHARGES,
     FOREVER_US,
     BillRules,
+    By,
     Discount,
     Fee,
     ProRata,
@@ -21,6 +24,7 @@ from trunkline.charging.tariffs.bill_rules import (
 from trunkline.charging.tariffs.calendars import time_zone
 from trunkline.charging.tariffs.catalogue import Register
 from trunkline.charging.tariffs.reader import Keys, Reader
+from trunkline.charging.tariffs.sections import in_unit_of
 from trunkline.charging.tariffs.source import Fields, Items, Node, Scalar
 from trunkline.charging.tariffs.tariff import (
     ALWAYS_US,
@@ -37,10 +41,19 @@ from trunkline.charging.tariffs.tariff import (
 )
 from trunkline.kernel.money import Rounding
 from trunkline.records.bills import Charge
+from trunkline.records.charging import Unit
 
 FEE_KEYS = ("amount", "once", "pro_rata")
 PRO_RATA = {"day": ProRata.DAY, "none": ProRata.NONE}
-DISCOUNT_KEYS = ("of", "percent", "tiers", "after")
+DISCOUNT_KEYS = ("of", "percent", "tiers", "after", "by", "with")
+BY = {by.name.lower(): by for by in By}
+UNITS = {  # what each kind of usage is counted in
+    Charge.VOICE: Unit.TIME,
+    Charge.DATA: Unit.OCTETS,
+    Charge.SMS: Unit.EVENTS,
+    Charge.IOT: Unit.EVENTS,
+    Charge.CONTENT: Unit.EVENTS,
+}
 DISCOUNT_TIER_KEYS = ("from", "percent")
 TAX_KEYS = (
     "label",
@@ -54,10 +67,12 @@ TAX_KEYS = (
     "decimals",
     "rounding",
 )
-BILLING_KEYS = ("decimals", "rounding", "due")
+BILLING_KEYS = ("decimals", "rounding", "due", "late")
 MOST_MONTHS = 1200
 MOST_TAX_PERCENT = 200  # beyond it, a share of a large amount would leave 64 bits
 MOST_DUE_DAYS = 366
+MOST_LATE_DAYS = 3660
+MOST_MEMBERS = 65_535
 
 
 def read_fees(reader: Reader, node: Node) -> tuple[PlanFee, ...]:
@@ -93,20 +108,37 @@ def read_discounts(reader: Reader, node: Node) -> list[BillDiscount]:
             reader.mistakes.add(
                 key.place, f'{what} needs either `percent: "5"` or `tiers: [{{from: "50.00", percent: "5"}}]`'
             )
+        charges, by = _charges(reader, keys), reader.choice(keys, "by", BY, By.AMOUNT)
+        if by is By.UNITS and (len(charges) != 1 or charges[0] not in UNITS):
+            reader.mistakes.add(
+                keys["by"].place, "units are counted of one kind of usage; write for example `of: voice`"
+            )
+            charges = (Charge.VOICE,)
         found.append(
             BillDiscount(
                 key.place,
                 key.text,
-                _charges(reader, keys),
-                _tiers(reader, keys),
+                charges,
+                _tiers(reader, keys, _start(by, charges)),
                 reader.value(keys, "after", lambda text: literals.whole(text, 0, MOST_MONTHS), 0),
+                by,
+                reader.names(keys, "with"),
             )
         )
     return found
 
 
-def _tiers(reader: Reader, keys: Keys) -> tuple[DiscountTier, ...]:
-    """Tiers by ascending amount; a lone percentage is one that begins at nothing."""
+def _start(by: By, charges: tuple[Charge, ...]) -> Callable[[str], int]:
+    """How the beginning of a tier is written."""
+    if by is By.UNITS:
+        return in_unit_of(UNITS[charges[0]])
+    if by is By.AMOUNT:
+        return literals.amount
+    return lambda text: literals.whole(text, 0, MOST_MONTHS if by is By.MONTHS else MOST_MEMBERS)
+
+
+def _tiers(reader: Reader, keys: Keys, start: Callable[[str], int]) -> tuple[DiscountTier, ...]:
+    """Tiers by ascending beginning; a lone percentage is one that begins at nothing."""
     if "percent" in keys:
         return (DiscountTier(keys["percent"].place, 0, reader.value(keys, "percent", _share, 0)),)
     node = keys.get("tiers")
@@ -124,7 +156,7 @@ def _tiers(reader: Reader, keys: Keys) -> tuple[DiscountTier, ...]:
             reader.need(said, each.place, name, f"a tier needs `{name}`")
         tier = DiscountTier(
             each.place,
-            reader.value(said, "from", literals.amount, 0),
+            reader.value(said, "from", start, 0),
             reader.value(said, "percent", _share, 0),
         )
         if found and tier.start <= found[-1].start:
@@ -180,6 +212,7 @@ def read_billing(reader: Reader, nodes: list[Node]) -> Billing | None:
         reader.value(keys, "decimals", lambda text: literals.whole(text, 0, 6), None),
         reader.choice(keys, "rounding", MODES, Rounding.HALF_UP),
         reader.value(keys, "due", lambda text: literals.whole(text.removesuffix("d"), 0, MOST_DUE_DAYS), 14),
+        reader.value(keys, "late", lambda text: literals.whole(text.removesuffix("d"), 1, MOST_LATE_DAYS), 0),
     )
 
 
@@ -204,12 +237,15 @@ def bill_rules(tariff: Tariff, register: Register, zones: tuple[str, ...]) -> Bi
         smallest if billing.line_decimals is None else billing.line_decimals,
         billing.mode,
         billing.due_days,
+        billing.late_days,
         tuple(
             Discount(
                 each.name,
                 each.charges,
                 tuple((tier.start, tier.millionths) for tier in each.tiers),
                 each.after_months,
+                each.by,
+                tuple(sorted(register.plans[named.name] for named in each.beside)),
             )
             for each in tariff.discounts.values()
         ),

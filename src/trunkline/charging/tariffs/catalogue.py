@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trunkline.charging.tariffs.bill_rules import BillRules
+from trunkline.charging.tariffs.exchange_rules import Exchange
 from trunkline.charging.tariffs.giving_rules import GivingRules
 from trunkline.kernel import dial
 from trunkline.kernel.members import NOBODY, Members
@@ -174,6 +175,7 @@ class Catalogue:
     bills: BillRules = field(default_factory=BillRules)
     giving: GivingRules = field(default_factory=GivingRules)
     members: Members = NOBODY  # whose account each member of a shared one uses
+    exchange: Exchange | None = None  # what money of other currencies is worth
 
 
 @dataclass(frozen=True)

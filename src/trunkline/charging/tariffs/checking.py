@@ -86,6 +86,7 @@ class _Check:
         check_giving(self.reader, self.tariff)
         self.main_balance()
         self.versions()
+        self.discounts()
         for plan in self.tariff.plans:
             self.plan(plan)
         self.circles()
@@ -225,6 +226,11 @@ class _Check:
                 balance.place,
                 f'the main balance "{balance.name}" must be money, because it takes whatever is left to pay',
             )
+
+    def discounts(self) -> None:
+        """A discount that asks for other plans knows them."""
+        for discount in self.tariff.discounts.values():
+            self.look_up(discount.beside, self.plans, "plan")
 
     def main_balance(self) -> None:
         """One money balance takes what is left over."""

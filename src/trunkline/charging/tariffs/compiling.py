@@ -229,6 +229,7 @@ class _Compilation:
             bills=bill_rules(self.tariff, self.register, self.zones),
             giving=giving_rules(self.tariff, self.register),
             members=members_of(self.register),
+            exchange=self.tariff.exchange,
         )
 
     # -- nodes ---------------------------------------------------------------------------------------------

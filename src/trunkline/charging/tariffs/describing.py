@@ -5,12 +5,13 @@ Where a rate is defined, in which file, and in which order of lines does not mat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from fractions import Fraction
 
-from trunkline.charging.tariffs.bill_rules import FOREVER_US, ProRata
+from trunkline.charging.tariffs.bill_rules import FOREVER_US, By, ProRata
+from trunkline.charging.tariffs.billing import UNITS
 from trunkline.charging.tariffs.checking import checked
 from trunkline.charging.tariffs.literals import DAY_S, WEEKDAYS, Measure
 from trunkline.charging.tariffs.mistakes import TariffError, nearest
@@ -67,6 +68,7 @@ class Description:
     taxes: tuple[Row, ...]
     transfers: tuple[Row, ...]
     bonuses: tuple[Row, ...]
+    exchange: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def describe(files: Mapping[str, str], plan: str | None = None) -> Description:
             for each in tariff.bonuses.values()
             if plan is None or each.plans is None or plan in {named.name for named in each.plans}
         ),
+        tuple(_exchange(tariff)),
     )
 
 
@@ -168,7 +171,22 @@ def _billing(billing: Billing | None) -> Row:
         "decimals": "" if billing.line_decimals is None else str(billing.line_decimals),
         "rounding": billing.mode.name.lower(),
         "due": f"{billing.due_days} days",
+        "late": f"{billing.late_days} days" if billing.late_days else "",
     }
+
+
+def _exchange(tariff: Tariff) -> Iterator[Row]:
+    """What other currencies are worth, and how an amount is rounded."""
+    rules = tariff.exchange
+    if rules is None:
+        return
+    for rate in rules.rates:
+        yield {
+            "currency": rate.currency,
+            "since": _moment(rate.since_us) or "always",
+            "rate": f"{_decimal(Fraction(rate.billionths, 10**9))} {tariff.operator.currency}",
+            "rounding": f"{rules.mode.name.lower()} to {rules.decimals} decimals",
+        }
 
 
 def _plan(plan: Plan) -> Row:
@@ -199,6 +217,15 @@ def _percent(millionths: int) -> str:
     return f"{_decimal(Fraction(millionths, 10_000))} %"
 
 
+def _tier_start(discount: BillDiscount, start: int) -> str:
+    """Where a tier begins, in what it is counted in."""
+    if discount.by is By.AMOUNT:
+        return money.to_text(start)
+    if discount.by is By.UNITS:
+        return _amount(start, UNITS[discount.charges[0]])
+    return f"{start} {discount.by.name.lower()}"
+
+
 def _discount(tariff: Tariff, discount: BillDiscount) -> Row:
     at = list(tariff.discounts).index(discount.name)
     return {
@@ -206,9 +233,11 @@ def _discount(tariff: Tariff, discount: BillDiscount) -> Row:
         "order": str(at + 1),
         "of": _charges(discount.charges),
         "percent": _list(
-            _percent(tier.millionths) + (f" from {money.to_text(tier.start)} on" if tier.start else "")
+            _percent(tier.millionths)
+            + (f" from {_tier_start(discount, tier.start)} on" if tier.start else "")
             for tier in discount.tiers
         ),
+        "with": _names(discount.beside),
         "after": f"{discount.after_months} months" if discount.after_months else "",
     }
 
@@ -534,6 +563,8 @@ def _meaning(tariff: Tariff) -> dict[str, str]:
         found |= _keyed(f"transfer {transfer.name}", _transfer(tariff, transfer), "transfer")
     for bonus in tariff.bonuses.values():
         found |= _keyed(f"bonus {bonus.name}", _bonus(tariff, bonus), "bonus")
+    for row in _exchange(tariff):
+        found |= _keyed(f"exchange {row['currency']} since {row['since']}", row, "currency", "since")
     found |= _keyed("billing", _billing(tariff.billing))
     for plan in tariff.plans:
         found |= _keyed(f"plan {plan.version}", _plan(plan), "plan", "effective")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeVar
 
 from trunkline.charging.tariffs.billing import read_billing, read_discounts, read_taxes
+from trunkline.charging.tariffs.exchange import read_exchange
 from trunkline.charging.tariffs.giving import read_bonuses, read_transfers
 from trunkline.charging.tariffs.mistakes import Mistakes, Place
 from trunkline.charging.tariffs.plans import PLAN_KEYS, Found, read_plan
@@ -43,6 +44,7 @@ SECTIONS = (
     "balances",
     "counters",
     "billing",
+    "exchange",
     "discounts",
     "taxes",
     "transfers",
@@ -120,6 +122,7 @@ def _tariff(reader: Reader, source: Source) -> Tariff:
         (read_bonuses(reader, node, tariff.balances, operator) for node in sections["bonuses"]),
     )
     tariff.billing = read_billing(reader, sections["billing"])
+    tariff.exchange = read_exchange(reader, sections["exchange"], source, operator)
     found = Found(source, operator)
     tariff.plans = [read_plan(reader, keys, found) for keys in documents if "plan" in keys]
     tariff.rates |= found.rates

@@ -62,7 +62,7 @@ def read_operator(reader: Reader, node: Fields | Scalar) -> Operator:
     return Operator(
         node.place,
         reader.value(keys, "name", str, ""),
-        reader.value(keys, "currency", _currency, ""),
+        reader.value(keys, "currency", currency_code, ""),
         reader.value(keys, "time_zone", _zone_name, plain.time_zone),
         reader.values(keys, "time_zones", _zone_name),
         reader.value(keys, "country_code", _country_code, ""),
@@ -73,7 +73,8 @@ def read_operator(reader: Reader, node: Fields | Scalar) -> Operator:
     )
 
 
-def _currency(text: str) -> str:
+def currency_code(text: str) -> str:
+    """A currency by its three letters, ISO 4217."""
     if len(text) != 3 or not text.isascii() or not text.isalpha() or not text.isupper():
         raise ValueError(f'"{text}" is not a currency; write its three letters (ISO 4217) such as EUR')
     return text

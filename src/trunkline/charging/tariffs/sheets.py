@@ -55,7 +55,7 @@ def find_sheet(sheets: dict[str, Sheet], name: str, beside: str) -> str | None:
 def read_destination_sheet(reader: Reader, sheet: Sheet) -> list[Destination]:
     """Destinations by name; rows of one name add up."""
     found: dict[str, Destination] = {}
-    if not _columns_fit(reader, sheet, PLACE_COLUMNS, PLACE_COLUMNS):
+    if not columns_fit(reader, sheet, PLACE_COLUMNS, PLACE_COLUMNS):
         return []
     for row in sheet.rows:
         place = Place(sheet.name, row.line, 1)
@@ -74,7 +74,7 @@ def read_price_sheet(
     """The priced rows and the rates that they need; rows with the same terms share one rate."""
     prices: list[SheetPrice] = []
     rates: dict[Terms, Rate | None] = {}
-    if not _columns_fit(reader, sheet, PRICE_COLUMNS, PRICE_NEEDED):
+    if not columns_fit(reader, sheet, PRICE_COLUMNS, PRICE_NEEDED):
         return [], {}
     lines: dict[str, int] = {}
     for row in sheet.rows:
@@ -110,7 +110,7 @@ def read_price_sheet(
     return prices, {rate.name: rate for rate in rates.values() if rate}
 
 
-def _columns_fit(reader: Reader, sheet: Sheet, known: tuple[str, ...], needed: tuple[str, ...]) -> bool:
+def columns_fit(reader: Reader, sheet: Sheet, known: tuple[str, ...], needed: tuple[str, ...]) -> bool:
     """Whether the first line names the columns; without it no row can be read."""
     place = Place(sheet.name, 1, 1)
     before = len(reader.mistakes)

@@ -10,7 +10,8 @@ from datetime import date
 from fractions import Fraction
 from typing import NamedTuple
 
-from trunkline.charging.tariffs.bill_rules import FOREVER_US, ProRata
+from trunkline.charging.tariffs.bill_rules import FOREVER_US, By, ProRata
+from trunkline.charging.tariffs.exchange_rules import Exchange
 from trunkline.charging.tariffs.literals import DAY_S, Measure
 from trunkline.charging.tariffs.mistakes import Place
 from trunkline.kernel.money import Rounding
@@ -271,7 +272,7 @@ class PlanFee:
 
 @dataclass(frozen=True)
 class DiscountTier:
-    """So many millionths, from an amount on."""
+    """So many millionths, from an amount on, or from so many units, months or members."""
 
     place: Place
     start: int
@@ -287,6 +288,8 @@ class BillDiscount:
     charges: tuple[Charge, ...]
     tiers: tuple[DiscountTier, ...]
     after_months: int = 0
+    by: By = By.AMOUNT
+    beside: tuple[Named, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -309,12 +312,13 @@ class BillTax:
 
 @dataclass(frozen=True)
 class Billing:
-    """How bills round, and when they are due."""
+    """How bills round, when they are due, and how late usage may come."""
 
     place: Place
     line_decimals: int | None = None
     mode: Rounding = Rounding.HALF_UP
     due_days: int = 14
+    late_days: int = 0
 
 
 @dataclass(frozen=True)
@@ -387,6 +391,7 @@ class Tariff:
     plans: list[Plan] = field(default_factory=list)
     sheets: dict[str, tuple[SheetPrice, ...]] = field(default_factory=dict)
     billing: Billing | None = None
+    exchange: Exchange | None = None
     discounts: dict[str, BillDiscount] = field(default_factory=dict)
     taxes: dict[str, BillTax] = field(default_factory=dict)
     transfers: dict[str, Transfer] = field(default_factory=dict)

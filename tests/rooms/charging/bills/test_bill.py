@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
+import pytest
 
 from tests.billing_room import billed, told
 from tests.charging_room import Platform
+from tests.opinion.bills import Contract, Rules, Taken
+from tests.opinion.bills import bill as bill_anew
 from tests.opinion.pricing import Use
 from trunkline.kernel.dial import to_key
 from trunkline.records.charging import Cause
@@ -236,3 +239,95 @@ def test_names_of_bills_do_not_tell_numbers() -> None:
     assert name == one(billed(made, 202610))["bill_id"]
     assert str(to_key(ANNA)) not in name
     assert name.startswith("202610-")
+
+
+def test_late_usage_is_told_with_its_day() -> None:
+    """Each day of an earlier period has a line of its own, in the subscriber's own days."""
+    made = platform("")
+    first = billed(made, 202610, cut_seq=0)
+    made.charge(
+        [call(1, "2026-10-06T10:00:00"), call(2, "2026-10-06T22:30:00", 2), call(3, "2026-11-06T10:00:00")]
+    )
+    lines = one(billed(made, 202611, last=first))["lines"]
+    assert isinstance(lines, list)
+    days = [(str(date(1970, 1, 1) + timedelta(line["day"])), line["amount_micros"]) for line in lines]
+    assert days == [("1970-01-01", 100_000), ("2026-10-06", 100_000), ("2026-10-07", 200_000)]
+
+
+def test_usage_that_comes_too_late_is_given_back() -> None:
+    """More than ten days before the bill begins: told, and asked for neither it nor a tax on it."""
+    made = platform(
+        """
+billing: {late: 10d}
+discounts: {tenth: {of: [usage], percent: "10"}}
+taxes: {vat: {percent: "20"}}
+""",
+        "discounts: [tenth]",
+    )
+    first = billed(made, 202610, cut_seq=0)
+    made.charge(
+        [call(1, "2026-10-06T10:00:00", 5), call(2, "2026-10-30T10:00:00"), call(3, "2026-11-06T10:00:00")]
+    )
+    bill = one(billed(made, 202611, last=first))
+    assert told(bill) == [
+        ("usage", "voice", "germany", 100_000, 0),
+        ("usage", "voice", "germany", 500_000, 0),
+        ("usage", "voice", "germany", 100_000, 0),
+        ("late", "voice", "", -500_000, 0),
+        ("discount", "voice", "tenth", -20_000, 0),
+        ("tax", "", "vat", 40_000, 40_000),
+    ]
+    assert (bill["ledger_micros"], bill["total_micros"]) == (700_000, 220_000)
+
+
+DISCOUNTS = """
+discounts:
+  talker: {of: voice, by: units, tiers: [{from: 10m, percent: "10"}, {from: 1h, percent: "50"}]}
+  faithful: {of: [fees], by: months, tiers: [{from: "12", percent: "5"}, {from: "24", percent: "20"}]}
+  together: {of: [fees], by: members, tiers: [{from: "2", percent: "10"}, {from: "3", percent: "25"}]}
+  crossed: {of: [fees], percent: "50", with: [child]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("discount", "since", "minutes", "members", "percent"),
+    [
+        ("talker", "2026-01-01", 9, 0, 0),
+        ("talker", "2026-01-01", 10, 0, 10),
+        ("talker", "2026-01-01", 60, 0, 50),
+        ("faithful", "2025-12-01", 1, 0, 0),
+        ("faithful", "2025-11-01", 1, 0, 5),  # twelve whole months at the end of October
+        ("faithful", "2023-01-01", 1, 0, 20),
+        ("together", "2026-01-01", 1, 0, 0),
+        ("together", "2026-01-01", 1, 1, 10),
+        ("together", "2026-01-01", 1, 4, 25),
+        ("crossed", "2026-01-01", 1, 0, 0),
+        ("crossed", "2026-01-01", 1, 1, 50),
+    ],
+)
+def test_discounts_by_use_time_and_company(
+    discount: str, since: str, minutes: int, members: int, percent: int
+) -> None:
+    """What is used, how long somebody has been here, and who belongs to the account: as the second opinion has it."""
+    files = {
+        "operator.yaml": OPERATOR + DISCOUNTS,
+        "plan.yaml": f'plan: p\nfees: {{monthly: "8.00"}}\ndiscounts: [{discount}]\n{PRICES}',
+        "child.yaml": f"plan: child\n{PRICES}",
+    }
+    made = Platform.under(files)
+    made.enrol([{"subscriber": ANNA, "plan": "p", "from_s": at(f"{since}T12:00:00") // 10**6}])
+    made.enrol(
+        [{"subscriber": f"4477009001{each:02d}", "plan": "child", "owner": ANNA} for each in range(members)]
+    )
+    made.charge([call(1, "2026-10-05T10:00:00", minutes=minutes)])
+    bill = one(billed(made, 202610))
+    amount = 100_000 * minutes if discount == "talker" else 8_000_000
+    lines = [line for line in told(bill) if line[0] == "discount"]
+    assert sum(line[3] for line in lines) == -amount * percent // 100
+    contract = Contract("p", datetime.fromisoformat(f"{since}T12:00:00+00:00"), "Europe/Berlin", 1)
+    when = datetime(2026, 10, 5, 10, tzinfo=UTC)
+    used = Taken("usage", when, 100_000 * minutes, "voice", "home", "germany", 60_000 * minutes)
+    expected = bill_anew(Rules(files), [contract], [used], 2026, 10, None, ["child"] * members)
+    assert sorted(told(bill)) == sorted(
+        (line.section, line.charge, line.name, line.micros, line.tax_micros) for line in expected.lines
+    )
