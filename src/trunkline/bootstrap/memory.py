@@ -15,7 +15,7 @@ from pathlib import Path
 
 # The parameters' numbers, from glibc's malloc.h; each may be set from the environment instead (man 3 mallopt).
 _SETTINGS = (
-    ("MALLOC_TRIM_THRESHOLD_", -1, 1 << 30),
+    ("MALLOC_TRIM_THRESHOLD_", -1, (1 << 31) - 1),  # as much as can be said
     ("MALLOC_TOP_PAD_", -2, 64 << 20),
     ("MALLOC_MMAP_THRESHOLD_", -3, 256 << 20),
     ("MALLOC_ARENA_MAX", -8, 1),  # one heap: threads take over from one another what a batch has freed

@@ -23,8 +23,10 @@ import polars as pl
 from ruamel.yaml import YAML
 
 from trunkline import topology
-from trunkline.engines.embedded.engine import Engine, Totals
+from trunkline.bootstrap.memory import SpareMemory, keep_freed_memory
+from trunkline.engines.embedded.engine import Engine, Settings, Totals
 from trunkline.engines.embedded.intake import Spooling
+from trunkline.engines.embedded.lanes import Lanes
 from trunkline.engines.embedded.sources import LiveSources, NamedFiles
 from trunkline.engines.loop import Accounts, tallied
 from trunkline.kernel.grouped import State
@@ -60,6 +62,15 @@ ACCOUNTS = Accounts(
     takes_back=False,
     raw_octets_max=4096,
     advice="does the inventory know what it speaks of",
+)
+SPARE_OCTETS = 4 << 30  # what a period of a hundred thousand cells needs for a moment, and more
+# A period of all cells is one batch: what is remembered of them is asked for once, whatever part of them came.
+# And two threads share it: there is no batch behind it that the other core could begin with.
+AT_WORK = Settings(batch_records=8_000_000, decoders=2)
+LANES = Lanes(
+    network.BUCKET.name,
+    (network.BUCKETS // 2,),
+    travels=(network_sums.PARTS, network_sums.TILE_CHANGES),
 )
 INVENTORY, FORMULAS, RULES, CAUSES = "inventory", "formulas.yaml", "alarm_rules.json", "causes.csv"
 AGREEMENTS = "agreements.yaml"
@@ -115,7 +126,9 @@ def opened_network(data: Path, watched: Watched | None = None, disk: Disk | None
     mappings = load_telemetry_mappings(
         Path(watched.telemetry_mappings) if watched.telemetry_mappings else None
     )
+    keep_freed_memory()
     store = NetworkStore(folder, states(), disk)
+    store.keeper.listeners.append(SpareMemory(SPARE_OCTETS))
     try:
         engine = Engine(
             store,
@@ -123,6 +136,8 @@ def opened_network(data: Path, watched: Watched | None = None, disk: Disk | None
             ACCOUNTS,
             tables_of(folder, mappings),
             mappings.__getitem__,
+            settings=AT_WORK,
+            lanes=LANES,
             count=tallied(network.MEASURED, network.BINS),
         )
         made = Network(folder, store, engine, mappings, NetworkReader(folder))

@@ -22,6 +22,7 @@ from trunkline.kernel.grouping import locate
 from trunkline.ports import Accounting
 
 POISON = "poison"
+_FEW = 4096
 
 
 PLACE = ["file", "offset"]  # where a record stands
@@ -347,6 +348,10 @@ def _over(
 
 def distinct(column: Keys) -> Keys:
     """The different values of a column, ascending."""
+    if len(column) > _FEW and int(column.max()) < _FEW:  # buckets: many rows, few keys
+        seen = np.zeros(_FEW, np.bool_)
+        seen[column] = True
+        return np.flatnonzero(seen).astype(np.uint64)
     ordered = np.sort(column)
     return ordered[: _distinct(ordered)].copy()
 
@@ -415,6 +420,9 @@ def _by_source(rows: pl.DataFrame) -> list[tuple[str, int]]:
     """How many rows each source has."""
     if not len(rows):
         return []
+    sources = rows.get_column("source")
+    if sources[0] is not None and bool((sources == sources[0]).all()) and not sources.null_count():
+        return [(str(sources[0]), len(rows))]
     return [
         (str(source or ""), int(count)) for source, count in rows.group_by("source").agg(pl.len()).iter_rows()
     ]

@@ -270,8 +270,11 @@ def _aside(measured: pl.DataFrame, verdict: npt.NDArray[np.uint8]) -> tuple[pl.D
     if not verdict.any():
         return DUPLICATES.record.empty(), REJECTED.record.empty()
     duplicates = measured.filter(pl.Series(verdict == _DUPLICATE))
+    # In one piece: Polars breaks over a format of pieces of which one is empty.
     rejected = [
-        measured.filter(pl.Series(verdict == number)).with_columns(
+        measured.filter(pl.Series(verdict == number))
+        .rechunk()
+        .with_columns(
             reason=pl.lit(reason), detail=pl.format("{} of {}", pl.col("counter").cast(pl.String), "name")
         )
         for number, reason in _REASONS.items()

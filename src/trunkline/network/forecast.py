@@ -24,6 +24,7 @@ import polars as pl
 
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped, State
+from trunkline.network.formula import numbers_of
 from trunkline.network.placing import placed
 from trunkline.records.network import RISKS, Scope
 
@@ -122,16 +123,16 @@ def forecast(kpis: pl.DataFrame, foretold: Grouped, weights: Floats | None = Non
 
 def leading(kpis: pl.DataFrame) -> pl.DataFrame:
     """The rows that announce something, a cell's rows of one moment beside each other, with `lead`."""
-    leads = pl.DataFrame({"kpi": [lead.kpi for lead in LEADS], "lead": range(len(LEADS))})
-    return (
-        kpis.filter(
-            (pl.col("scope") == int(Scope.CELL))
-            & (pl.col("slice").fill_null(0) == 0)
-            & pl.col("value_milli").is_not_null()
-        )
-        .join(leads, on="kpi", how="inner")
-        .sort("end_us", "object", "lead")
+    lead = numbers_of(kpis["kpi"], {each.kpi: number for number, each in enumerate(LEADS)})
+    of_cells = kpis.select(
+        (pl.col("scope") == int(Scope.CELL))
+        & (pl.col("slice").fill_null(0) == 0)
+        & pl.col("value_milli").is_not_null()
     )
+    rows = np.flatnonzero((lead >= 0) & of_cells.to_series().to_numpy())
+    used = kpis.select("object", "name", "bucket", "kpi", "end_us", "value_milli")
+    order = np.lexsort((lead[rows], kpis["object"].to_numpy()[rows], kpis["end_us"].to_numpy()[rows]))
+    return used[rows[order]].with_columns(lead=pl.Series(lead[rows[order]].astype(np.int64)))
 
 
 def follow(

@@ -13,6 +13,7 @@ cells and sites in a tile that stand and are not held back; the tile's severity 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numba as nb
@@ -23,11 +24,13 @@ import polars as pl
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped, State
 from trunkline.kernel.grouping import locate
-from trunkline.network.formula import Form, Formulas, numbers_of, quotients
+from trunkline.network.formula import Form, Formulas, divided, numbers_of
 from trunkline.network.inventory import AREA_LAYER, RESOLUTIONS, Inventory
 from trunkline.network.sheets import Longs, Words, by_bucket, sheets
 from trunkline.records.network import BUCKET_SHIFT, HEAT, Scope, Severity
 from trunkline.records.network_sums import TILE_CHANGES
+
+Rows = npt.NDArray[Any]
 
 SEVERITY = "severity"
 _SEVERITY = 65_535  # the number of that metric
@@ -281,38 +284,40 @@ def draw(changes: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome:
     tiles["layer"][fresh] = (found.places[fresh] >> np.uint64(16)).astype(np.uint8)
     tiles["metric"][fresh] = found.places[fresh].astype(np.uint16)
     tiles["end_us"][fresh] = np.iinfo(np.int64).min
-    fields = {name: np.ascontiguousarray(tiles[name]) for name in TILES.dtype.names or ()}
-    _gain(
-        found.of, alarms, _array(changes["time_us"]), _array(changes["numerator"]), _array(changes["denominator"]),
-        _array(changes["cells"]), fields["end_us"], fields["period_us"], fields["numerator"], fields["denominator"],
-        fields["cells"], fields["usual"],
+    complete = _gain(
+        tiles, found.of, alarms, _array(changes["time_us"]), _array(changes["numerator"]),
+        _array(changes["denominator"]), _array(changes["cells"]),
     )  # fmt: skip
-    touched = np.zeros(len(found), np.bool_)
-    touched[found.of] = True
-    complete = fields["cells"] >= np.where(fields["usual"] > 0, fields["usual"], 1)
-    complete |= fields["metric"] == _SEVERITY
-    heat = _tell(fields, np.flatnonzero(touched & complete), formulas)
-    for name, values in fields.items():
-        tiles[name] = values
+    heat = _tell(tiles, np.flatnonzero(complete), formulas)
     return Outcome((heat,), _kept(state, tiles))
 
 
 def fade(pulses: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome:
     """`PULSES` into the `HEAT` of tiles of which some cells did not come, or none any more."""
     tiles = state.rows.copy()
-    fields = {name: np.ascontiguousarray(tiles[name]) for name in TILES.dtype.names or ()}
     times = pulses.group_by("bucket").agg(pl.col("time_us").max()).sort("bucket")
-    at = locate(times["bucket"].to_numpy(), _bucket_of(fields["tile"]))
-    now_us = np.where(at >= 0, times["time_us"].to_numpy()[at], np.iinfo(np.int64).min) if len(times) else at
-    kpi = fields["metric"] != _SEVERITY
-    waited = kpi & (fields["end_us"] <= now_us) & (fields["cells"] > 0)
-    stale = waited & (fields["end_us"] + _STALE_PERIODS * fields["period_us"] <= now_us)
-    for name in ("numerator", "denominator", "cells"):
-        fields[name][stale] = 0
-    heat = _tell(fields, np.flatnonzero(waited), formulas)
-    for name, values in fields.items():
-        tiles[name] = values
-    return Outcome((heat,), _kept(state, tiles))
+    now_us = np.full(len(state), np.iinfo(np.int64).min)
+    group = locate(state.keys, times["bucket"].to_numpy())
+    now_us[group[group >= 0]] = times["time_us"].to_numpy()[group >= 0]
+    waited = _waited(tiles, state.offsets, now_us)
+    return Outcome((_tell(tiles, waited, formulas),), _kept(state, tiles))
+
+
+@nb.njit(nogil=True, cache=True)
+def _waited(tiles: Rows, offsets: Longs, now_us: Longs) -> Longs:
+    """Tiles that show cells and that time has come to; those of which nothing is heard any more show nothing."""
+    waited = np.empty(len(tiles), np.int64)
+    count = 0
+    for group in range(len(now_us)):
+        for at in range(offsets[group], offsets[group + 1]):
+            row = tiles[at]
+            if row.metric == _SEVERITY or row.cells <= 0 or row.end_us > now_us[group]:
+                continue
+            if row.end_us + _STALE_PERIODS * row.period_us <= now_us[group]:
+                row.numerator, row.denominator, row.cells = 0, 0, 0
+            waited[count] = at
+            count += 1
+    return waited[:count]
 
 
 def _metric_word(layer: npt.NDArray[np.uint8], metric: npt.NDArray[np.uint16]) -> Words:
@@ -322,98 +327,150 @@ def _metric_word(layer: npt.NDArray[np.uint8], metric: npt.NDArray[np.uint16]) -
 
 @nb.njit(nogil=True, cache=True)
 def _gain(
-    of: npt.NDArray[np.int32], alarms: npt.NDArray[np.bool_], time_us: Longs, numerator: Longs, denominator: Longs,
-    cells: npt.NDArray[np.int32], end_us: Longs, period_us: Longs, numerators: Longs, denominators: Longs,
-    count: npt.NDArray[np.int32], usual: npt.NDArray[np.int32],
-) -> None:  # fmt: skip
-    newest_us = end_us.copy()  # of a batch only the newest window of a tile is shown, whoever told it first
-    for row in range(len(of)):
+    tiles: Rows, of: npt.NDArray[np.int32], alarms: npt.NDArray[np.bool_], time_us: Longs, numerator: Longs,
+    denominator: Longs, cells: npt.NDArray[np.int32],
+) -> npt.NDArray[np.bool_]:  # fmt: skip
+    """Add changes to their tiles; which of these have as many cells as in the window before."""
+    newest_us = np.empty(len(tiles), np.int64)
+    for at in range(len(tiles)):
+        newest_us[at] = tiles[at].end_us
+    for row in range(len(of)):  # of a batch only the newest window of a tile is shown, whoever told it first
         if not alarms[row]:
             newest_us[of[row]] = max(newest_us[of[row]], time_us[row])
+    complete = np.zeros(len(tiles), np.bool_)
     for row in range(len(of)):
-        tile = of[row]
+        tile = tiles[of[row]]
+        complete[of[row]] = True
         if alarms[row]:
-            end_us[tile] = max(end_us[tile], time_us[row])
-        elif time_us[row] < newest_us[tile]:
+            tile.end_us = max(tile.end_us, time_us[row])
+        elif time_us[row] < newest_us[of[row]]:
             continue
-        elif time_us[row] > end_us[tile]:
-            if count[tile] > 0:
-                usual[tile] = count[tile]
-                period_us[tile] = time_us[row] - end_us[tile]
-            end_us[tile] = time_us[row]
-            numerators[tile], denominators[tile], count[tile] = 0, 0, 0
-        numerators[tile] += numerator[row]
-        denominators[tile] += denominator[row]
-        count[tile] += cells[row]
+        elif time_us[row] > tile.end_us:
+            if tile.cells > 0:
+                tile.usual = tile.cells
+                tile.period_us = time_us[row] - tile.end_us
+            tile.end_us = time_us[row]
+            tile.numerator, tile.denominator, tile.cells = 0, 0, 0
+        tile.numerator += numerator[row]
+        tile.denominator += denominator[row]
+        tile.cells += cells[row]
+    for at in range(len(tiles)):
+        if complete[at] and tiles[at].metric != _SEVERITY:
+            complete[at] = tiles[at].cells >= (tiles[at].usual if tiles[at].usual > 0 else 1)
+    return complete
 
 
-def _tell(fields: dict[str, npt.NDArray[Any]], rows: Longs, formulas: Formulas) -> pl.DataFrame:
-    """`HEAT` of those of the tiles that look different from what was told, and remember it."""
-    metric, cells = fields["metric"][rows], fields["cells"][rows]
-    value, severity, step, known = _values(fields, rows, formulas)
-    state = np.where(known, 1, 2).astype(np.uint8)
-    moved = (state != fields["told"][rows]) | (severity != fields["told_severity"][rows])
-    moved |= (cells != fields["told_cells"][rows]) | (
-        known & (np.abs(value - fields["told_value"][rows]) >= step)
+def _tell(tiles: Rows, which: Longs, formulas: Formulas) -> pl.DataFrame:
+    """`HEAT` of those of the tiles that look different from what was told; the tiles remember it."""
+    program, judged = formulas.program, _judging(formulas)
+    rows, value, severity, known = _moved(
+        tiles,
+        which,
+        program.multiply,
+        program.divide,
+        judged.steps,
+        judged.leasts,
+        judged.goods,
+        judged.marks,
     )
-    moved &= ~((state == 2) & (fields["told"][rows] == 0) & (cells == 0))
-    rows, metric, cells = rows[moved], metric[moved], cells[moved]
-    value, severity, known = value[moved], severity[moved], known[moved]
-    fields["told"][rows], fields["told_value"][rows] = state[moved], value
-    fields["told_cells"][rows], fields["told_severity"][rows] = cells, severity
+    told = tiles[rows]
     names = pl.concat([formulas.kpi_names, pl.Series([SEVERITY], dtype=pl.String)])
-    tiles = fields["tile"][rows]
+    words = np.ascontiguousarray(told["tile"])
     return pl.DataFrame(
         {
-            "layer": _layer_names(fields["layer"][rows]),
-            "tile": tiles,
-            "metric": names.gather(np.minimum(metric, formulas.kpi_columns).astype(np.uint32)),
-            "time_us": fields["end_us"][rows],
+            "layer": _layer_names(told["layer"]),
+            "tile": words,
+            "metric": names.gather(np.minimum(told["metric"], formulas.kpi_columns).astype(np.uint32)),
+            "time_us": np.ascontiguousarray(told["end_us"]),
             "value_milli": value,
             "severity": severity,
-            "cells": cells,
-            "bucket": _bucket_of(tiles),
+            "cells": np.ascontiguousarray(told["cells"]),
+            "bucket": _bucket_of(words),
         },
         schema=HEAT.record.schema,
     ).with_columns(value_milli=pl.when(pl.Series(known)).then(pl.col("value_milli")))
 
 
-def _values(
-    fields: dict[str, npt.NDArray[Any]], rows: Longs, formulas: Formulas
-) -> tuple[Longs, npt.NDArray[np.uint8], Longs, npt.NDArray[np.bool_]]:
-    """Values, severities, steps, and whether there is a value, of the given tiles."""
-    metric = fields["metric"][rows]
-    numerator, denominator = fields["numerator"][rows], fields["denominator"][rows]
-    alarms = metric == _SEVERITY
-    number = np.where(alarms, 0, metric).astype(np.int64)
-    value = np.zeros(len(rows), np.int64)
-    severity = np.full(len(rows), int(Severity.CLEARED), np.uint8)
-    step = np.ones(len(rows), np.int64)
-    if formulas.kpi_columns:
-        quotients(numerator, denominator, formulas.program.multiply, formulas.program.divide, number, value)
-    known = (denominator != 0) & (fields["cells"][rows] > 0) | alarms
+@dataclass(frozen=True)
+class _Judging:
+    """How each KPI is judged, by its number; `goods` is 1 when high is good, -1 when low is, 0 without marks."""
+
+    steps: Longs
+    leasts: Longs
+    goods: Longs
+    marks: Longs  # [KPI, severity]
+
+
+def _judging(formulas: Formulas) -> _Judging:
+    count = formulas.kpi_columns
+    steps, leasts, goods = np.ones(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
+    marks = np.zeros((count, int(Severity.CLEARED)), np.int64)
     for kpi in formulas.kpis:
-        mine = np.flatnonzero((metric == kpi.number) & ~alarms)
-        step[mine] = max(kpi.step_milli, 1)
-        judged = mine[known[mine] & (denominator[mine] >= kpi.least_milli)]
-        for mark in (Severity.WARNING, Severity.MINOR, Severity.MAJOR, Severity.CRITICAL):
-            if mark in kpi.marks:
-                worse = (
-                    value[judged] < kpi.marks[mark] if kpi.good == "high" else value[judged] > kpi.marks[mark]
-                )
-                severity[judged[worse]] = mark
-    counts = np.int64((1 << _COUNT_BITS) - 1)
-    stand = [numerator & counts, numerator >> _COUNT_BITS & counts, numerator >> 2 * _COUNT_BITS & counts,
-             denominator & counts, denominator >> _COUNT_BITS & counts]  # fmt: skip
-    for place in (4, 3, 2, 1, 0):
-        severity[alarms & (stand[place] > 0)] = place + 1
-    value[alarms] = 1_000 * np.sum(stand, axis=0)[alarms]
-    return value, severity, step, known
+        steps[kpi.number], leasts[kpi.number] = max(kpi.step_milli, 1), kpi.least_milli
+        if kpi.marks:
+            goods[kpi.number] = 1 if kpi.good == "high" else -1
+            marks[kpi.number, [int(each) for each in kpi.marks]] = list(kpi.marks.values())
+    return _Judging(steps, leasts, goods, marks)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _moved(
+    tiles: Rows, which: Longs, multiply: Longs, divide: Longs, steps: Longs, leasts: Longs, goods: Longs,
+    marks: Longs,
+) -> tuple[Longs, Longs, npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:  # fmt: skip
+    """Tiles to be told, their values and severities, and whether there is a value; what is told is remembered."""
+    rows, values = np.empty(len(which), np.int64), np.empty(len(which), np.int64)
+    severities, knowns = np.empty(len(which), np.uint8), np.empty(len(which), np.bool_)
+    count = 0
+    for at in which:
+        tile = tiles[at]
+        value, severity, step, known = nb.int64(0), nb.int64(6), nb.int64(1), True
+        kpi = nb.int64(tile.metric)
+        if kpi == _SEVERITY:
+            value, severity = _alarms(tile.numerator, tile.denominator)
+        else:
+            known = tile.denominator != 0 and tile.cells > 0
+            if kpi < len(multiply):
+                step = steps[kpi]
+                if tile.denominator != 0:
+                    value = divided(tile.numerator, tile.denominator, multiply[kpi], divide[kpi])
+                if known and tile.denominator >= leasts[kpi] and goods[kpi] != 0:
+                    for mark in range(4, 0, -1):
+                        limit = marks[kpi, mark]
+                        if value < limit if goods[kpi] > 0 else value > limit:
+                            severity = nb.int64(mark)
+        shown = 1 if known else 2
+        moved = shown != tile.told or severity != tile.told_severity or tile.cells != tile.told_cells
+        moved = moved or (known and abs(value - tile.told_value) >= step)
+        if not moved or (shown == 2 and tile.told == 0 and tile.cells == 0):
+            continue
+        tile.told, tile.told_value = shown, value
+        tile.told_cells, tile.told_severity = tile.cells, severity
+        rows[count], values[count], severities[count], knowns[count] = at, value, severity, known
+        count += 1
+    return rows[:count], values[:count], severities[:count], knowns[:count]
+
+
+@nb.njit(inline="always")
+def _alarms(first: int, second: int) -> tuple[int, int]:
+    """How many alarms stand in a tile, in thousandths, and the worst severity among them."""
+    counts = nb.int64((1 << _COUNT_BITS) - 1)
+    standing, worst = nb.int64(0), nb.int64(6)
+    for place in range(4, -1, -1):
+        word = nb.int64(first) if place < 3 else nb.int64(second)
+        here = word >> nb.int64(_COUNT_BITS * (place if place < 3 else place - 3)) & counts
+        standing += here
+        if here > 0:
+            worst = nb.int64(place + 1)
+    return 1_000 * standing, worst
 
 
 def _kept(state: Grouped, tiles: npt.NDArray[Any]) -> Grouped:
     """All tiles but those that show nothing and were told so."""
-    alive = tiles[(tiles["cells"] != 0) | (tiles["told"] == 1)]
+    needed = (tiles["cells"] != 0) | (tiles["told"] == 1)
+    if len(tiles) == len(state.rows) and bool(needed.all()):
+        return Grouped(state.keys, state.offsets, tiles)
+    alive = tiles[needed]
     words = _bucket_of(np.ascontiguousarray(alive["tile"]))
     buckets = np.unique(np.concatenate([state.keys, words]))
     return by_bucket(buckets, words << np.uint64(BUCKET_SHIFT), alive)

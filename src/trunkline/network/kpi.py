@@ -30,7 +30,7 @@ from trunkline.kernel.grouping import locate
 from trunkline.kernel.identity import name_words
 from trunkline.network.formula import Formulas, Program, divided
 from trunkline.network.inventory import Inventory
-from trunkline.network.sheets import Longs, Places, Sheets, Words, by_bucket, sheets
+from trunkline.network.sheets import Longs, Places, Sheets, Words, beginnings, by_bucket, sheets
 from trunkline.records.network import BUCKET_SHIFT, KPIS, Scope
 from trunkline.records.network_sums import PARTS
 
@@ -175,7 +175,7 @@ class _New:
     value: Longs
     covered: Longs
     gathered: npt.NDArray[np.bool_]
-    objects: Words  # of all bins of the batch, their slices and their ends
+    objects: Words  # of the sheets of all bins of the batch, their slices and their ends
     slices: Words
     ends: Longs
 
@@ -194,7 +194,8 @@ def _new(bins: pl.DataFrame | None, formulas: Formulas) -> _New:
     )
     value, begins = _array(bins["value_milli"].fill_null(0)), _array(bins["begin_us"])
     slices = _array(bins["slice"].fill_null(0)).astype(np.uint64)
-    all_ends, all_objects, all_slices = ends, objects, slices
+    told = beginnings(objects, ends, slices)
+    all_ends, all_objects, all_slices = ends[told], objects[told], slices[told]
     if not used.all():
         objects, slices, begins, ends = (each[used] for each in (objects, slices, begins, ends))
         number, value = number[used], value[used]

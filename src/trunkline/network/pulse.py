@@ -15,6 +15,7 @@ import polars as pl
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped, State
 from trunkline.network.formula import Formulas
+from trunkline.network.sheets import beginnings
 from trunkline.records.network import ADVANCES, BUCKETS, PULSES
 
 CLOCK = State(
@@ -28,7 +29,9 @@ WITNESSES, SHARE = 3, 8
 
 def advance(bins: pl.DataFrame) -> Outcome:
     """How far these `BINS` let each bucket come (`ADVANCES`): the middle of its objects' newest ends."""
-    ends = bins.group_by("bucket", "object").agg(pl.col("end_us").max())
+    told = bins.select("bucket", "object", "end_us")
+    told = told[beginnings(told["object"].to_numpy(), told["end_us"].to_numpy())]
+    ends = told.group_by("bucket", "object").agg(pl.col("end_us").max())
     rows = ends.group_by("bucket").agg(
         pl.col("end_us").quantile(0.5, "lower").cast(pl.Int64).alias("time_us")
     )

@@ -108,6 +108,30 @@ def _sheets(
     return object_[:count].copy(), place[:count].copy(), begin[:count].copy(), end[:count].copy()
 
 
+def beginnings(objects: Words, ends: Longs, places: Words | None = None) -> Longs:
+    """The rows at which object, place or end is another than in the row before: one for each sheet of a steady file.
+
+    What is asked of the newest end or the first row of each object is asked of these alone.
+    """
+    return _beginnings(objects, objects if places is None else places, ends)
+
+
+@nb.njit(nogil=True, cache=True)
+def _beginnings(objects: Words, places: Words, ends: Longs) -> Longs:
+    rows = np.empty(len(objects), np.int64)
+    count = 0
+    for row in range(len(objects)):
+        if (
+            row == 0
+            or objects[row] != objects[row - 1]
+            or ends[row] != ends[row - 1]
+            or places[row] != places[row - 1]
+        ):
+            rows[count] = row
+            count += 1
+    return rows[:count].copy()
+
+
 @nb.njit(inline="always")
 def _slot(object_: np.uint64, place: np.uint64, begin: int, end: int, shift: np.uint64) -> int:
     word = object_ ^ (place * _G2) ^ (np.uint64(end) * _G3) ^ (np.uint64(begin) * _G4)

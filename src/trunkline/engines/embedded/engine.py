@@ -13,13 +13,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import polars as pl
 
 from trunkline.engines.embedded.files import Block, Framing, halved
+from trunkline.engines.embedded.lanes import InLanes, Lanes
 from trunkline.engines.loop import (
     POISON,
     Accounts,
@@ -37,6 +38,7 @@ BATCH_RECORDS = 256_000
 BATCH_OCTETS = 32 << 20  # smaller ones write the same accounts more often; docs/decisions/0017
 SMALLEST_BATCH_OCTETS = 1 << 20
 LIVE_PAUSE_S = 0.04  # between live batches: what came meanwhile shares one commit
+_LARGE_OCTETS = 2 << 20  # of a block that is worth a second thread
 WATCHED_RECORDS = 1000  # of one file, before its share of rejects is judged
 REJECTED_SHARE = 0.95
 
@@ -69,6 +71,7 @@ class Settings:
     batch_records: int = BATCH_RECORDS
     most_poison: int = 100
     live_pause_s: float = LIVE_PAUSE_S
+    decoders: int = 1  # threads that decode one batch; more only where the other threads wait for it
 
 
 @dataclass
@@ -142,6 +145,7 @@ class Engine:
         settings: Settings | None = None,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         count: Counting = counted,
+        lanes: Lanes | None = None,
     ) -> None:
         """Build an engine; it does nothing before `drive` or an order."""
         self.store = store
@@ -152,7 +156,12 @@ class Engine:
         self.totals = Totals()
         self.clock_us = clock_us
         self.states = store
-        self._usage = Carrier(usage, self.tables, store, self.settings.most_poison, accounts)
+        most = self.settings.most_poison
+        self._usage = (
+            Carrier(usage, self.tables, store, most, accounts)
+            if lanes is None
+            else InLanes(usage, self.tables, store, most, accounts, lanes)
+        )
         self._raw = usage.steps[0].reads
         self._received = usage.steps[0].writes
         self._count = count
@@ -380,6 +389,17 @@ class Engine:
     # -- one batch ----------------------------------------------------------------------------------------
 
     def _decode(self, blocks: list[Block]) -> Carried:
+        """The first step of all blocks; a large one is decoded in two threads when there are decoders for it."""
+        if self.settings.decoders > 1 and len(blocks) == 1 and len(blocks[0].octets) >= _LARGE_OCTETS:
+            blocks = halved(blocks[0], self.framing(blocks[0].file.mapping))
+            with ThreadPoolExecutor(len(blocks), thread_name_prefix="decode") as pool:
+                parts = list(pool.map(lambda block: self._decoded([block]), blocks))
+            for part in parts[1:]:
+                parts[0].join(part)
+            return parts[0]
+        return self._decoded(blocks)
+
+    def _decoded(self, blocks: list[Block]) -> Carried:
         now = self.clock_us()
         raw = pl.DataFrame(
             {

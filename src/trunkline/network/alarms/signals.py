@@ -60,6 +60,7 @@ def suspect(anomalies: pl.DataFrame, rules: AlarmRules) -> Outcome:
     over = pl.col("ended") == 1
     rows = (
         anomalies.filter(over | (pl.col("score_milli") >= rules.findings.score_milli))
+        .rechunk()  # Polars breaks over a format of pieces of which one is empty
         .join(_FINDINGS, on="kind", how="left", maintain_order="left")
         .with_columns(
             severity=pl.col("kind")
@@ -80,13 +81,17 @@ def foresee(risks: pl.DataFrame, rules: AlarmRules) -> Outcome:
     """Signals of forecasts (`RISKS`): raised from one probability on, cleared below another, nothing between them."""
     likely = pl.col("probability_milli") >= rules.findings.risk_raise_milli
     unlikely = pl.col("probability_milli") < rules.findings.risk_clear_milli
-    rows = risks.filter(likely | unlikely).with_columns(
-        severity=pl.lit(int(Severity.WARNING), dtype=pl.UInt8),
-        event_type=pl.lit("qualityOfServiceAlarm"),
-        probable_cause=pl.lit("thresholdCrossed"),
-        specific_problem=pl.format("interruption foreseen by {} within {} s", "kpi", "horizon_s"),
-        action=pl.when(likely).then(pl.lit("raise")).otherwise(pl.lit("clear")),
-        since_us=pl.col("time_us"),
+    rows = (
+        risks.filter(likely | unlikely)
+        .rechunk()
+        .with_columns(
+            severity=pl.lit(int(Severity.WARNING), dtype=pl.UInt8),
+            event_type=pl.lit("qualityOfServiceAlarm"),
+            probable_cause=pl.lit("thresholdCrossed"),
+            specific_problem=pl.format("interruption foreseen by {} within {} s", "kpi", "horizon_s"),
+            action=pl.when(likely).then(pl.lit("raise")).otherwise(pl.lit("clear")),
+            since_us=pl.col("time_us"),
+        )
     )
     return Outcome((_found(rows, "risk"),))
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped, State
+from trunkline.kernel.grouping import order_by_group
 from trunkline.kernel.identity import name_words
 from trunkline.network.detect import telling
 from trunkline.network.detect.bands import (
@@ -48,6 +49,10 @@ SERIES = State(
     "What each KPI of each object is expected to be at each hour of the week, and what is going on in it.",
 )
 
+_USED = (
+    "object", "name", "kpi", "slice", "bucket", "begin_us", "end_us", "value_milli", "numerator_milli",
+    "denominator_milli",
+)  # fmt: skip
 _SLICE, _KPI = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # odd: nothing is lost in mixing
 _JUDGED = np.dtype([("row", "i8"), ("since_us", "i8"), ("kind", "i8"), ("ended", "u1")])
 
@@ -58,7 +63,7 @@ def detect(kpis: pl.DataFrame, series: Grouped, models: Models) -> Outcome:
     KPIs without a value move nothing. Values of a series are taken in order of their end; one that is not newer
     than the newest seen is passed over, so a replay tells nothing twice.
     """
-    valued = kpis.filter(pl.col("value_milli").is_not_null()).sort("end_us", maintain_order=True)
+    valued = _in_order_of_time(kpis.select(_USED))
     words = series_words(valued)
 
     def make(first: Longs) -> Rows:
@@ -70,22 +75,50 @@ def detect(kpis: pl.DataFrame, series: Grouped, models: Models) -> Outcome:
     if len(valued) == 0:
         return Outcome((ANOMALIES.record.empty(),), state)
     shown = np.zeros((len(valued) if models.judges else 0, SHOWN))
-    findings = watch(
-        models.bands,
-        state.rows,
-        state.rows["profile"],
-        at,
-        valued["begin_us"].to_numpy(),
-        valued["end_us"].to_numpy(),
-        valued["value_milli"].to_numpy(),
-        valued["numerator_milli"].fill_null(0).to_numpy(),
-        valued["denominator_milli"].fill_null(0).to_numpy(),
-        shown,
-    )
+    findings = _watched(valued, state, at, shown, models)
     told = [_told(valued, findings)]
     if models.judges:
         told.append(_judged(valued, state.rows, at, shown, models))
     return Outcome((ANOMALIES.record.conform(pl.concat(told)),), state)
+
+
+def _watched(valued: pl.DataFrame, state: Grouped, at: Longs, shown: Floats, models: Models) -> Rows:
+    """What is to be told, in the order of the rows. Series are passed in the order in which they lie in memory."""
+    order, _ = order_by_group(at, len(state.rows))
+    columns = (
+        valued["begin_us"], valued["end_us"], valued["value_milli"], valued["numerator_milli"].fill_null(0),
+        valued["denominator_milli"].fill_null(0),
+    )  # fmt: skip
+    seen = np.zeros((len(shown), shown.shape[1]))
+    begin, end, value, numerator, denominator = (
+        np.ascontiguousarray(each.to_numpy()[order]) for each in columns
+    )
+    findings = watch(
+        models.bands,
+        state.rows,
+        state.rows["profile"],
+        at[order],
+        begin,
+        end,
+        value,
+        numerator,
+        denominator,
+        seen,
+    )
+    if len(shown):
+        shown[order] = seen
+    findings["row"] = order[findings["row"]]
+    return findings[np.argsort(findings["row"], kind="stable")]
+
+
+def _in_order_of_time(kpis: pl.DataFrame) -> pl.DataFrame:
+    """The rows with a value, by their end, else as they came. A period of all cells is so already: it is not copied."""
+    if kpis["value_milli"].null_count():
+        kpis = kpis.filter(pl.col("value_milli").is_not_null())
+    ends = kpis["end_us"].to_numpy()
+    if len(ends) and bool((ends[1:] < ends[:-1]).any()):
+        kpis = kpis[np.argsort(ends, kind="stable")]
+    return kpis
 
 
 def series_words(kpis: pl.DataFrame) -> Words:

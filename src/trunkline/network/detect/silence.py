@@ -23,6 +23,7 @@ from trunkline.kernel.grouping import locate
 from trunkline.network.detect import telling
 from trunkline.network.formula import Formulas
 from trunkline.network.placing import of_keys, placed
+from trunkline.network.sheets import beginnings
 from trunkline.records.network import ANOMALIES
 
 Rows = npt.NDArray[Any]
@@ -56,8 +57,10 @@ _CHANGE = np.dtype([("at", "i8"), ("since_us", "i8"), ("time_us", "i8")])
 
 def listen(bins: pl.DataFrame, listened: Grouped, formulas: Formulas) -> Outcome:
     """Note who reported with these `BINS`; `ANOMALIES` says who had been silent and is back."""
+    heard = bins.select("bucket", "object", "end_us", "name")
     ends = (
-        bins.lazy()
+        heard[beginnings(heard["object"].to_numpy(), heard["end_us"].to_numpy())]
+        .lazy()
         .group_by("bucket", "object", "end_us")
         .agg(pl.col("name").first())
         .sort("end_us", "object")

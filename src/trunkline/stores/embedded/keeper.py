@@ -13,8 +13,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from trunkline.kernel.grouped import Grouped
 from trunkline.ports import DiskFull
@@ -32,6 +35,7 @@ GIVES_WAY = 10  # how much nicer (in the scheduler's sense) this thread is than 
 _PAUSE_S = 0.05
 _FULL_PAUSE_S = 10.0
 _CHECKPOINT_OCTETS = 8 << 20
+_FEW_KEYS, _LARGE_OCTETS = 4096, 1 << 20  # of a run that is worth a look at its keys
 
 
 class House(Protocol):
@@ -55,6 +59,7 @@ class Keeper:
         self._store = store
         self._reading = manifest.open_to_read(store.folder)
         self._lingering: list[tuple[float, Path]] = []
+        self._compared: set[tuple[int, int]] = set()  # neighbouring runs that were looked at
         self._stopping = threading.Event()
         self._working = threading.Lock()
         self._trouble: BaseException | None = None
@@ -156,12 +161,31 @@ class Keeper:
         if expired:
             memory.installed({info.run for info in expired}, self._install(expired, None, None))
             return True
+        if not memory.state.days and (told_again := self._told_again(memory.infos)):
+            memory.installed({info.run for info in told_again}, self._install(told_again, None, None))
+            return True
         for level in range(lowest, max((info.level for info in memory.infos), default=0) + 1):
             gone = [info for info in memory.infos if info.level == level]
             if len(gone) >= many:
                 self._merge(memory, gone[: 2 * many], level + 1)
                 return True
         return False
+
+    def _told_again(self, infos: Sequence[RunInfo]) -> list[RunInfo]:
+        """Large runs of few keys, all of which the next one has: a commit of all cells makes those before needless."""
+        found = []
+        for older, newer in pairwise(infos):
+            pair = older.run, newer.run
+            if (
+                older.octets < _LARGE_OCTETS
+                or not older.keys <= newer.keys <= _FEW_KEYS
+                or pair in self._compared
+            ):
+                continue
+            self._compared = {each for each in self._compared if each[0] >= infos[0].run} | {pair}
+            if bool(np.isin(self._open(older).keys, self._open(newer).keys).all()):
+                found.append(older)
+        return found
 
     def _merge(self, memory: Memory, gone: Sequence[RunInfo], level: int) -> None:
         octets = sum(info.octets for info in gone)

@@ -94,24 +94,32 @@ def _ends_of(groups: Grouped) -> Ends | None:
     return groups.offsets[1:].astype(np.uint32)
 
 
-def encode(groups: Grouped) -> list[memoryview | bytes]:
-    """The parts of a run's file, in order."""
-    keys = np.ascontiguousarray(groups.keys)
-    ends_of_groups = _ends_of(groups)
-    ends = np.empty(0, np.uint32) if ends_of_groups is None else ends_of_groups
-    rows = np.ascontiguousarray(groups.rows)
+def encode(groups: Grouped, *behind: Grouped) -> list[memoryview | bytes]:
+    """The parts of a run's file, in order; the keys of groups that stand behind others ascend on."""
+    parts = (groups, *behind)
+    keys = np.concatenate([part.keys for part in parts])
+    rows = [np.ascontiguousarray(part.rows) for part in parts]
+    count = sum(len(each) for each in rows)
+    ends_of_groups = [_ends_of(part) for part in parts]
+    ends = np.empty(0, np.uint32)
+    if any(each is not None for each in ends_of_groups):
+        first = np.cumsum([0, *(len(each) for each in rows)])
+        ends = np.concatenate(
+            [part.offsets[1:] + base for part, base in zip(parts, first, strict=False)]
+        ).astype(np.uint32)
+    octets = sum(each.nbytes for each in rows)
     ends_at = _PAGE + keys.nbytes if len(ends) else 0
     rows_at = _PAGE + keys.nbytes + ends.nbytes
-    fence_at = _pages(rows_at + rows.nbytes)
+    fence_at = _pages(rows_at + octets)
     header = _HEADER.pack(
-        _MAGIC, 1, rows.dtype.itemsize, len(keys), len(rows), _PAGE, ends_at, rows_at, fence_at
+        _MAGIC, 1, rows[0].dtype.itemsize, len(keys), count, _PAGE, ends_at, rows_at, fence_at
     )
     return [
         header.ljust(_PAGE, b"\0"),
         _octets(keys),
         _octets(ends),
-        _octets(rows),
-        bytes(fence_at - rows_at - rows.nbytes),
+        *map(_octets, rows),
+        bytes(fence_at - rows_at - octets),
         _octets(keys[::_FENCE]),
     ]
 

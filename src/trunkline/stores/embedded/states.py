@@ -28,6 +28,7 @@ from trunkline.stores.embedded import runs
 from trunkline.stores.embedded.bloom import Bloom
 from trunkline.stores.embedded.manifest import stored_word
 from trunkline.stores.embedded.table import Table
+from trunkline.stores.embedded.together import Together, are_large
 from trunkline.stores.embedded.young import Young
 
 QUIET_DAYS = 2
@@ -128,6 +129,7 @@ class Resident(Memory):
         super().__post_init__()
         self._table = Table(self.state.dtype, digests=self.state.digests)
         self._rests = "day" in (self.state.dtype.names or ())
+        self._together = Together()
         self._resting = Bloom(1 << 20, digests=self.state.digests)
         self._opened: dict[int, runs.Run] = {}
         self._recent: deque[tuple[int, Keys]] = deque()
@@ -153,7 +155,14 @@ class Resident(Memory):
                 self._table.put(self._awake(run.slice(first, min(first + (1 << 18), len(run)))))
 
     def gather(self, keys: Keys) -> Grouped:
-        """What ascending `keys` hold; those that rest are read from their runs."""
+        """What ascending `keys` hold; those that rest are read from their runs. Several threads may ask at once."""
+        if not self._rests:
+            with self._lock:
+                found = self._together.gather(keys)
+                if found is None:
+                    for part in self._together.take(keys):
+                        self._table.put(part)
+            return self._table.gather(keys) if found is None else found
         if not self._resting.keys:
             return self._table.gather(keys)
         known, groups = self._table.known(keys)
@@ -163,8 +172,11 @@ class Resident(Memory):
 
     def put(self, groups: Grouped, number: int) -> None:
         """What keys hold from now on; a day's turn sends quiet groups to rest."""
+        if not self._rests:
+            self._put_together(groups)
+            return
         self._table.put(groups)
-        if self._rests and len(groups.rows):
+        if len(groups.rows):
             self._recent.append((number, groups.keys))
             self.newest_day = max(self.newest_day, int(groups.rows["day"].max()))
             if self.newest_day > self._swept_day:
@@ -177,8 +189,21 @@ class Resident(Memory):
 
     def status(self) -> dict[str, Any]:
         """Keys and octets, in memory and on disk."""
-        memory = self._table.octets + self._resting.octets
-        return super().status() | {"memory_keys": self._table.keys, "memory_octets": memory}
+        memory = self._table.octets + self._together.octets + self._resting.octets
+        keys = self._table.keys + len(self._together.keys)
+        return super().status() | {"memory_keys": keys, "memory_octets": memory}
+
+    def _put_together(self, groups: Grouped) -> None:
+        """Large groups stay as they came; what the table held of them is forgotten once that is all it held."""
+        with self._lock:
+            for part in self._together.let_go(groups.keys):
+                self._table.put(part)
+            if not are_large(groups):
+                self._table.put(groups)
+                return
+            self._together.put(groups)
+            if self._table.keys and bool(np.isin(self._table.all_keys(), self._together.keys).all()):
+                self._table = Table(self.state.dtype, digests=self.state.digests)
 
     def _awake(self, groups: Grouped) -> Grouped:
         if not self._rests:

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
 import polars as pl
 
 from trunkline.kernel.grouped import Grouped, Keys, State
@@ -37,6 +36,7 @@ from trunkline.stores.embedded.files import Files
 from trunkline.stores.embedded.keeper import Keeper
 from trunkline.stores.embedded.manifest import stored_word, transaction
 from trunkline.stores.embedded.states import Memory, RunInfo, insert_run, memory_of
+from trunkline.stores.embedded.together import follow_each_other
 
 LOCK = "lock"
 INLINE_OCTETS = 128 << 10
@@ -121,27 +121,30 @@ class Store:
     def _written_states(self, commit: Commit) -> list[tuple[RunInfo, bytes | None]]:
         changed: dict[str, list[Grouped]] = {}
         for state, groups in commit.states:
-            changed.setdefault(state.name, []).append(groups)
-        written = []
-        for name, parts in changed.items():
-            memory = self.memories[name]
-            groups = runs.newest(parts, memory.state.dtype)
             if len(groups.keys):
-                parts_of_file = runs.encode(groups)
-                octets = sum(len(part) for part in parts_of_file)
-                path, body = None, None
-                if octets <= INLINE_OCTETS:
-                    body = runs.in_memory(parts_of_file)
-                else:
-                    path = f"runs/{name}.{commit.number:012d}.run"
-                    self.disk.write(self.folder / path, parts_of_file)
-                days = groups.rows["day"] if "day" in (memory.state.dtype.names or ()) else np.empty(0)
-                newest_day = int(days.max()) if len(days) else 0
-                info = RunInfo(
-                    0, name, 0, commit.number, commit.number, len(groups.keys), len(groups.rows), octets,
-                    int(groups.keys[0]), int(groups.keys[-1]), newest_day, path,
-                )  # fmt: skip
-                written.append((info, body))
+                changed.setdefault(state.name, []).append(groups)
+        written = []
+        for name, given in changed.items():
+            memory = self.memories[name]
+            parts = sorted(given, key=lambda part: int(part.keys[0]))
+            if not follow_each_other(parts):
+                parts = [runs.newest(given, memory.state.dtype)]
+            parts_of_file = runs.encode(*parts)
+            octets = sum(len(part) for part in parts_of_file)
+            path, body = None, None
+            if octets <= INLINE_OCTETS:
+                body = runs.in_memory(parts_of_file)
+            else:
+                path = f"runs/{name}.{commit.number:012d}.run"
+                self.disk.write(self.folder / path, parts_of_file)
+            days = [part.rows["day"] for part in parts if "day" in (memory.state.dtype.names or ())]
+            newest_day = max((int(each.max()) for each in days if len(each)), default=0)
+            keys, rows = sum(len(part.keys) for part in parts), sum(len(part.rows) for part in parts)
+            info = RunInfo(
+                0, name, 0, commit.number, commit.number, keys, rows, octets,
+                int(parts[0].keys[0]), int(parts[-1].keys[-1]), newest_day, path,
+            )  # fmt: skip
+            written.append((info, body))
         return written
 
     def _make_names_durable(self, paths: Iterable[str | None]) -> None:
