@@ -11,7 +11,7 @@ MEASURES: Measures = {
     "kafka_carried": (kafka.carried, 2_000_000, 100_000),
     "kafka_growth": (kafka.growth, 2_000_000, 100_000),
     "kafka_recovery": (kafka.recovery, 5_000_000, 20_000),
-    "spark_carried": (spark.carried, 1_500_000, 100_000),
+    "spark_carried": (spark.carried, 4_000_000, 100_000),
     "spark_live": (spark.live, 20, 5),
     "latency_kafka": (latency.kafka, 20, 3),
     "latency_spark": (latency.spark, 20, 3),

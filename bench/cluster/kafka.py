@@ -14,9 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -81,7 +80,7 @@ def _arrow(server: Server, work: Path, lines: Path, records: int, runs: int) -> 
     bare = median(
         lambda: _bare(server, plan.work, records, lambda m: len(rows_in(m.value() or b"", record))), runs
     )
-    rate, cost_us = _charged(server, (parts,), plan, records, ("charger",))
+    rate, cost_us = _charged(server, parts, plan, records, ("charger",))
     beside = "bare consuming and decoding of the same topic"
     figures = [
         Figure("kafka_arrow", rate, "CDR/s", ARROW_GOAL, 1, beside, bare),
@@ -113,7 +112,7 @@ def _events(server: Server, work: Path, lines: Path, records: int, runs: int) ->
             _send(sender, topic, line, number % EDGE_PARTITIONS)
     assert not sender.flush(PATIENCE_S), "the broker takes everything"
     bare = median(lambda: _bare_json(server, topic, records), runs)
-    rate, cost_us = _charged(server, (parts,), plan, records, ("router", "charger"))
+    rate, cost_us = _charged(server, parts, plan, records, ("router", "charger"))
     beside = "bare consuming and read_ndjson of the same topic"
     figures = [
         Figure("kafka_json", rate, "CDR/s", JSON_GOAL, 1, beside, bare),
@@ -139,18 +138,44 @@ def _beside_quix(
 
 
 def growth(work: Path, records: int) -> list[Figure]:
-    """Processor time a record with double the buckets and workers, as there are no more cores to run them on."""
-    lines = prepare(work, records, SUBSCRIBERS)
-    costs = []
+    """Processor time a record of two workers that share double the buckets, beside two that have nothing to do with
+    each other: where there are no more cores, those who grow must not be told to be slower for sharing them.
+    """
+    both = prepare(work / "both", records, SUBSCRIBERS)
+    one = prepare(work / "one", records // 2, SUBSCRIBERS // 2)
     with broker(work) as server:
-        for workers in (1, 2):
-            plan, parts = _prepared(server, work, f"growth-{workers}", BUCKETS * workers)
-            _fill(server, plan, parts, lines)
-            several = tuple(replace(parts, name=f"bench-{number}") for number in range(workers))
-            costs.append(_charged(server, several, plan, records, ("charger",))[1])
+        strangers = []
+        for name in ("growth-a", "growth-b"):
+            plan, parts = _prepared(server, one.parent, name, BUCKETS)
+            _fill(server, plan, parts, one)
+            strangers.append(plan)
+        apart = _cost_us(server, [(plan, "bench-0") for plan in strangers], records)
+        plan, parts = _prepared(server, both.parent, "growth", BUCKETS * 2)
+        _fill(server, plan, parts, both)
+        together = _cost_us(server, [(plan, "bench-0"), (plan, "bench-1")], records)
     goal = "at most 1.15 times the cost with half the buckets and workers"
-    beside = f"{BUCKETS} buckets, one worker"
-    return [Figure("kafka_growth", costs[1], "us of processor/CDR", goal, 1, beside, costs[0])]
+    beside = (
+        f"two clusters of {BUCKETS} buckets and one worker, each with half of the records and subscribers"
+    )
+    return [Figure("kafka_growth", together, "us of processor/CDR", goal, 1, beside, apart)]
+
+
+def _cost_us(server: Server, workers: Sequence[tuple[Plan, str]], records: int) -> float:
+    """Processor time a record of workers, each a process, from when all of them are at work to the last record."""
+    with ExitStack() as stack:
+        running = [stack.enter_context(_process(server, plan, name, 0)) for plan, name in workers]
+        lives = [stack.enter_context(_followed(process)) for process in running]
+        deadline = time.monotonic() + PATIENCE_S
+        began: list[Life] = []
+        while sum(life[-1].rows for life in lives) < records:
+            if not began and all(life[-1].rows for life in lives):
+                began = [life[-1] for life in lives]
+            assert time.monotonic() < deadline, "every record is charged"
+            threading.Event().wait(0.02)
+        ended = [life[-1] for life in lives]
+    assert began, "all of them were at work"
+    rows = sum(after.rows - before.rows for before, after in zip(began, ended, strict=True))
+    return sum(after.used_us - before.used_us for before, after in zip(began, ended, strict=True)) / rows
 
 
 def recovery(work: Path, subscribers: int) -> list[Figure]:
@@ -206,19 +231,52 @@ def _process(server: Server, plan: Plan, name: str, standby: int) -> Iterator[su
         running.wait(PATIENCE_S)
 
 
+class Life(NamedTuple):
+    """What a worker says of itself: buckets it has, copies that are level, records charged, processor time used."""
+
+    buckets: int
+    level: int
+    rows: int
+    used_us: int
+
+
+@contextmanager
+def _followed(running: subprocess.Popen[str]) -> Iterator[list[Life]]:
+    """All that a worker says, as it says it."""
+    said = [Life(0, 0, 0, 0)]
+
+    def follow() -> None:
+        assert running.stdout is not None
+        said.extend(Life(*map(int, line.split())) for line in running.stdout)
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield said
+    finally:
+        running.kill()
+        thread.join(PATIENCE_S)
+
+
 def tell_of(brokers_: str, prefix: str, buckets: int, name: str, standby: int) -> None:
-    """A worker's life in a process of its own, which tells how many buckets it has and how many copies are level."""
+    """A worker's life in a process of its own, which tells whenever it has come further."""
     server, plan = Server(brokers_), plan_of(prefix, buckets)
     parts = work_of(server, plan, Folders(), name, named=True, standby=standby)
-    worker, said = Worker(parts, ("charger",)), (-1, -1)
+    worker, said = Worker(parts, ("charger",)), Life(-1, -1, -1, -1)
     threading.Thread(target=worker.run, args=(threading.Event(),), daemon=True).start()
     while True:
         status = worker.status()
-        has = len(status["charger"].get("buckets", [])), len(status.get("standby", {}).get("level", []))
-        if has != said:
-            sys.stdout.write(f"{has[0]} {has[1]}\n")
+        charger = status["charger"]
+        life = Life(
+            len(charger.get("buckets", [])),
+            len(status.get("standby", {}).get("level", [])),
+            charger.get("written", {}).get("rows", 0),
+            time.process_time_ns() // 1000,
+        )
+        if life[:3] != said[:3]:
+            sys.stdout.write(" ".join(map(str, life)) + "\n")
             sys.stdout.flush()
-            said = has
+            said = life
         threading.Event().wait(0.05)
 
 
@@ -226,8 +284,8 @@ def _has(running: subprocess.Popen[str], buckets: int, level: int = 0) -> None:
     """Return when a worker says that it has so many buckets, and so many copies that are level."""
     assert running.stdout is not None
     for line in running.stdout:
-        has, copies = map(int, line.split())
-        if has == buckets and copies >= level:
+        life = Life(*map(int, line.split()))
+        if life.buckets == buckets and life.level >= level:
             return
     raise AssertionError(f"it ended before it had {buckets} buckets")
 
@@ -250,19 +308,18 @@ def _prepared(server: Server, work: Path, prefix: str, buckets: int) -> tuple[Pl
 
 
 def _charged(
-    server: Server, several: Sequence[Work], plan: Plan, records: int, roles: tuple[str, ...]
+    server: Server, parts: Work, plan: Plan, records: int, roles: tuple[str, ...]
 ) -> tuple[float, float]:
     """Records a second from the first commit to the last, and processor time of ours a record, all of them, in us."""
     before = _committed(server, plan)
-    with ExitStack() as stack:
-        workers = [stack.enter_context(_working(parts, roles)) for parts in several]
+    with _working(parts, roles) as worker:
         began = None
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            first = _written(workers, roles[0])
+            first = _written(worker, roles[0])
             if began is None and first:
                 began = time.perf_counter(), first, time.process_time()
-            if _written(workers, "charger") >= records:
+            if _written(worker, "charger") >= records:
                 break
             threading.Event().wait(0.05)
         assert began is not None, "something was charged"
@@ -271,8 +328,9 @@ def _charged(
     return (records - began[1]) / seconds, used / (records - began[1]) * 1e6
 
 
-def _written(workers: Sequence[Worker], role: str) -> int:
-    return sum(worker.status()[role].get("written", {}).get("rows", 0) for worker in workers)
+def _written(worker: Worker, role: str) -> int:
+    found: int = worker.status()[role].get("written", {}).get("rows", 0)
+    return found
 
 
 def _committed(server: Server, plan: Plan) -> int:

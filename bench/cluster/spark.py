@@ -1,7 +1,7 @@
 """The Spark engine: usage in as single events and as Arrow batches, how long a result takes, a start with much state.
 
 Everything shares the machine with the broker. A micro-batch has ended when its state is on the disk, its results are
-acknowledged and its offsets are in the checkpoint; a rate is counted from the end of the first one, which compiles.
+acknowledged and its offsets are in the checkpoint; a rate is counted from the end of the first few, which compile.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from trunkline.bootstrap.kafka import plan_of
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, Server, consumer
 from trunkline.engines.plan import Plan
 from trunkline.engines.spark.carry import PARTED, decode_messages
-from trunkline.engines.spark.engine import MESSAGE, kafka_options
+from trunkline.engines.spark.engine import MESSAGE, kafka_reading
 from trunkline.engines.spark.figures import Totals
 from trunkline.engines.wire import ARROW, rows_in, rows_out
 from trunkline.mediation.decode import decode
@@ -39,7 +39,8 @@ from trunkline.settings import Folders, Kafka, Servers, Spark
 SUBSCRIBERS = 100_000
 BUCKETS = 4
 PARTITIONS = 4
-BATCHES = 5  # of which the first is not counted
+BATCHES = 8
+WARM = 3  # of them are not counted: Spark compiles itself for half a minute, and a query runs for months
 LINES_AT_ONCE = 10_000
 LIVE_S = 20
 LIVE_RATE = 20_000
@@ -61,7 +62,7 @@ def carried(work: Path, records: int) -> list[Figure]:
             plan = plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
             bootstrap.make_topics(kafka, plan)
             count = _fill(server, plan, messages)
-            rate, only_decoded = _rates(work, name, kafka, connector, max(1, count // BATCHES))
+            rate, only_decoded = _rates(work, name, kafka, connector, count // BATCHES + PARTITIONS)
             bare = _bare(server, plan, work)
             figures += [
                 Figure(
@@ -161,7 +162,7 @@ def _spark(work: Path, name: str, connector: str, messages: int, pause_ms: int =
 
 
 def _rates(work: Path, name: str, kafka: Kafka, connector: str, messages: int) -> tuple[float, float]:
-    """CDR/s between the end of the first micro-batch and that of the last; and when Spark does nothing but decode."""
+    """CDR/s from the end of the last warm micro-batch to that of the very last; and when Spark only decodes."""
     ends: list[tuple[float, int]] = []
 
     def told(totals: Totals) -> None:
@@ -172,8 +173,8 @@ def _rates(work: Path, name: str, kafka: Kafka, connector: str, messages: int) -
         folders, kafka, _spark(work, name, connector, messages), told, once=True
     ) as running:
         bootstrap.carry_on(running, threading.Event())
-        (first_s, first), (last_s, last) = ends[0], ends[-1]
-        assert len(ends) > 2, "too few micro-batches to tell a rate"
+        assert len(ends) > WARM, "too few micro-batches to tell a rate"
+        (first_s, first), (last_s, last) = ends[WARM - 1], ends[-1]
         seconds = min(_decoding_s(running) for _ in range(2))
     return (last - first) / (last_s - first_s), last / seconds
 
@@ -184,13 +185,8 @@ def _decoding_s(running: bootstrap.Running) -> float:
     began = time.monotonic()
     (
         running.spark.read.format("kafka")
-        .options(**kafka_options(engine.settings))
+        .options(**kafka_reading(engine.settings))
         .option("subscribe", plan.topic(usage.RAW))
-        .option("startingOffsets", "earliest")
-        .option("endingOffsets", "latest")
-        .option("maxRecordsPerPartition", engine.settings.split_messages)
-        .option("includeHeaders", "true")
-        .option("kafka.isolation.level", "read_committed")
         .load()
         .selectExpr(*MESSAGE)
         .mapInArrow(decode_messages(engine.sent, None), PARTED)

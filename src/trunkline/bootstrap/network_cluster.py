@@ -39,6 +39,7 @@ from trunkline.bootstrap.replay import MEASURED
 from trunkline.bootstrap.warming import warm_network
 from trunkline.bootstrap.workers import KafkaWords, saying
 from trunkline.engines.kafka.client import PATIENCE_S, Lost, Server, consumer
+from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.kafka.epochs import ROLES, EpochWork
 from trunkline.engines.kafka.shared import Body, agree
 from trunkline.engines.kafka.topics import make, topics
@@ -154,9 +155,11 @@ class Versions:
     def follow(self, stop: threading.Event) -> None:
         """Take up new versions until told to stop."""
         reader = consumer(self._server, f"{self._plan.prefix}.follower")
+        credentials = Credentials(self._server, reader)
         try:
             reader.assign([TopicPartition(self._plan.catalogue, 0, OFFSET_BEGINNING)])
             while not stop.is_set():
+                credentials.look()
                 for message in reader.consume(100, 0.5):
                     if message.error() is None:
                         self._add(progress_in(message.value() or b""))

@@ -35,6 +35,7 @@ from trunkline.bootstrap.network import (
 from trunkline.bootstrap.network_cluster import Versions, following, plan_of
 from trunkline.bootstrap.network_delivery import FINDINGS, deliver
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server, consumer
+from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.kafka.router import MAPPING, SOURCE
 from trunkline.engines.kafka.shared import Body, agree
 from trunkline.engines.loop import Carried
@@ -74,6 +75,7 @@ class CarriedByOthers:
         self._routed = consumer(server, f"{plan.prefix}.router")
         self._asking = consumer(server, f"{plan.prefix}.charger")
         self._delivered = consumer(server, f"{plan.prefix}.cassandra.{FINDINGS}")
+        self._credentials = Credentials(server, self._sender, self._routed, self._asking, self._delivered)
         self._one_at_a_time = threading.Lock()
 
     @property
@@ -88,6 +90,7 @@ class CarriedByOthers:
     def send(self, stream: Stream, values: list[bytes], headers: dict[str, str | bytes | None]) -> Message:
         """Hand in messages; the last of them as the brokers took it. Raises `Busy`."""
         taken: list[Message] = []
+        self._credentials.look()
 
         def delivered(error: Any, message: Message) -> None:  # noqa: ANN401 -- the client's own
             if error is None:
@@ -103,6 +106,7 @@ class CarriedByOthers:
     def carry(self, flow: Flow, rows: pl.DataFrame) -> Future[Carried]:
         """Carry rows through a flow; the alarms that were changed by it, once they can be read."""
         with self._one_at_a_time:
+            self._credentials.look()
             stream, told = flow.steps[0].reads, self._plan.told
             alarms = self._plan.topic(network.ALARMS)
             before = self._end(alarms, told)
@@ -231,6 +235,7 @@ class Feed:
         for part in parts:
             part.offset = self._reader.get_watermark_offsets(part, PATIENCE_S)[1]
         self._reader.assign(parts)
+        self._credentials = Credentials(server, self._reader)
         self._number = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -238,6 +243,7 @@ class Feed:
         try:
             while not stop.is_set():
                 frames: dict[str, list[pl.DataFrame]] = {}
+                self._credentials.look()
                 for message in self._reader.consume(500, 0.1):
                     stream = self._streams.get(message.topic() or "")
                     if message.error() is None and stream is not None:

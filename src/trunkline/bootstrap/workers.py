@@ -26,6 +26,7 @@ from confluent_kafka import (
 
 from trunkline.api.workers import Worker
 from trunkline.engines.kafka.client import PARTITION_EOF, PATIENCE_S, Server, consumer
+from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -52,9 +53,11 @@ def saying(server: Server, plan: Plan, known: Known) -> Iterator[None]:
         }
     )
     before: dict[str, Worker] = {}
+    credentials = Credentials(server, sender)
 
     def run() -> None:
         while True:
+            credentials.look()
             try:
                 for word in known():
                     before[word.name] = told = _with_rate(word, before.get(word.name))
@@ -110,6 +113,7 @@ class Listener:
         if not self._silent:
             self.whole.set()
         self._reader.assign([TopicPartition(plan.workers, 0, OFFSET_BEGINNING) for plan in plans])
+        self._credentials = Credentials(server, self._reader)
         self._thread = threading.Thread(target=self._listen, name="listening to workers", daemon=True)
         self._thread.start()
 
@@ -128,6 +132,7 @@ class Listener:
 
     def _listen(self) -> None:
         while not self._stop.is_set():
+            self._credentials.look()
             try:
                 messages = self._reader.consume(100, 0.2)
             except KafkaException as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ from tests.cluster.kafka.running import Day, small_day
 from tests.cluster.kafka.test_rights import with_password
 from tests.contract.test_ports import topup
 from tests.waiting import until
+from trunkline.api.workers import Worker
 from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.cluster import credentials
 from trunkline.bootstrap.kafka import client_properties
 from trunkline.bootstrap.serving import ClusterIntake
+from trunkline.bootstrap.workers import Listener, saying
 from trunkline.engines.kafka.client import Server
 from trunkline.engines.kafka.rights import grant, rights
 from trunkline.kernel.dial import to_key
@@ -85,7 +89,15 @@ def test_workers_and_serve_learn_new_passwords(three_racks: Kafka, intake: tuple
     day.enrol()
     weak = Day(day.operator, accounts.server(PRINCIPALS["engine"]), day.plan)
     nobody: Any = None  # decisions about set-aside records are not asked for here
-    with weak.running("rotating"):
+
+    def known() -> list[Worker]:
+        return [Worker("rotating", "kafka", time.time_ns() // 1000, 0, 0.0)]
+
+    with (
+        weak.running("rotating"),
+        saying(weak.server, day.plan, known),
+        closing(Listener(accounts.server(PRINCIPALS["server"]), [day.plan])) as listener,
+    ):
         serving = ClusterIntake(accounts.server(PRINCIPALS["server"]), day.plan, load_mappings(None), nobody)
         try:
             day.enrolled(600)
@@ -102,6 +114,9 @@ def test_workers_and_serve_learn_new_passwords(three_racks: Kafka, intake: tuple
             assert until(lambda: moved(serving, subscriber), "a movement is booked", 600, 1.0)
             day.hand_in(lines[len(half) :], 100)
             day.drained(lines.count(b"\n"))
+            now_us = time.time_ns() // 1000
+            heard = lambda: any(word.told_us > now_us for word in listener.workers())  # noqa: E731
+            until(heard, "what the workers say is heard", 120, 1.0)
         finally:
             serving.close()
 

@@ -22,6 +22,7 @@ from trunkline.engines.loop import Carried
 from trunkline.engines.plan import Plan
 from trunkline.engines.spark.blobs import BlobDamaged, Bucket, head_of, version_before
 from trunkline.engines.spark.carry import (
+    NAMES,
     Work,
     bucket_folder,
     carry_bucket,
@@ -74,17 +75,17 @@ def enrolled(work: Work, folders: Folders) -> list[dict[str, object]]:
     return [message for batch in written for message in batch.to_pylist()]
 
 
-def messages(topic: str, values: Sequence[bytes], first: int = 0, headers: object = None) -> pa.RecordBatch:
-    """Messages as the connector gives them."""
+def messages(topic: str, values: Sequence[bytes], first: int = 0, mapping: bytes = b"") -> pa.RecordBatch:
+    """Messages as the query gives them, their headers taken apart."""
     count = len(values)
-    shape = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
     return pa.RecordBatch.from_arrays(
         [
             pa.array([topic] * count), pa.array([0] * count, pa.int32()),
             pa.array(range(first, first + count), pa.int64()), pa.array([NOW_US] * count, pa.int64()),
-            pa.array(values, pa.binary()), pa.array([headers] * count, shape),
+            pa.array(values, pa.binary()), pa.array([mapping] * count, pa.binary()),
+            pa.array([b""] * count, pa.binary()),
         ],
-        names=["topic", "partition", "offset", "time_us", "value", "headers"],
+        names=["topic", "partition", "offset", "time_us", "value", *NAMES],
     )  # fmt: skip
 
 
@@ -172,7 +173,7 @@ def test_a_heavy_subscriber_costs_no_more(work: Work) -> None:
 def test_unreadable_messages_are_set_aside(work: Work, day: Day) -> None:
     """What is no Arrow stream, or names an unknown mapping, goes to its own topic with the reason; the rest goes on."""
     raw, orders = work.plan.topic(usage.RAW), work.plan.topic(charging.MOVEMENTS)
-    odd = messages(raw, [b"{}"], 10, [{"key": "mapping", "value": b"nobody's"}])
+    odd = messages(raw, [b"{}"], 10, b"nobody's")
     written = carried(
         work, 1, messages(raw, day.lines[:10]), odd, messages(raw, [b"\xff\xff\xff\xffbroken"], 11),
         messages(orders, [b"no movement"]),

@@ -27,13 +27,17 @@ class Client(Protocol):
 
 
 class Credentials:
-    """What some clients were told of their account; one thread looks."""
+    """What some clients were told of their account. Who works with them looks; twice tells them the same."""
 
     def __init__(self, server: Server, *clients: Client) -> None:
         """The clients were made just now, with what the settings said."""
-        self._server, self._clients = server, clients
+        self._server, self._clients = server, list(clients)
         self._told = self._said()
         self._looked_s = time.monotonic()
+
+    def add(self, client: Client) -> None:
+        """Another client, made with the same settings."""
+        self._clients.append(client)
 
     def look(self) -> bool:
         """Tell the clients when the settings say another password, looking at most once a second; whether they do."""

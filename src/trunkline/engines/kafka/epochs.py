@@ -371,6 +371,7 @@ class EpochRouterLife(RouterLife):
         self._looked_s = 0.0
         self._asking = consumer(work.server, f"{work.plan.prefix}.charger")
         super().__init__(work)
+        self.credentials.add(self._asking)
 
     def wait_for_room(self, stop: threading.Event) -> None:
         """Return when the epochs have come near."""

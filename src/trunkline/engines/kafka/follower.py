@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message,
 
 from trunkline.engines.kafka.bucket import Bucket, progress_key
 from trunkline.engines.kafka.client import PARTITION_EOF, Lost, Server, Unfit, consumer
+from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.plan import Plan
 from trunkline.engines.wire import change_in, progress_in
 from trunkline.kernel.grouped import State
@@ -45,6 +46,7 @@ class Follower:
             f"{plan.prefix}.follower",  # a name for quotas and rights; nothing is ever committed under it
             {"enable.partition.eof": True, **(_STANDING if standing else _BUILDING)},
         )
+        self._credentials = Credentials(server, self._consumer)
         self._told = last_progress(self._consumer, plan, bucket.number, progress_key(bucket.number))
         images = self._told["images"] if self._told else {}
         self._consumer.assign(
@@ -57,6 +59,7 @@ class Follower:
 
     def poll(self, timeout_s: float) -> int:
         """Apply what there is; how many messages."""
+        self._credentials.look()
         messages = self._consumer.consume(_MESSAGES, timeout_s)
         applied = 0
         for message in messages:

@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 
 from trunkline.engines.kafka.bucket import Bucket
 from trunkline.engines.kafka.client import PATIENCE_S, Lost, Server, told
+from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.kafka.follower import Follower
 from trunkline.engines.plan import Plan
 from trunkline.engines.wire import Unreadable
@@ -51,8 +52,10 @@ class Standbys:
     def run(self, stop: threading.Event) -> None:
         """Follow until stopped."""
         admin, look_s = AdminClient(self._server.common()), 0.0
+        credentials = Credentials(self._server, admin)
         try:
             while not stop.is_set():
+                credentials.look()
                 if time.monotonic() >= look_s:
                     self._look(admin)
                     look_s = time.monotonic() + LOOK_EVERY_S

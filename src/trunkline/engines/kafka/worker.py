@@ -88,7 +88,7 @@ class _Group(ABC):
         except BaseException:
             self.consumer.close()
             raise
-        self._credentials = Credentials(work.server, self.consumer, self.producer)
+        self.credentials = Credentials(work.server, self.consumer, self.producer)
         self.committer = Committer(self.producer, self.consumer.consumer_group_metadata)
         self.written = self.committer.written
         self.lost = self.closing = False
@@ -164,7 +164,7 @@ class _Group(ABC):
         if now - self._measured_s < MEASURED_EVERY_S:
             return
         self._measured_s = now
-        self._credentials.look()
+        self.credentials.look()
         found = {}
         parts = self.consumer.assignment()
         for part in self.consumer.position(parts) if parts else []:
@@ -211,6 +211,7 @@ class RouterLife(_Group):
         self._router = Router(work.plan, work.tables, work.framing, work.clock_us, work.mapping)
         self._reader = consumer(work.server, f"{work.plan.prefix}.follower", {"enable.partition.eof": True})
         super().__init__(work, "router", [work.plan.topic(stream) for stream in work.plan.edges])
+        self.credentials.add(self._reader)
 
     def begin(self, part: TopicPartition) -> None:
         """Take up an edge partition where the group stands, with the counts that were committed there."""
@@ -281,6 +282,7 @@ class ChargerLife(_Group):
         self._cut: dict[tuple[str, int], int] = {}
         self._admin = AdminClient(work.server.common())
         super().__init__(work, "charger", [work.plan.work])
+        self.credentials.add(self._admin)
 
     def begin(self, part: TopicPartition) -> None:
         """Build the bucket beside the work on others; a partition that is no bucket is passed over."""

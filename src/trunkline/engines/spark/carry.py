@@ -11,6 +11,7 @@ gives the same rows with the same arrival numbers; what it wrote before is writt
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from trunkline.kernel.identity import identities
 
 PLACE_BITS = 24  # a record's offset is its message's, shifted, plus the octet within the message
 LONGEST_OCTETS = 1 << PLACE_BITS
-MAPPING, SOURCE = b"mapping", b"source"  # headers of a raw message: how it is read, and whose it is
+NAMES = ("mapping", "source")  # headers of a raw message: how it is read, and whose it is
 CHANGE_OCTETS = 900_000
 SUMS_FOLDER = "minutes"
 
@@ -99,8 +100,22 @@ def decode_messages(
         decoder = _Decoder(sent.value, newest_us)
         for batch in batches:
             yield from decoder.parted(batch)
+        settle(decode_messages.__name__)
 
     return run
+
+
+_settled: set[str] = set()
+
+
+def settle(task: str) -> None:
+    """Call at the end of a task. PySpark looks for garbage in everything that a worker holds after every task, which
+    takes longer than the task when it is small; so what the first task of a kind left for good is taken out of it.
+    """
+    if task not in _settled:
+        _settled.add(task)
+        gc.collect()
+        gc.freeze()
 
 
 @dataclass(frozen=True)
@@ -310,19 +325,17 @@ def _runs(batch: pa.RecordBatch) -> Iterator[tuple[str, int, pa.RecordBatch]]:
 
 def _of_one_mapping(work: Work, partition: int, part: pa.RecordBatch) -> Iterator[_Messages]:
     """Messages that one mapping reads together; those that name none are read by the default one."""
-    headers = part.column("headers")
-    names: list[tuple[str, str]] = []
-    if headers.null_count < part.num_rows:
-        for pairs in headers.to_pylist():
-            said = {pair["key"].encode(): pair["value"] or b"" for pair in pairs or ()}
-            names.append((said.get(MAPPING, b"").decode(), said.get(SOURCE, b"").decode()))
+    said = [part.column(name) for name in NAMES]
+    if all(pc.all(pc.equal(column, column[0])).as_py() for column in said):
+        names = [tuple(column[0].as_py() for column in said)]
     else:
-        names = [("", "")]
+        names = list(zip(*(column.to_pylist() for column in said), strict=True))
     values = pc.fill_null(part.column("value"), b"")
     offsets, times = part.column("offset").to_numpy(), part.column("time_us").to_numpy()
     borders = [at for at in range(1, len(names)) if names[at] != names[at - 1]]
     for begin, end in zip([0, *borders], [*borders, part.num_rows], strict=True):
-        mapping, source = names[begin][0] or work.mapping, names[begin][1]
+        mapping, source = (name.decode(errors="replace") for name in names[begin])
+        mapping = mapping or work.mapping
         yield _Messages(
             partition, mapping, source or work.sources.get(mapping, ""), offsets[begin:end], times[begin:end],
             values.slice(begin, end - begin),
@@ -380,6 +393,7 @@ def carry_bucket(
         cells = cells_of(batches)
         for bucket in sorted(cells):
             yield _Turn(sent.value, bucket, number, newest_us).carried(cells.pop(bucket))
+        settle(carry_bucket.__name__)
 
     return run
 

@@ -20,6 +20,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from trunkline.engines.loop import Carried
 from trunkline.engines.spark.blobs import NEWEST, Head, newest_versions
 from trunkline.engines.spark.carry import (
+    NAMES,
     PARTED,
     SUMS_FOLDER,
     WRITTEN,
@@ -35,7 +36,12 @@ from trunkline.kernel.flow import Flow
 ENROLLED = "enrolled"
 DAY_US = 86_400_000_000
 STATE_FOLDER = "buckets"
-MESSAGE = ("topic", "partition", "offset", "unix_micros(timestamp) AS time_us", "value", "headers")
+# What tasks are told of a message. Its headers are taken apart by Spark: while it fills an Arrow batch it asks after
+# each row how large that is, and a column of empty lists answers by going over all rows so far.
+MESSAGE = (
+    "topic", "partition", "offset", "unix_micros(timestamp) AS time_us", "value",
+    *(f"coalesce(try_element_at(filter(headers, h -> h.key = '{name}'), -1).value, X'') AS {name}" for name in NAMES),
+)  # fmt: skip
 
 
 class Unbalanced(Exception):
@@ -136,13 +142,9 @@ class Engine:
         settings, plan = self.settings, self.work.plan
         reader = (
             self.spark.readStream.format("kafka")
-            .options(**kafka_options(settings))
+            .options(**kafka_reading(settings))
             .option("subscribe", ",".join(plan.topic(stream) for stream in plan.edges))
-            .option("startingOffsets", "earliest")
             .option("maxOffsetsPerTrigger", settings.most_messages)
-            .option("maxRecordsPerPartition", settings.split_messages)
-            .option("includeHeaders", "true")
-            .option("kafka.isolation.level", "read_committed")
         )
         return reader.load().selectExpr(*MESSAGE)
 
@@ -195,6 +197,21 @@ def totals_of(versions: Sequence[tuple[Head, int]], batches: int) -> Totals:
 def kafka_options(settings: Settings) -> dict[str, str]:
     """What the connector must know to reach the brokers."""
     return {"kafka.bootstrap.servers": settings.servers, **settings.kafka}
+
+
+def kafka_reading(settings: Settings) -> dict[str, str]:
+    """What the connector's consumers are told besides. Before each poll it throws away what the client has fetched
+    ahead and asks for the ends of the partition anew; so a poll brings a whole share, not the client's five hundred.
+    """
+    return {
+        "kafka.max.poll.records": str(settings.split_messages),
+        "kafka.max.partition.fetch.bytes": str(4 << 20),
+        "kafka.isolation.level": "read_committed",
+        "maxRecordsPerPartition": str(settings.split_messages),
+        "includeHeaders": "true",
+        "startingOffsets": "earliest",
+        **kafka_options(settings),
+    }
 
 
 def kafka_writing(settings: Settings) -> dict[str, str]:

@@ -31,6 +31,7 @@ from trunkline.engines.spark.carry import (
     bucket_folder,
     cells_of,
     decode_messages,
+    settle,
 )
 from trunkline.engines.spark.engine import Engine, Unbalanced
 from trunkline.engines.spark.figures import Totals
@@ -70,6 +71,7 @@ def carry_level(
         cells = cells_of(batches)
         for partition in sorted(cells):
             yield _Turn(sent.value, partition, number, level).carried(cells.pop(partition))
+        settle(f"level {level}")
 
     return run
 

@@ -29,7 +29,7 @@ from trunkline.engines.spark.carry import (
     decode_messages,
     frames_of,
 )
-from trunkline.engines.spark.engine import MESSAGE, Settings, kafka_options, kafka_writing
+from trunkline.engines.spark.engine import MESSAGE, Settings, kafka_reading, kafka_writing
 from trunkline.engines.spark.minutes import LATE, Minutes
 from trunkline.engines.wire import rows_in, rows_out
 from trunkline.kernel.flow import Stream
@@ -51,13 +51,8 @@ def judged(spark: SparkSession, sent: Sent, settings: Settings, judge: Judge) ->
     late = sorted((settings.checkpoint / SUMS_FOLDER / LATE).glob("*.parquet"))
     found = (
         spark.read.format("kafka")
-        .options(**kafka_options(settings))
+        .options(**kafka_reading(settings))
         .option("subscribe", ",".join(plan.topic(stream) for stream in streams))
-        .option("startingOffsets", "earliest")
-        .option("endingOffsets", "latest")
-        .option("maxRecordsPerPartition", settings.split_messages)
-        .option("includeHeaders", "true")
-        .option("kafka.isolation.level", "read_committed")
         .load()
         .selectExpr(*MESSAGE)
         .mapInArrow(decode_messages(sent, None), PARTED)
@@ -82,11 +77,8 @@ def places(spark: SparkSession, settings: Settings, topic: str, stream: Stream) 
     """Where in the edges the rows of a small stream (what was rejected) stand, wherever they were parted to."""
     found = (
         spark.read.format("kafka")
-        .options(**kafka_options(settings))
+        .options(**kafka_reading(settings))
         .option("subscribe", topic)
-        .option("startingOffsets", "earliest")
-        .option("endingOffsets", "latest")
-        .option("kafka.isolation.level", "read_committed")
         .load()
         .select("value")
         .collect()

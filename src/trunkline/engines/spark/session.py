@@ -22,6 +22,7 @@ NEEDED = {
         "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
     "spark.sql.session.timeZone": "UTC",
+    "spark.executorEnv.POLARS_MAX_THREADS": "1",  # a worker has one core; the others have theirs
     "spark.python.worker.reuse": "true",  # a worker has compiled loops and mapped files in hand
 }  # fmt: skip
 LAPTOP = {
@@ -29,6 +30,7 @@ LAPTOP = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.memory": "1g",
+    "spark.driver.extraJavaOptions": "-XX:+UseParallelGC",  # large messages would have the default mark without end
     "spark.ui.showConsoleProgress": "false",
 }
 
