@@ -10,14 +10,16 @@ import tempfile
 from datetime import date
 from pathlib import Path
 
+import polars as pl
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.network.watching import simulated, watch
+from tests.network.watching import Watch, simulated, watch
 from tests.page.conftest import ARGUMENTS, CHROMIUM
 from tests.page.serve import NUMBERS, Served, served, trickling
 from tests.page.test_status_page import words
 from tests.waiting import until
 from trunkline.api.access import Role
+from trunkline.records.network import WORTH
 from trunkline.simulator import Settings
 
 DRAWING = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
@@ -78,8 +80,8 @@ def take_network(page: Page, world: Served, name: str) -> None:
     page.evaluate(f"location.hash = '#/network/incident/{chosen['incident_id']}'")
     page.get_by_role("table", name="Time line, newest first").wait_for()
     page.screenshot(path=OUT / f"network-incident-{name}.png")
-    page.evaluate("location.hash = '#/network/cell/C0007'")
-    page.get_by_label("KPI", exact=True).select_option("PRBUsageDl")
+    page.evaluate("location.hash = '#/network/cell/C0034'")
+    page.get_by_label("KPI", exact=True).select_option("DLDelay_Air")
     page.wait_for_load_state("networkidle")
     page.screenshot(path=OUT / f"network-cell-{name}.png")
     page.evaluate("location.hash = '#/network/maintenance'")
@@ -104,12 +106,27 @@ def network() -> None:
         arguments = [each for each in ARGUMENTS if each != "--disable-gpu"] + DRAWING
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         with watch(data, day / "inventory") as watching, served(20, network=watching.watching) as world:
+            pay(watching)
             watching.play(day)
             for scheme in ("light", "dark"):
                 context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
                 take_network(context.new_page(), world, scheme)
                 context.close()
         browser.close()
+
+
+def pay(watching: Watch) -> None:
+    """Customers and money at every cell, as rated usage would tell."""
+    cells = watching.network.inventory.cells["object"]
+    number = pl.int_range(len(cells), eager=True)
+    worth = pl.DataFrame(
+        {
+            "object": cells,
+            "subscribers": 20 + number * 7 % 90,
+            "micros_per_minute": 40_000 + number * 7_919 % 300_000,
+        }
+    )
+    watching.network.engine.replace_table(WORTH.name, worth).result()
 
 
 def money() -> None:

@@ -23,6 +23,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
 from trunkline import topology
 from trunkline.bootstrap.kafka import new_held, server_of
+from trunkline.bootstrap.kafka import plan_of as plan_of_usage
 from trunkline.bootstrap.network import (
     ACCOUNTS,
     AGREEMENTS,
@@ -35,6 +36,8 @@ from trunkline.bootstrap.network import (
     load_telemetry_mappings,
     tables_of,
 )
+from trunkline.bootstrap.network_worth import Worth
+from trunkline.bootstrap.network_worth import following as asked_for
 from trunkline.bootstrap.replay import MEASURED
 from trunkline.bootstrap.warming import warm_network
 from trunkline.bootstrap.workers import KafkaWords, saying
@@ -51,7 +54,7 @@ from trunkline.kernel.flow import Stream
 from trunkline.network.pulse import pulses_at
 from trunkline.network.telemetry.mapping import Mapping as TelemetryMapping
 from trunkline.ports import Accounting, Refused
-from trunkline.records import network, network_sums
+from trunkline.records import charging, network, network_sums
 from trunkline.settings import Folders, Kafka, Watched
 from trunkline.stores.embedded.network import FOLDER
 
@@ -227,16 +230,26 @@ def run(
     versions = Versions(server, plan, mappings)
     with following(versions):
         warm_network(versions.at(versions.newest()))
+        worth = Worth(
+            server, plan_of_usage(kafka.kafka_prefix).topic(charging.CHARGED), lambda: _owns(worker, plan)
+        )
         worker = Worker(
-            work_of(server, plan, versions, mappings, name, named=bool(kafka.kafka_worker)), kinds=ROLES
+            work_of(server, plan, versions, mappings, name, named=bool(kafka.kafka_worker), worth=worth),
+            kinds=ROLES,
         )
         started(worker)
         looking = threading.Thread(
             target=_look, args=(server, plan, name, folder, mappings, stop), name="tables", daemon=True
         )
         looking.start()
-        with saying(server, plan, KafkaWords(worker.status)):
+        with saying(server, plan, KafkaWords(worker.status)), asked_for(worth):
             worker.run(stop)
+
+
+def _owns(worker: Worker, plan: Staged) -> bool:
+    """Whether what hangs together is carried here."""
+    buckets = worker.status()["charger"].get("buckets", [])
+    return any(each["bucket"] == plan.told for each in buckets)
 
 
 def work_of(
@@ -248,12 +261,18 @@ def work_of(
     *,
     named: bool = False,
     quiet_s: float = QUIET_S,
+    worth: Worth | None = None,
 ) -> EpochWork:
-    """What a worker is made of."""
+    """What a worker is made of; `worth` is asked by whoever correlates."""
     tables: dict[str, object] = {network.MAPPINGS.name: mappings}
+
+    def tables_at(version: int) -> dict[str, object]:
+        agreed = versions.at(version)
+        return agreed if worth is None else {**agreed, network.WORTH.name: worth.table}
+
     return EpochWork(
         server, plan, tables, mappings.__getitem__, new_held, name, MAPPING, named=named,
-        tables_at=versions.at, version=versions.newest, quiet_s=quiet_s,
+        tables_at=tables_at, version=versions.newest, quiet_s=quiet_s,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,15 +24,18 @@ from tests.cluster.kafka.running import Day
 from tests.waiting import until
 from trunkline.bootstrap import network as watched
 from trunkline.bootstrap import network_cluster as cluster
+from trunkline.bootstrap.kafka import plan_of as usage_plan
+from trunkline.bootstrap.network_worth import Worth, worth_in
 from trunkline.bootstrap.replay import EVENTS, MEASURED, TICKETS, pieces
 from trunkline.engines.kafka.client import Server
 from trunkline.engines.kafka.epochs import ROLES
 from trunkline.engines.kafka.topics import make, topics
 from trunkline.engines.kafka.worker import Worker
 from trunkline.engines.stages import Staged
+from trunkline.engines.wire import rows_out
 from trunkline.kernel.flow import Stream
 from trunkline.ports import Accounting, Commit
-from trunkline.records import network
+from trunkline.records import charging, network
 from trunkline.simulator import Settings
 from trunkline.stores.embedded.network import FOLDER
 
@@ -41,6 +45,7 @@ DAY = Settings(seed=7, subscribers=1_000, cells=40, hours=HOURS, start=date(2026
 COMPARED = {network.REJECTED.name: ["source", "reason", "detail"], network.HELD.name: ["source", "reason"],
             network.DUPLICATES.name: ["source"]}  # fmt: skip
 NEVER_S = 1e9
+START_US = 1_793_664_000_000_000
 
 
 @dataclass(frozen=True)
@@ -90,10 +95,13 @@ def network_folder(day: Path, data: Path) -> Path:
 class Embedded:
     """The same batches through the embedded engine: what every other engine is measured by."""
 
-    def __init__(self, data: Path, day: Sequence[Batch], spare: Path) -> None:
-        """Carry the batches, each to its end before the next."""
+    def __init__(
+        self, data: Path, day: Sequence[Batch], spare: Path, worth: pl.DataFrame = watched.NO_WORTH
+    ) -> None:
+        """Carry the batches, each to its end before the next; `worth` is what cells are worth."""
         self.frames: dict[str, list[pl.DataFrame]] = {}
         with watched.opened_network(data) as opened:
+            opened.engine.replace_table(network.WORTH.name, worth).result()
             opened.engine.listeners.append(self._heard)
             for number, batch in enumerate(day):
                 path = spare / f"{number:04d}.ndjson"
@@ -161,8 +169,32 @@ def made(folder: Path, server: Server, prefix: str, buckets: int, edges: int = 2
     return Day(folder, server, plan)
 
 
+def charged(server: Server, prefix: str, cells: Sequence[str]) -> Worth:
+    """What cells are worth, out of usage on their topic: one more customer at each, from one to seven, for two days."""
+    plan = usage_plan(prefix)
+    topic = plan.topic(charging.CHARGED)
+    make(server, [each for each in topics(plan, 1, 1) if each.name == topic], 1)
+    sender = Producer(server.common())
+    for hour in range(48):
+        used = [(at, who) for at in range(len(cells)) for who in range(1 + at % 7)]
+        rows = pl.DataFrame(
+            {
+                "cell": [cells[at] for at, _ in used],
+                "subscriber": [1_000 * at + who + (hour < 24) * 500 for at, who in used],
+                "start_us": [START_US + hour * 3_600_000_000 + 7 * who for _, who in used],
+                "charged_micros": [60_000_000 * (1 + at) for at, _ in used],
+            }
+        )
+        for value in rows_out(charging.CHARGED.record.conform(rows)):
+            sender.produce(topic, value, partition=hour % plan.buckets)
+    assert sender.flush(30) == 0
+    worth = Worth(server, topic, lambda: False)
+    worth.table = worth_in(server, topic, time.time_ns() // 1_000_000)
+    return worth
+
+
 @contextmanager
-def working(day: Day, *names: str, quiet_s: float = NEVER_S) -> Iterator[Workers]:
+def working(day: Day, *names: str, quiet_s: float = NEVER_S, worth: Worth | None = None) -> Iterator[Workers]:
     """Workers of a network; what broke one breaks the test."""
     plan, stop = day.plan, threading.Event()
     assert isinstance(plan, Staged)
@@ -178,7 +210,10 @@ def working(day: Day, *names: str, quiet_s: float = NEVER_S) -> Iterator[Workers
 
     with cluster.following(versions):
         workers = [
-            Worker(cluster.work_of(day.server, plan, versions, mappings, name, quiet_s=quiet_s), kinds=ROLES)
+            Worker(
+                cluster.work_of(day.server, plan, versions, mappings, name, quiet_s=quiet_s, worth=worth),
+                kinds=ROLES,
+            )
             for name in names
         ]
         threads = [threading.Thread(target=live, args=(worker,)) for worker in workers]

@@ -23,6 +23,9 @@ export function network(main, session, path) {
   return overview(main, session);
 }
 
+// From blue over green to red: how far a value lies between the least and the most that is shown.
+const shade = (share) => `hsl(${Math.round(220 - 190 * share)} 80% ${Math.round(72 - 30 * share)}%)`;
+
 export function ways(current) {
   const way = (href, text) => h("a", { href, class: "button", "aria-current": current === href ? "page" : null }, text);
   return h("p", { class: "actions" }, way("#/network", "Map and incidents"), way("#/network/maintenance", "Maintenance windows"), way("#/network/rejects", "Rejected telemetry"));
@@ -35,7 +38,7 @@ const REJECTS = {
 
 function overview(main, session) {
   const figures = h("dl", { class: "figures", "aria-label": "The network now" }), queue = h("div"), alarms = h("div"), budgets = h("div");
-  const canvas = h("div", { class: "map", id: "map" }), figuresOfTiles = h("div"), accounting = h("div"), state = h("p", { class: "muted small", role: "status" });
+  const canvas = h("div", { class: "map", id: "map" }), figuresOfTiles = h("div"), legend = h("div"), accounting = h("div"), state = h("p", { class: "muted small", role: "status" });
   const layer = h("select", { id: "layer" }), metric = h("select", { id: "metric" });
   const back = h("input", { id: "back", type: "range", min: String(-DAY_MINUTES), max: "0", step: String(STEP_MINUTES), value: "0", "aria-describedby": "back-said" });
   const backSaid = h("output", { id: "back-said", for: "back" }, "now");
@@ -43,12 +46,11 @@ function overview(main, session) {
   let drawn = null, line = null, tiles = new Map(), newestUs = 0, changes = "", ended = false, loading = false, spans = [0, 1], units = {}, texts = {};
 
   show(main, heading("Network", h("p", { class: "muted" }, "Incidents by money at stake; the map by severity or by KPI. Times are UTC.")), ways("#/network"), figures,
-    h("div", { class: "pair" },
-      h("section", { class: "card", "aria-labelledby": "map-title" }, h("h2", { id: "map-title" }, "Map"),
-        h("div", { class: "find" }, h("label", { for: "layer" }, "Tiles"), layer, h("label", { for: "metric" }, "Shows"), metric),
-        h("div", { class: "find" }, h("label", { for: "back" }, "Moment"), back, backSaid),
-        state, canvas, severityLegend(), twin),
-      h("section", { class: "card", "aria-labelledby": "queue-title" }, h("h2", { id: "queue-title" }, "Incidents"), queue)),
+    h("section", { class: "card", "aria-labelledby": "queue-title" }, h("h2", { id: "queue-title" }, "Incidents"), queue),
+    h("section", { class: "card", "aria-labelledby": "map-title" }, h("h2", { id: "map-title" }, "Map"),
+      h("div", { class: "find" }, h("label", { for: "layer" }, "Tiles"), layer, h("label", { for: "metric" }, "Shows"), metric),
+      h("div", { class: "find" }, h("label", { for: "back" }, "Moment"), back, backSaid),
+      state, canvas, legend, twin),
     h("section", { class: "card", "aria-labelledby": "alarms-title" }, h("h2", { id: "alarms-title" }, "Worst active alarms"), alarms),
     h("section", { class: "card", "aria-labelledby": "budgets-title" }, h("h2", { id: "budgets-title" }, "Service quality promised"), budgets),
     h("section", { class: "card", "aria-labelledby": "telemetry-title" }, h("h2", { id: "telemetry-title" }, "Telemetry"), accounting));
@@ -58,13 +60,26 @@ function overview(main, session) {
     if (metric.value === "severity") return severityColour(tile.severity);
     if (tile.value === null) return "#808080";
     const share = spans[1] > spans[0] ? (tile.value - spans[0]) / (spans[1] - spans[0]) : 0;
-    return `hsl(${Math.round(220 - 190 * share)} 80% ${Math.round(72 - 30 * share)}%)`;
+    return shade(share);
   };
+
+  // What the colours of the map mean: severities, or from which value to which.
+  function key() {
+    if (metric.value === "severity" || !tiles.size) return severityLegend();
+    const boxes = [0, 0.25, 0.5, 0.75, 1].map((share) => {
+      const box = h("span", { class: "swatch", "aria-hidden": "true" });
+      box.style.backgroundColor = shade(share);
+      return box;
+    });
+    const unit = units[metric.value] ? ` ${units[metric.value]}` : "";
+    return h("p", { class: "legend" }, h("span", {}, `${spans[0] / 1000}${unit}`), boxes, h("span", {}, `${spans[1] / 1000}${unit}`), h("span", { class: "muted" }, "grey: no value"));
+  }
 
   function draw() {
     const values = [...tiles.values()].map((tile) => tile.value).filter((value) => value !== null);
     spans = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
     if (drawn) drawn.paint(tiles, paint);
+    show(legend, key());
     const rows = [...tiles].sort((a, b) => a[1].severity - b[1].severity || (b[1].value ?? 0) - (a[1].value ?? 0)).slice(0, 50);
     const unit = units[metric.value] || "";
     showCalmly(figuresOfTiles, table(`Tiles, ${metric.value}`, [
