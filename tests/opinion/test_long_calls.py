@@ -28,8 +28,8 @@ def in_parts(lines: list[bytes], chance: Random) -> list[bytes]:
     """Every third call in up to six parts, among the records that follow; some parts twice, shuffled, or lost."""
     made: list[tuple[float, bytes]] = []
     for at, line in enumerate(lines):
-        said: dict[str, Any] = json.loads(line)
-        if said["type"] != "voice" or said.get("duration_ms", 0) < 10_000 or chance.random() < 0.66:
+        said = _said(line)
+        if said.get("type") != "voice" or said.get("duration_ms", 0) < 10_000 or chance.random() < 0.66:
             made.append((at, line))
             continue
         ends = sorted(chance.sample(range(1, said["duration_ms"]), chance.randint(0, 5))) + [
@@ -52,6 +52,16 @@ def in_parts(lines: list[bytes], chance: Random) -> list[bytes]:
                     (place + 30, json.dumps(said | more | {"id": f"{said['id']}/{number}/again"}).encode())
                 )
     return [line for _, line in sorted(made, key=lambda each: each[0])]
+
+
+def _said(line: bytes) -> dict[str, Any]:
+    """What a line says; nothing when it is damaged, or says something odd of its length."""
+    try:
+        said = json.loads(line)
+        datetime.fromisoformat(said["start"])
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return said if isinstance(said.get("duration_ms"), int) and said.get("id") else {}
 
 
 @pytest.mark.parametrize("seed", [5, 6])

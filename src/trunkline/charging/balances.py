@@ -72,7 +72,7 @@ def _charge_use(
     part = nb.int64(0)
     if over:
         size, count, part = expire(t, work, size, start_s, entries, count, uses.row[at])
-    if uses.call[at] != 0:
+    if len(uses.call) != 0 and uses.call[at] != 0:
         return charge_part(t, uses, at, found, work, saved, used, size, entries, count, part)
     units, list_micros, line = uses.units[at], uses.list_micros[at], nb.int64(uses.line[at])
     if line >= 0 and (units != 0 or list_micros != 0):
@@ -131,7 +131,7 @@ def _charge_accounts(
         last = first[group + 1]
         while at < last:
             room = size + most_new
-            if uses.call[at] != 0:
+            if len(uses.call) != 0 and uses.call[at] != 0:
                 room = _of_call(room)
             if room >= len(work) or count + 2 * room + 8 > len(entries):
                 break
@@ -232,13 +232,13 @@ def _calls(batch: pl.DataFrame, order: Array) -> tuple[Array, Array, Array, Arra
 
     Partial records are, and so are the reports of a call: what a report adds is no call of its own.
     """
-    size, nothing = len(batch), np.zeros(0, np.int64)
+    nothing = np.zeros(0, np.int64)
     report = batch["report"].to_numpy()
     is_part = (report != Report.NONE) & (
         (report >= Report.PARTIAL) | (batch["kind"].to_numpy() == Kind.VOICE)
     )
     if not is_part.any():
-        return np.zeros(size, np.int64), np.zeros(0, np.uint16), np.zeros(0, np.bool_), nothing
+        return nothing, np.zeros(0, np.uint16), np.zeros(0, np.bool_), nothing
     begun_us = batch.select(pl.coalesce("session_start_us", "start_us")).to_series()
     call = np.where(is_part, batch["session_key"].to_numpy().view(np.int64), 0)
     last = (report == Report.LAST) | (report == Report.STOP)

@@ -84,8 +84,9 @@ class Uses(NamedTuple):
     zone: Array
     list_micros: Array
     member: Array
+    # Empty where no use is a part of a call:
     call: Array  # i8: key of the call that it is a part of; 0 for a use that is whole
-    part: Array  # u2: its number; 0 where counters tell what is missing. This and the rest are empty without calls
+    part: Array  # u2: its number; 0 where counters tell what is missing
     last: Array  # bool: whether the call ended with it
     begun_us: Array  # i8: when the call began, as far as the record says
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests.cluster.conftest import Kafka
 from tests.cluster.kafka.running import Day, day_in_two
 from tests.cluster.parity.comparing import COMPARED, Embedded, same, same_account
 from tests.opinion.families import share
+from tests.opinion.test_long_calls import in_parts
 from trunkline.records import charging, usage
 from trunkline.records.charging import RowKind
 
@@ -21,10 +23,13 @@ RESULTS = (charging.CHARGED, charging.ENTRIES, charging.ALERTS, usage.REJECTED, 
 def operator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small operator's day; its first hour stands alone, so that every engine knows what time it is after it.
 
-    Families share an account: members' own numbers lie in other buckets than their owner's.
+    Families share an account: members' own numbers lie in other buckets than their owner's. Many calls come in parts.
     """
     folder = day_in_two(tmp_path_factory.mktemp("parity") / "operator")
     assert share(folder / "tariffs", folder / "subscribers.csv") > 10
+    rest = folder / "rest.ndjson"
+    parts = in_parts(rest.read_bytes().splitlines(), Random(7))
+    rest.write_bytes(b"".join(line + b"\n" for line in parts))
     return folder
 
 
@@ -64,6 +69,7 @@ def test_the_same_day(operator: Path, embedded: Embedded, kafka: Kafka, a_messag
     assert differing == []
     assert len(accounts) > 200
     assert int((accounts.rows["kind"] == int(RowKind.DRAWN)).sum()) > 10, "nobody shared anything"
+    assert int((accounts.rows["kind"] == int(RowKind.CALL)).sum()) > 10, "no call is under way"
 
     edges, counts = day.edges(), day.accounts()
     for source, sums in embedded.accounting().items():
