@@ -278,6 +278,17 @@ taxes: {vat: {percent: "20"}}
         ("tax", "", "vat", 40_000, 40_000),
     ]
     assert (bill["ledger_micros"], bill["total_micros"]) == (700_000, 220_000)
+    used = [
+        Taken("usage", datetime.fromisoformat(f"{when}+00:00"), micros, "voice", "home", "germany")
+        for when, micros in (
+            ("2026-10-06T10:00:00", 500_000), ("2026-10-30T10:00:00", 100_000), ("2026-11-06T10:00:00", 100_000),
+        )
+    ]  # fmt: skip
+    contract = Contract("p", None, "Europe/Berlin", 1)
+    expected = bill_anew(Rules(made.files), [contract], used, 2026, 11)
+    assert sorted(told(bill)) == sorted(
+        (line.section, line.charge, line.name, line.micros, line.tax_micros) for line in expected.lines
+    )
 
 
 DISCOUNTS = """
