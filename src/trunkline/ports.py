@@ -7,8 +7,7 @@ another on a cluster, and the command line, the API and the page know only this 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -272,6 +271,46 @@ class Transfers(Protocol):
 
     def found(self, transfer_id: str) -> Transfer | None:
         """One booked transfer."""
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """An amount of one balance that is set apart for a while, or is to be."""
+
+    name: str
+    subscriber: int  # dial word of the account's owner
+    balance: str  # name of the balance definition
+    amount: int  # in the balance's unit
+    time_us: int
+    until_us: int
+
+
+class Reservations(Protocol):
+    """Amounts set apart beside what online charging promises; nothing of it is in the ledger."""
+
+    def reserve(self, order: Reservation) -> Reservation:
+        """Set an amount apart, once for each name: as it is kept, under the name that it is kept by.
+
+        Raises `NotReserved` with the reason.
+        """
+
+    def release(self, subscriber: int, name: str) -> bool:
+        """Give a reservation back; whether there was one of that name."""
+
+    def of(self, subscriber: int | None) -> list[Reservation]:
+        """What is set apart now, of one subscriber or of all; the newest first."""
+
+    def amounts(self, owner: int) -> list[tuple[Rows, int]]:
+        """Rows of an account of which something is promised, set apart, or used and not charged yet; how much of it."""
+
+
+class NotReserved(Exception):
+    """Nothing was set apart."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        """Say why, for programs and for people."""
+        super().__init__(text)
+        self.reason = reason
 
 
 class NotTransferred(Exception):
@@ -623,6 +662,7 @@ class Commit:
     counts: Sequence[Accounting] = ()
     movements: Sequence[tuple[Movement, int, str, str]] = ()  # with its seq, status and reason
     settled: Sequence[Settled] = ()
+    written: object = None  # what a store has written of it beforehand (`EngineStore.prepare`)
 
 
 class EngineStore(Protocol):
@@ -636,6 +676,12 @@ class EngineStore(Protocol):
 
     def put(self, state: State, groups: Grouped, number: int) -> None:
         """What keys hold from now on; durable when commit `number` is."""
+
+    def prepare(self, commit: Commit) -> Commit:
+        """Write the large parts of a commit that is not due yet; other commits may come before it.
+
+        It may get another number and more states until then. What is never committed is removed at the next start.
+        """
 
     def commit(self, commit: Commit) -> None:
         """Make everything in it true at once; raises `DiskFull` and leaves everything as it was."""
@@ -723,8 +769,12 @@ class QuotaAnswer:
     reason: str  # why there are none, where that is not the money
 
 
+# The answer for each rating group, or why there is none: `UnknownSession` where the session is not open.
+Told = list[QuotaAnswer] | BaseException
+
+
 class OnlineCharging(Protocol):
     """Promises of money and units before they are used; any thread may ask."""
 
-    def ask(self, request: QuotaRequest) -> Future[list[QuotaAnswer]]:
-        """The answer, when it is durable; `UnknownSession` where the session is not open."""
+    def ask(self, request: QuotaRequest, answered: Callable[[Told], None]) -> None:
+        """Ask; `answered` is called once, in a thread of the platform's that must not wait, when it is durable."""

@@ -172,18 +172,24 @@ def test_nobody_moves_between_accounts(tmp_path: Path) -> None:
     assert members.account_of(to_key("3")) == (to_key("3"), 0)
 
 
-def test_a_member_is_not_charged_online(tmp_path: Path) -> None:
-    """A promise to a member would have to be asked of the owner's account, so it is refused, not guessed."""
+def test_a_member_is_charged_online_from_its_owners_account(tmp_path: Path) -> None:
+    """A member's promise is asked of the owner's account, by the member's own plan; a stranger's number has none."""
     _, catalogue = charged(tmp_path)
+    reader = EmbeddedReader(tmp_path / "data")
+    keys = np.array([to_key(OWNER)], np.uint64)
+    rows = reader.account(to_key(OWNER))
+    account = Grouped(keys, np.array([0, len(rows)]), rows)
     row = {
-        "subscriber": to_key(SECOND), "session": 1, "group": 1, "invocation": 1, "asked": True, "units": 1000,
+        "subscriber": to_key(OWNER), "session": 1, "group": 1, "invocation": 1, "asked": True, "units": 1000,
         "kind": 3, "direction": 1, "start_us": 1_795_262_400_000_000, "calling": 0, "called": 0, "visited_plmn": 0,
         "slice": 0, "five_qi": 0, "service": "internet.example", "amount_micros": 0, "owed": False,
     }  # fmt: skip
-    asked = ASKED.record.conform(pl.DataFrame([row], schema_overrides={"subscriber": pl.UInt64}))
-    keys = np.array([to_key(SECOND)], np.uint64)
-    told = online.reserve(asked, Grouped.empty(ACCOUNTS.dtype, keys), catalogue).rows[0]
-    assert (told["promised"].to_list(), told["refusal"].to_list()) == ([0], [1])
+    _, member = catalogue.members.account_of(to_key(SECOND))
+    schema = {"subscriber": pl.UInt64}
+    for number, promised, refusal in ((member, 1000, 0), (member + 1000, 0, 2)):
+        asked = ASKED.record.conform(pl.DataFrame([row | {"member": number}], schema_overrides=schema))
+        told = online.reserve(asked, account, catalogue).rows[0]
+        assert (told["promised"].to_list(), told["refusal"].to_list()) == ([promised], [refusal])
 
 
 def test_what_is_taken_back_is_taken_back_from_the_member_too(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from trunkline.api.studies import Studies
 from trunkline.api.tmf import alarm as tmf_alarm
 from trunkline.api.tmf import bill as tmf_bill
 from trunkline.api.tmf import hub, prepay
+from trunkline.api.tmf import reserve as tmf_reserve
 from trunkline.api.tmf import transfer as tmf_transfer
 from trunkline.api.tmf import usage as tmf_usage
 from trunkline.api.v1 import (
@@ -62,6 +63,7 @@ ROUTERS = (
     sign_in.routes,
     prepay.routes,
     tmf_transfer.routes,
+    tmf_reserve.routes,
     tmf_usage.routes,
     hub.routes,
     network.routes,
@@ -104,6 +106,7 @@ def create_app(
     network: Watching | None = None,
     bill_port: ports.Bills | None = None,
     transfer_port: ports.Transfers | None = None,
+    reservation_port: ports.Reservations | None = None,
     rerate_port: ports.Rerates | None = None,
     delivery_port: ports.Deliveries | None = None,
     studies: Studies | None = None,
@@ -132,6 +135,7 @@ def create_app(
         network=network,
         bills=bill_port,
         transfers=transfer_port,
+        reservations=reservation_port,
         rerates=rerate_port,
         deliveries=delivery_port,
         studies=studies,

@@ -5,13 +5,14 @@ Pure: rows, catalogue and the moment go in, plain values come out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from trunkline.api.desk import Desk
 from trunkline.api.shown import person
-from trunkline.charging.sharing import shares
+from trunkline.charging.sharing import place_of, shares
 from trunkline.charging.tariffs.catalogue import Catalogue, Threshold
 from trunkline.charging.under_way import OpenCall, open_calls
 from trunkline.kernel.grouped import Rows
@@ -34,11 +35,24 @@ class Balance:
     from_s: int
     until_s: int
     shared: bool = False  # by all members of an account
+    reserved: int = (
+        0  # of what is left: promised to network functions, set apart, or used and not charged yet
+    )
 
 
-def balances_of(rows: Rows, catalogue: Catalogue, now_us: int) -> list[Balance]:
-    """The balances of an account, in the order in which usage draws on them."""
-    found = [_balance(row, catalogue, now_us // 1_000_000) for row in rows if row["kind"] == RowKind.BALANCE]
+def balances_of(
+    rows: Rows,
+    catalogue: Catalogue,
+    now_us: int,
+    reserved: Mapping[tuple[int, int, int, int], int] | None = None,
+) -> list[Balance]:
+    """The balances of an account, in the order in which usage draws on them; `reserved` of each by its `place_of`."""
+    of_each = reserved or {}
+    found = [
+        _balance(row, catalogue, now_us // 1_000_000, of_each.get(place_of(row), 0))
+        for row in rows
+        if row["kind"] == RowKind.BALANCE
+    ]
     return sorted(
         found, key=lambda each: (_STATES.index(each.state), each.main, each.priority, each.until_s, each.key)
     )
@@ -107,7 +121,7 @@ def sharing_view(desk: Desk, word: int, rows: Rows, *, full: bool) -> dict[str, 
 _STATES = ("active", "future", "expired")
 
 
-def _balance(row: Any, catalogue: Catalogue, now_s: int) -> Balance:  # noqa: ANN401 - a row of a numpy table
+def _balance(row: Any, catalogue: Catalogue, now_s: int, reserved: int) -> Balance:  # noqa: ANN401 - a row of a numpy table
     number, until_s = int(row["definition"]), int(row["valid_until_s"])
     name = catalogue.balances[number]
     suffix = f".p{row['period']}" if row["period"] else "" if until_s == NEVER_S else f".u{until_s}"
@@ -123,6 +137,7 @@ def _balance(row: Any, catalogue: Catalogue, now_s: int) -> Balance:  # noqa: AN
         from_s=int(row["valid_from_s"]),
         until_s=until_s,
         shared=bool(catalogue.tables.balance_shared[number]),
+        reserved=reserved,
     )
 
 

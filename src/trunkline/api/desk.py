@@ -25,7 +25,7 @@ from trunkline.api.people import People
 from trunkline.api.problems import Problem, validation_sentence
 from trunkline.api.studies import Studies
 from trunkline.api.workers import Workers
-from trunkline.charging.sharing import concerning
+from trunkline.charging.sharing import concerning, place_of
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.grouped import Rows
 
@@ -67,6 +67,7 @@ class Desk:
     network: Watching | None = None
     bills: ports.Bills | None = None
     transfers: ports.Transfers | None = None
+    reservations: ports.Reservations | None = None
     rerates: ports.Rerates | None = None
     deliveries: ports.Deliveries | None = None
     studies: Studies | None = None
@@ -82,6 +83,13 @@ class Desk:
         """What concerns a subscriber of the account that it uses: its own rows and what it shares; empty: unknown."""
         owner, member = self.catalogue().members.account_of(word)
         return concerning(self.reader.account(owner), member, self.catalogue())
+
+    def reserved(self, word: int) -> dict[tuple[int, int, int, int], int]:
+        """How much of each balance of a subscriber's account is promised or set apart, by `balances.place_of`."""
+        if self.reservations is None:
+            return {}
+        owner, _ = self.catalogue().members.account_of(word)
+        return {place_of(row): amount for row, amount in self.reservations.amounts(owner)}
 
     def usage(
         self, word: int | None, from_us: int, until_us: int, limit: int, offset: int = 0

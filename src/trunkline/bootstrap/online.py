@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
@@ -24,30 +24,42 @@ from trunkline.engines.embedded.engine import Engine
 from trunkline.engines.embedded.online import EngineOnline, OnlineRules
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.grouped import Grouped
+from trunkline.kernel.members import Members
 from trunkline.ports import Commit, QuotaAnswer, QuotaRequest, Refused
-from trunkline.records import charging, online
+from trunkline.records import charging, online, usage
 from trunkline.records.usage import Direction, Kind
 from trunkline.settings import Online
 from trunkline.stores.embedded.reader import EmbeddedReader
 
 LONGEST_URI = 2048
 SOURCE = "online"
+READY_S = 0.5
 # An answer passes through three threads; at Python's own 5 ms each may have to wait so long for its turn.
 SWITCH_S = 0.0005
 _UNITS = {Kind.VOICE: "duration_ms", Kind.DATA: "octets_down"}
 
 
-def usage_lines(charged: pl.DataFrame) -> bytes:
-    """What sessions used, as records of our own schema; their names are made from session, group and invocation."""
-    return b"".join(orjson.dumps(_record(row)) + b"\n" for row in charged.iter_rows(named=True))
+def usage_lines(charged: pl.DataFrame, members: Members) -> bytes:
+    """What sessions used, as records of our own schema; their names are made from session, group and invocation.
+
+    A record names who used; whose account that is it finds by itself, like every record.
+    """
+    words = {
+        owner: members.words_of(owner)
+        for owner in charged.filter(pl.col("member") != 0)["subscriber"].unique()
+    }
+    return b"".join(
+        orjson.dumps(_record(row, words.get(row["subscriber"], {}))) + b"\n"
+        for row in charged.iter_rows(named=True)
+    )
 
 
-def _record(row: Mapping[str, Any]) -> dict[str, Any]:
+def _record(row: Mapping[str, Any], words: Mapping[int, int]) -> dict[str, Any]:
     record = {
         "id": f"{row['session']:016x}-{row['group']}-{row['invocation']}",
         "source": SOURCE,
         "type": Kind(row["kind"]).name.lower(),
-        "subscriber": to_text(row["subscriber"]),
+        "subscriber": to_text(words[row["member"]] if row["member"] else row["subscriber"]),
         "direction": Direction(row["direction"]).name.lower(),
         "calling": to_text(row["calling"] or 0),
         "called": to_text(row["called"] or 0),
@@ -62,17 +74,24 @@ def _record(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if value not in (None, "")}
 
 
+_EXAMPLE = np.zeros(1, online.REQUEST_ROW)
+_EXAMPLE["session"], _EXAMPLE["action"], _EXAMPLE["kind"] = 1, int(online.Action.RESERVE), int(Kind.DATA)
+_EXAMPLE["wanted"], _EXAMPLE["says"] = 1, True
+
 RULES = OnlineRules(
     online.SESSIONS,
     charging.ACCOUNTS,
     charging.TARIFFS,
+    usage.MEMBERS,
     online.REQUEST_ROW,
     rules.decide,
     rules.owed,
+    rules.struck,
     rules.owing,
     usage_lines,
     int(online.Action.RELEASE),
     int(online.Action.LAPSE),
+    _EXAMPLE,
     online.REFUSALS,
 )
 
@@ -95,7 +114,7 @@ class OnlineLife:
         self, engine: Engine, reader: EmbeddedReader, settings: Online, networks: Sequence[str]
     ) -> None:
         """Listen; nothing is answered before `run`. Raises `Refused` for what would not be safe."""
-        self._settings = settings
+        self._settings, self._engine = settings, engine
         _assert_safe(settings)
         self.notifier = Notifier(Callbacks(networks))
         kept = reader.every(online.SESSIONS)
@@ -130,7 +149,9 @@ class OnlineLife:
     def _session_opened(self, session: int, asked: Asked, body: Mapping[str, Any]) -> None:
         uri = body.get("notifyUri")
         if isinstance(uri, str) and len(uri) <= LONGEST_URI:
-            self.notifier.opened(session, asked.request.subscriber, uri)
+            members = cast("Members", self._engine.tables[usage.MEMBERS.name])
+            payer, _ = members.account_of(asked.request.subscriber)
+            self.notifier.opened(session, payer, uri)
 
     def serve(self, access: Access, count: Callable[[str, int, float], None], stop: threading.Event) -> None:
         """Answer charging requests until told to stop."""
@@ -147,6 +168,8 @@ class OnlineLife:
             application.mailbox.open()
             await serve(self._listener, application, tls, stop)
 
+        while not self.online.ready.wait(READY_S) and not stop.is_set():
+            continue  # who comes meanwhile waits in the line of the socket
         asyncio.run(served())
 
     def works(

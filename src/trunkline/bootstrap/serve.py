@@ -38,6 +38,7 @@ from trunkline.bootstrap.online import OnlineLife
 from trunkline.bootstrap.platform import Platform, chosen_mapping, let_go, withdrawals
 from trunkline.bootstrap.reconcile import reconcile
 from trunkline.bootstrap.rerating import FolderRerates
+from trunkline.bootstrap.reservations import FolderReservations
 from trunkline.bootstrap.service import Service
 from trunkline.bootstrap.shadow import FolderShadows
 from trunkline.bootstrap.tokens import KeptTokens
@@ -275,9 +276,19 @@ def _application(serving: Serving) -> FastAPI:
         network=serving.watching,
         bill_port=_bills(serving),
         transfer_port=FolderTransfers(serving.platform.folders.data, serving.platform.engine),
+        reservation_port=_reservations(serving),
         rerate_port=_rerates(serving),
         delivery_port=serving.deliveries,
         studies=_studies(serving),
+    )
+
+
+def _reservations(serving: Serving) -> FolderReservations | None:
+    if serving.online is None:
+        return None
+    platform = serving.platform
+    return FolderReservations(
+        serving.online.online, serving.reader, lambda: platform.catalogue, platform.engine.clock_us
     )
 
 

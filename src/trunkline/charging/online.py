@@ -5,6 +5,9 @@ until then they are owed, and no promise overlooks them. What this module decide
 events are owed as they are reported. A call is priced as one whole (a tariff may
 change with its length), so its promise covers it from its first second, and it is charged when it ends.
 
+Sessions of a shared account's members lie with their owner's, like all that is the account's; each says which member
+uses, whose own plan, limits and share decide beside the owner's money.
+
 A request that comes again (a retransmission in the words of TS 32.290) is given the answer it was given before.
 Batches are small and answers are waited for, so all is done on arrays of rows (`decide`), without frames and joins.
 """
@@ -18,14 +21,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trunkline.charging.quota import Quotas, promise
-from trunkline.charging.rate import UNKNOWN, few_class_nodes, price_columns
+from trunkline.charging.quota import Quotas, left_over, promise
+from trunkline.charging.rate import UNKNOWN, Priced, few_class_nodes, price_columns
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import locate
 from trunkline.records.online import (
     ANSWERS,
+    APART,
     ASKED,
     LAPSED,
     OWED,
@@ -42,8 +46,9 @@ Rows = npt.NDArray[Any]  # SESSIONS.dtype
 
 DAY_US = 86_400_000_000
 REMEMBERED_US = DAY_US  # so long is a session that is over known, for what is sent again
-NAME = ("subscriber", "session", "group", "invocation")
+NAME = ("subscriber", "member", "session", "group", "invocation")
 USE = ("kind", "direction", "calling", "called", "start_us", "visited_plmn", "slice", "five_qi")
+WHO = ("member", *USE)
 
 
 class Asked(NamedTuple):
@@ -99,25 +104,48 @@ def reserve_rows(asked: Asked, accounts: Grouped, catalogue: Catalogue) -> tuple
     """
     groups = locate(accounts.keys, asked.subscriber)
     assert len(groups) == 0 or groups.min() >= 0, "the engine gave no state for a subscriber of the batch"
+    quotas, priced = _quotas(asked, groups, accounts, catalogue)
+    return promise(quotas, priced, groups, accounts, catalogue), priced.verdict
+
+
+def reserved(sessions: Rows, accounts: Grouped, now_us: int, catalogue: Catalogue) -> Array:
+    """How much of each row of one account (i8) is promised, set apart, or used and not charged yet, at a moment.
+
+    `sessions` are the account's. Said as if all of it were used now, in the order in which it was asked.
+    """
+    known = (owing(sessions) | (sessions["until_us"] > now_us)) & (sessions["used"] + sessions["granted"] > 0)
+    rows = sessions[known]
+    units = rows["used"] + np.where(owing(rows), 0, rows["granted"])
+    none = np.zeros(len(rows), np.bool_)
+    groups = np.zeros(len(rows), np.int64)
+    asked = Asked(np.repeat(accounts.keys, len(rows)), rows, units, none, owing(rows))
+    quotas, priced = _quotas(asked, groups, accounts, catalogue)
+    return accounts.rows["value"] - left_over(quotas, priced, groups, accounts, catalogue)
+
+
+def _quotas(asked: Asked, groups: Array, accounts: Grouped, catalogue: Catalogue) -> tuple[Quotas, Priced]:
+    """What accounts are asked, with how each is rated; an amount that is set apart is not rated."""
     rows = asked.rows
-    of = {name: np.ascontiguousarray(rows[name]) for name in USE} | {
+    apart = rows["kind"] == APART
+    of = {name: np.ascontiguousarray(rows[name]) for name in WHO} | {
         "units": asked.units,
         "amount_micros": np.zeros(len(rows), np.int64),
     }
-    traffic = zip(rows["kind"].tolist(), rows["service"].tolist(), rows["slice"].tolist(), rows["five_qi"].tolist(),
+    of["kind"] = np.where(apart, np.uint8(Kind.DATA), of["kind"])
+    traffic = zip(of["kind"].tolist(), rows["service"].tolist(), rows["slice"].tolist(), rows["five_qi"].tolist(),
                   strict=True)  # fmt: skip
     nodes = few_class_nodes(
         [(kind, service.decode() or None, slice_, qi) for kind, service, slice_, qi in traffic], catalogue
     )
     none = np.zeros(len(rows), np.bool_)
     priced = price_columns(of, nodes, none, groups, accounts, catalogue)
-    # Only owners of shared accounts are charged online: a member's promise would have to be asked of the owner.
-    priced.verdict[np.isin(asked.subscriber, catalogue.members.words)] = UNKNOWN
+    priced.verdict[apart & (priced.verdict != UNKNOWN)] = 0
     quotas = Quotas(
         name_of(rows["session"], rows["group"]), asked.asked, asked.units.copy(), of["kind"], of["direction"],
-        of["start_us"], of["amount_micros"], asked.owed,
+        of["start_us"], of["amount_micros"], asked.owed, of["member"],
+        np.where(apart, rows["group"].astype(np.int64), np.int64(-1)),
     )  # fmt: skip
-    return promise(quotas, priced, groups, accounts, catalogue), priced.verdict
+    return quotas, priced
 
 
 def answer_rows(named: Rows, subscribers: Array, promised: Array, refusal: Array, sessions: Grouped) -> Rows:
@@ -159,7 +187,7 @@ def recall(requests: pl.DataFrame, sessions: Grouped) -> Outcome:
 def reserve(asked: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
     """`reserve_rows` over columns."""
     rows = np.zeros(len(asked), SESSIONS.dtype)
-    for name in ("session", "group", "invocation", *USE):
+    for name in ("session", "group", "invocation", *WHO):
         rows[name] = asked[name].to_numpy()
     rows["service"] = asked["service"].fill_null("").to_list()
     now = asked["asked"].to_numpy()
@@ -194,7 +222,7 @@ def _framed(asked: Asked) -> pl.DataFrame:
     """What accounts are asked, as columns."""
     rows = asked.rows
     columns: dict[str, Any] = {
-        name: np.ascontiguousarray(rows[name]) for name in ("session", "group", "invocation", *USE)
+        name: np.ascontiguousarray(rows[name]) for name in ("session", "group", "invocation", *WHO)
     }
     columns |= {
         "subscriber": asked.subscriber,
@@ -216,19 +244,40 @@ def owing(rows: Rows) -> Array:
     return np.asarray(rows["until_us"] == OWED)
 
 
-def owed(sessions: Grouped) -> tuple[pl.DataFrame, Grouped]:
-    """What was used and waits to be charged, with `units`, and the sessions once it is.
+def owed(sessions: Grouped) -> pl.DataFrame:
+    """What was used and waits to be charged, with `units`.
 
     Data and events come as they were reported; a call when it is over, with all that it has used since it began.
     """
     waits = owing(sessions.rows)
-    owners = np.repeat(np.arange(len(sessions)), np.diff(sessions.offsets))
     rows = sessions.rows[waits]
     none = np.zeros(len(rows), np.bool_)
+    return _framed(
+        Asked(sessions.keys[_owners(sessions)[waits]], rows, np.ascontiguousarray(rows["used"]), none, ~none)
+    )
+
+
+def struck(sessions: Grouped, due: Grouped) -> Grouped:
+    """The sessions without what was owed in `due`, an earlier look at the same keys; what came since stays owed.
+
+    What is owed is only ever put behind what was owed before, so the first ones of each key are those that were due.
+    """
+    assert np.array_equal(sessions.keys, due.keys), "the same subscribers are looked at again"
+    counts = np.bincount(_owners(due)[owing(due.rows)], minlength=len(due))
+    waits, owners = owing(sessions.rows), _owners(sessions)
+    before = np.concatenate([[0], np.cumsum(waits)])  # how many are owed before each row
+    rank = before[:-1] - before[sessions.offsets[owners]]
+    gone = waits & (rank < counts[owners])
+    was, now = due.rows[owing(due.rows)], sessions.rows[gone]
+    assert all(np.array_equal(was[name], now[name]) for name in ("session", "group", "invocation"))
     offsets = np.zeros(len(sessions) + 1, np.int64)
-    np.cumsum(np.bincount(owners[~waits], minlength=len(sessions)), out=offsets[1:])
-    due = _framed(Asked(sessions.keys[owners[waits]], rows, np.ascontiguousarray(rows["used"]), none, ~none))
-    return due, Grouped(sessions.keys, offsets, sessions.rows[~waits])
+    np.cumsum(np.bincount(owners[~gone], minlength=len(sessions)), out=offsets[1:])
+    return Grouped(sessions.keys, offsets, sessions.rows[~gone])
+
+
+def _owners(groups: Grouped) -> Array:
+    """Which key each row belongs to."""
+    return np.repeat(np.arange(len(groups)), np.diff(groups.offsets))
 
 
 def name_of(session: Array, group: Array) -> Array:
@@ -283,7 +332,7 @@ def _beside(requests: Rows, sessions: Grouped) -> _Beside:
 def _said(requests: Rows, held: Rows, first: Array) -> Rows:
     """Requests as rows of sessions; what one does not say, its session has said."""
     rows = np.zeros(len(requests), SESSIONS.dtype)
-    for name in ("session", "group", "invocation", "wanted", *USE):
+    for name in ("session", "group", "invocation", "wanted", *WHO):
         rows[name] = requests[name]
     rows["service"] = requests["service"]
     rows["asked_us"] = requests["time_us"]
@@ -292,6 +341,7 @@ def _said(requests: Rows, held: Rows, first: Array) -> Rows:
     silent = ~requests["says"] & known
     for name in (*USE, "service"):
         rows[name][silent] = held[name][first[silent]]
+    rows["member"][known] = held["member"][first[known]]  # whose session it is was said when it began
     began = (rows["kind"] == int(Kind.VOICE)) & known  # a call began when it began, whatever is said later
     rows["start_us"][began] = held["start_us"][first[began]]
     return rows

@@ -6,7 +6,8 @@ whatever the tariff says (tiers, allowances that suit one use and not another, b
 must not end below its credit limit in any of them. Using less never makes the others dearer.
 
 What was used already and waits to be charged (it is *owed*) is charged on the copy first, in its order, as the ledger
-will charge it.
+will charge it. Members of a shared account ask its owner's: their quotas stand beside each other like those of several
+sessions of one subscriber, each with its user's own plan, limits and share.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from trunkline.charging.drawing import Use, add_row, take, unit_of
 from trunkline.charging.ledger import ENTRY
 from trunkline.charging.price import limited, price_use
-from trunkline.charging.rate import Priced, subscription_at
+from trunkline.charging.rate import Priced, subscription_at, version_at
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.vector import (
     DEFAULT_CYCLE_DAY,
@@ -43,8 +44,9 @@ Array = npt.NDArray[Any]
 Vector = npt.NDArray[np.int64]
 
 EVERY_ORDER = (
-    4  # so many sessions are tried in every order; more of them in every order that turns or reverses theirs
+    4  # so many sessions are tried in every order; more of them in orders that turn or reverse theirs
 )
+TURNS_MOST = 32  # of so many of these at most: pools have hundreds of sessions at once
 
 _SUBSCRIPTION, _BALANCE = int(RowKind.SUBSCRIPTION), int(RowKind.BALANCE)
 _VOICE = int(Kind.VOICE)
@@ -61,6 +63,8 @@ class Quotas(NamedTuple):
     start_us: Array
     amount_micros: Array  # i8: the price that comes with the use itself, where the tariff says so
     owed: Array  # bool: was used, and is not charged yet; neither out nor asked
+    member: Array  # u2: who uses it; 0 is the account's owner
+    balance: Array  # i8: nothing is used, an amount of this balance is set apart; -1 for a use
 
 
 class _Uses(NamedTuple):
@@ -80,14 +84,46 @@ class _Uses(NamedTuple):
     line: Array
     node: Array
     zone: Array
+    member: Array
+    balance: Array
+
+
+class _Terms(NamedTuple):
+    """What the subscriptions of an account say about one use, as charging reads them (`balances`)."""
+
+    packed: int  # time zone and cycle day of who uses
+    subscribed_s: int  # since when that subscription is
+    owner_version: int  # whose shared allowances a member draws on; -1 for none
+    owner_packed: int
+    limit: int  # of who pays: the owner
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def _terms(t: Vector, account: Array, size: int, start_us: int, member: int) -> _Terms:
+    """The terms of a use that begins at a moment."""
+    start_s = start_us // 1_000_000
+    packed, subscribed_s = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY], nb.int64(0)
+    owner_version, owner_packed, limit = nb.int64(-1), nb.int64(0), nb.int64(0)
+    own = subscription_at(account, 0, size, start_s, member)
+    if own >= 0:
+        packed, subscribed_s = nb.int64(account[own].granted), nb.int64(account[own].valid_from_s)
+        limit = nb.int64(account[own].value)
+    if member != 0:
+        limit = nb.int64(0)
+        payer = subscription_at(account, 0, size, start_s, 0)
+        if payer >= 0:
+            limit = nb.int64(account[payer].value)
+            owner_version = version_at(t, nb.int64(account[payer].definition), start_us)
+            owner_packed = nb.int64(account[payer].granted)
+    return _Terms(packed, subscribed_s, owner_version, owner_packed, limit)
 
 
 @nb.njit(inline="always")
-def _use(t: Vector, of: _Uses, at: int, units: int, packed: int, subscribed_s: int) -> Use:
+def _use(t: Vector, of: _Uses, at: int, units: int, terms: _Terms) -> Use:
     """A use of so many units, with its price by the first tier; below zero where it has none."""
     line = nb.int64(of.line[at])
     kind = nb.int64(of.kind[at])
-    time_zone = packed & 0xFFFF
+    time_zone = terms.packed & 0xFFFF
     price = nb.int64(0)
     rule = t[LINE] + line * LINE_W
     if t[rule + L_RECORD]:
@@ -98,9 +134,9 @@ def _use(t: Vector, of: _Uses, at: int, units: int, packed: int, subscribed_s: i
         price = limited(t, line, price)
     return Use(
         nb.int64(0), kind, nb.int64(of.direction[at]), nb.int64(of.zone[at]), nb.int64(of.node[at]), of.start_us[at],
-        of.start_us[at] // 1_000_000, time_zone, packed >> 16, nb.int64(of.unit[at]), units,
-        nb.int64(of.version[at]), line, price, nb.int64(0), nb.int64(-1), nb.int64(0), nb.int64(0),
-        nb.int64(subscribed_s),
+        of.start_us[at] // 1_000_000, time_zone, terms.packed >> 16, nb.int64(of.unit[at]), units,
+        nb.int64(of.version[at]), line, price, nb.int64(of.member[at]), terms.owner_version,
+        terms.owner_packed & 0xFFFF, terms.owner_packed >> 16, terms.subscribed_s,
     )  # fmt: skip
 
 
@@ -116,15 +152,18 @@ def _main_value(t: Vector, rows: Array, size: int) -> int:
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _payable_so(
-    t: Vector, of: _Uses, out: Array, order: Array, count: int, packed: int, subscribed_s: int, limit: int,
-    account: Array, size: int, trial: Array, used: Array, entries: Array,
+    t: Vector, of: _Uses, out: Array, order: Array, count: int, limit: int, account: Array, size: int, trial: Array,
+    used: Array, entries: Array,
 ) -> bool:  # fmt: skip
     """Whether an account can pay for uses that are charged in this order."""
     for at in range(size):
         trial[at] = account[at]
     grown = nb.int64(size)
     for step in range(count):
-        use = _use(t, of, out[order[step]], of.units[out[order[step]]], packed, subscribed_s)
+        at = out[order[step]]
+        use = _use(
+            t, of, at, of.units[at], _terms(t, account, size, of.start_us[at], nb.int64(of.member[at]))
+        )
         if use.list_micros < 0:
             return False
         failed, _, _, grown, _ = take(t, use, limit, trial, grown, used, entries, nb.int64(0), nb.int64(0))
@@ -151,27 +190,25 @@ def _turned(order: Array, spins: Array, count: int) -> bool:
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _payable(
-    t: Vector, of: _Uses, out: Array, count: int, packed: int, subscribed_s: int, limit: int, account: Array, size: int,
-    trial: Array, used: Array, entries: Array, order: Array, spins: Array,
+    t: Vector, of: _Uses, out: Array, count: int, limit: int, account: Array, size: int, trial: Array, used: Array,
+    entries: Array, order: Array, spins: Array,
 ) -> bool:  # fmt: skip
     """Whether an account can pay for uses in whatever order they end."""
     for at in range(count):
         order[at], spins[at] = at, 0
     if count <= EVERY_ORDER:
         while True:
-            if not _payable_so(
-                t, of, out, order, count, packed, subscribed_s, limit, account, size, trial, used, entries
-            ):
+            if not _payable_so(t, of, out, order, count, limit, account, size, trial, used, entries):
                 return False
             if not _turned(order, spins, count):
                 return True
-    for turn in range(2 * count):
+    turns = min(2 * count, TURNS_MOST)
+    for step in range(turns):
+        turn = step * 2 * count // turns
         for at in range(count):
             place = (at + turn) % count
             order[at] = place if turn < count else count - 1 - place
-        if not _payable_so(
-            t, of, out, order, count, packed, subscribed_s, limit, account, size, trial, used, entries
-        ):
+        if not _payable_so(t, of, out, order, count, limit, account, size, trial, used, entries):
             return False
     return True
 
@@ -182,15 +219,10 @@ def _answer(
     entries: Array, order: Array, spins: Array,
 ) -> int:  # fmt: skip
     """The most units, up to those wanted, that the account can promise beside `count` others that are out."""
-    start_s = of.start_us[at] // 1_000_000
-    subscription = subscription_at(account, 0, size, start_s, 0)
-    packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
-    limit, subscribed_s = nb.int64(0), nb.int64(0)
-    if subscription >= 0:
-        subscribed_s = nb.int64(account[subscription].valid_from_s)
-        packed, limit = nb.int64(account[subscription].granted), nb.int64(account[subscription].value)
-    else:
+    if subscription_at(account, 0, size, of.start_us[at] // 1_000_000, 0) < 0:
+        packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
         size = add_row(account, size, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, packed, 0, NEVER_S, 0)
+    limit = _terms(t, account, size, of.start_us[at], nb.int64(of.member[at])).limit
     out[count] = at
     wanted = of.units[at]
     low, high = nb.int64(0), wanted + 1
@@ -198,21 +230,8 @@ def _answer(
     while high - low > 1:
         of.units[at] = middle
         if _payable(
-            t,
-            of,
-            out,
-            count + 1,
-            packed,
-            subscribed_s,
-            limit,
-            account,
-            size,
-            trial,
-            used,
-            entries,
-            order,
-            spins,
-        ):
+            t, of, out, count + 1, limit, account, size, trial, used, entries, order, spins
+        ):  # fmt: skip
             low = middle
         else:
             high = middle
@@ -226,18 +245,15 @@ def _settled(
     t: Vector, of: _Uses, at: int, account: Array, size: int, trial: Array, used: Array, entries: Array
 ) -> int:
     """Charge what is owed on the copy of the account; its size. What cannot be charged leaves it as it was."""
-    subscription = subscription_at(account, 0, size, of.start_us[at] // 1_000_000, 0)
-    packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
-    limit, subscribed_s = nb.int64(0), nb.int64(0)
     grown = nb.int64(size)
     for row in range(size):
         trial[row] = account[row]
-    if subscription >= 0:
-        subscribed_s = nb.int64(account[subscription].valid_from_s)
-        packed, limit = nb.int64(account[subscription].granted), nb.int64(account[subscription].value)
-    else:
+    if subscription_at(account, 0, size, of.start_us[at] // 1_000_000, 0) < 0:
+        packed = t[DEFAULT_ZONE] + 65536 * t[DEFAULT_CYCLE_DAY]
         grown = add_row(trial, grown, _SUBSCRIPTION, t[DEFAULT_PLAN], 0, packed, 0, NEVER_S, 0)
-    use = _use(t, of, at, of.units[at], packed, subscribed_s)
+    terms = _terms(t, trial, grown, of.start_us[at], nb.int64(of.member[at]))
+    limit = terms.limit
+    use = _use(t, of, at, of.units[at], terms)
     if use.list_micros < 0:
         return nb.int64(size)
     failed, _, _, grown, _ = take(t, use, limit, trial, grown, used, entries, nb.int64(0), nb.int64(0))
@@ -246,6 +262,80 @@ def _settled(
     for row in range(grown):
         account[row] = trial[row]
     return nb.int64(grown)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def _set_apart(t: Vector, of: _Uses, at: int, account: Array, size: int, limit: int) -> int:
+    """Take an amount from the rows of one balance, those that end first before the others; what is missing of it.
+
+    The main balance may go down to the credit limit.
+    """
+    left = of.units[at]
+    balance, start_s = of.balance[at], of.start_us[at] // 1_000_000
+    before = nb.int64(-1)
+    while left > 0:
+        best = nb.int64(-1)
+        for row in range(size):
+            until_s = nb.int64(account[row].valid_until_s) * 65536 + row  # no two rows are alike
+            if (
+                account[row].kind == _BALANCE
+                and account[row].definition == balance
+                and account[row].member == 0
+                and account[row].valid_from_s <= start_s
+                and account[row].valid_until_s > start_s
+                and until_s > before
+                and (best < 0 or until_s < nb.int64(account[best].valid_until_s) * 65536 + best)
+            ):
+                best = nb.int64(row)
+        if best < 0:
+            break
+        before = nb.int64(account[best].valid_until_s) * 65536 + best
+        room = nb.int64(account[best].value) + (limit if balance == t[MAIN] else nb.int64(0))
+        takes = min(left, max(room, 0))
+        account[best].value -= takes
+        left -= takes
+    return left
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def _apart(
+    t: Vector, of: _Uses, at: int, out: Array, count: int, account: Array, size: int, trial: Array, used: Array,
+    entries: Array, order: Array, spins: Array, saved: Array,
+) -> int:  # fmt: skip
+    """Set an amount apart, wholly or not at all: what is out must be paid for by what remains. Units set apart."""
+    limit = _terms(t, account, size, of.start_us[at], nb.int64(0)).limit
+    for row in range(size):
+        saved[row] = account[row]
+    if _set_apart(t, of, at, account, size, limit) == 0 and _payable(
+        t, of, out, count, limit, account, size, trial, used, entries, order, spins
+    ):
+        return nb.int64(of.units[at])
+    for row in range(size):
+        account[row] = saved[row]
+    of.units[at] = 0
+    return nb.int64(0)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _left(t: Vector, offsets: Array, rows: Array, first: Array, of: _Uses, left: Array) -> None:
+    """What each row of the accounts would hold if all that is out and owed were used now, in its order."""
+    for group in range(len(offsets) - 1):
+        begin, end = first[group], first[group + 1]
+        size = offsets[group + 1] - offsets[group]
+        room = size + 1 + (end - begin) * (t[MOST_NEW] + 2)
+        account, trial = np.empty(room, ACCOUNT_ROW), np.empty(room, ACCOUNT_ROW)
+        used, entries = np.zeros(room, np.uint8), np.empty(2 * room + 8, ENTRY)
+        for at in range(size):
+            account[at] = rows[offsets[group] + at]
+        grown = size
+        for at in range(begin, end):
+            if of.balance[at] >= 0:
+                limit = _terms(t, account, grown, of.start_us[at], nb.int64(0)).limit
+                _set_apart(t, of, at, account, grown, limit)
+            elif of.verdict[at] == 0 and of.units[at] > 0:
+                grown = _settled(t, of, at, account, grown, trial, used, entries)
+        for at in range(size):
+            left[offsets[group] + at] = account[at].value
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy")
@@ -262,11 +352,16 @@ def _promise(t: Vector, offsets: Array, rows: Array, first: Array, of: _Uses, pr
         for at in range(size):
             account[at] = rows[offsets[group] + at]
         counts = np.zeros(quotas, np.bool_)
+        saved = np.empty(room, ACCOUNT_ROW)
         for at in range(begin, end):
             if of.owed[at] and of.verdict[at] == 0 and of.units[at] > 0:
                 size = _settled(t, of, at, account, size, trial, used, entries)
         for at in range(begin, end):
-            out_now = not of.asked[at] and not of.owed[at]
+            if of.balance[at] >= 0 and not of.asked[at]:
+                limit = _terms(t, account, size, of.start_us[at], nb.int64(0)).limit
+                _set_apart(t, of, at, account, size, limit)
+        for at in range(begin, end):
+            out_now = not of.asked[at] and not of.owed[at] and of.balance[at] < 0
             counts[at - begin] = out_now and of.verdict[at] == 0 and of.units[at] > 0
         for at in range(begin, end):
             if not of.asked[at]:
@@ -277,7 +372,11 @@ def _promise(t: Vector, offsets: Array, rows: Array, first: Array, of: _Uses, pr
                 if counts[other - begin]:
                     out[count] = other
                     count += 1
-            if of.verdict[at] == 0 and of.units[at] > 0:
+            if of.balance[at] >= 0 and of.verdict[at] == 0 and of.units[at] > 0:
+                promised[at] = _apart(
+                    t, of, at, out, count, account, size, trial, used, entries, order, spins, saved
+                )
+            elif of.verdict[at] == 0 and of.units[at] > 0:
                 promised[at] = _answer(
                     t, of, at, out, count, account, size, trial, used, entries, order, spins
                 )
@@ -291,7 +390,25 @@ def promise(quotas: Quotas, priced: Priced, groups: Array, accounts: Grouped, ca
     """
     order, first = order_by_group(groups, len(accounts))
     promised = np.zeros(len(order), np.int64)
-    uses = _Uses(
+    uses = _in_order(quotas, priced, order)
+    _promise(vectors(catalogue).t, accounts.offsets, accounts.rows, first, uses, promised)
+    return put_back(promised, order)
+
+
+def left_over(
+    quotas: Quotas, priced: Priced, groups: Array, accounts: Grouped, catalogue: Catalogue
+) -> Array:
+    """What each row of the accounts would hold (i8) if all that is out, set apart and owed were used now, in order."""
+    order, first = order_by_group(groups, len(accounts))
+    left = np.zeros(len(accounts.rows), np.int64)
+    uses = _in_order(quotas, priced, order)
+    _left(vectors(catalogue).t, accounts.offsets, accounts.rows, first, uses, left)
+    return left
+
+
+def _in_order(quotas: Quotas, priced: Priced, order: Array) -> _Uses:
+    """Quotas account by account."""
+    return _Uses(
         quotas.name[order],
         quotas.asked[order],
         quotas.owed[order],
@@ -306,6 +423,6 @@ def promise(quotas: Quotas, priced: Priced, groups: Array, accounts: Grouped, ca
         priced.line[order],
         priced.node[order],
         priced.zone[order],
+        quotas.member[order],
+        quotas.balance[order],
     )
-    _promise(vectors(catalogue).t, accounts.offsets, accounts.rows, first, uses, promised)
-    return put_back(promised, order)

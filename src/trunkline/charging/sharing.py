@@ -7,6 +7,7 @@ sees the own balances, what all share, and what each member took of it. Nobody s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,11 @@ def concerning(rows: Rows, member: int, catalogue: Catalogue) -> Rows:
         return rows[mine | np.isin(kinds, _OF_ALL)]
     shared = catalogue.tables.balance_shared[rows["definition"]] == 1 if len(rows) else mine
     return rows[mine | ((rows["member"] == 0) & (kinds == int(RowKind.BALANCE)) & shared)]
+
+
+def place_of(row: Any) -> tuple[int, int, int, int]:  # noqa: ANN401 - a row of a numpy table
+    """What tells a balance's row (`ACCOUNT_ROW`) from every other of its account."""
+    return int(row["definition"]), int(row["period"]), int(row["valid_until_s"]), int(row["member"])
 
 
 def shares(rows: Rows, catalogue: Catalogue) -> list[Share]:

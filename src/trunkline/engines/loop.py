@@ -7,6 +7,7 @@ committing are the engine's own; nothing here waits, writes or knows what the st
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -103,6 +104,30 @@ def _content(_carried: Carried) -> None:
     """Accept every result."""
 
 
+class Aside:
+    """States as a batch sees them that is carried beside others: what it puts is kept back until all is ready.
+
+    Whoever carries the others meanwhile changes nothing that this batch looks at; `kept` is put when it is its turn.
+    """
+
+    def __init__(self, states: States) -> None:
+        """Look at these."""
+        self._states = states
+        self.kept: list[tuple[State, Grouped]] = []
+
+    def gather(self, state: State, keys: Keys) -> Grouped:
+        """What ascending `keys` hold, with what was put here."""
+        groups = self._states.gather(state, keys)
+        for name, mine in self.kept:
+            if name is state:
+                groups = over(groups, _some(mine, keys))
+        return groups
+
+    def put(self, state: State, groups: Grouped, _number: int) -> None:
+        """Keep it back."""
+        self.kept.append((state, groups))
+
+
 class Carrier:
     """Carries batches through one flow. Tables may be replaced between batches."""
 
@@ -126,6 +151,12 @@ class Carrier:
         self._states = states
         self._most_poison = most_poison
         self.streams = {s.name: s for step in flow.steps for s in (step.reads, *step.writes)}
+
+    def over(self, states: States) -> Carrier:
+        """The same flow over other states."""
+        other = copy.copy(self)
+        other._states = states  # noqa: SLF001 -- of its own kind
+        return other
 
     def first(self, batch: pl.DataFrame) -> Carried:
         """The first step alone, which remembers nothing and may therefore run ahead."""
@@ -305,6 +336,16 @@ def over(lower: Grouped, upper: Grouped) -> Grouped:
         rows.dtype.itemsize, keys, offsets, _octets(rows),
     )  # fmt: skip
     return Grouped(keys[:count], offsets[: count + 1], rows[: int(offsets[count])])
+
+
+def _some(groups: Grouped, keys: Keys) -> Grouped:
+    """The groups of those ascending keys that there are groups of."""
+    at = locate(groups.keys, keys)
+    at = at[at >= 0]
+    counts = np.diff(groups.offsets)[at]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    index = np.repeat(groups.offsets[at] - offsets[:-1], counts) + np.arange(offsets[-1])
+    return Grouped(groups.keys[at], offsets, groups.rows[index])
 
 
 def _octets(rows: Rows) -> npt.NDArray[np.uint8]:

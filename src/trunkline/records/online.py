@@ -32,7 +32,7 @@ def _of(*names: str) -> tuple[Column, ...]:
 
 _KEY = ("session", "group", "invocation")
 _NAMED = (
-    *_of("subscriber"),
+    *_of("subscriber", "member"),
     Column("session", pl.UInt64, "Digest that names the charging session."),
     Column("group", pl.UInt32, "Rating group within the session."),
     Column("invocation", pl.Int32, "Sequence number that the requester gave."),
@@ -87,6 +87,7 @@ REQUEST_ROW = np.dtype(
         ("service", "S64"),
         ("used", "i8"),
         ("wanted", "i8"),
+        ("member", "u2"),
     ]
 )
 
@@ -143,6 +144,9 @@ ANSWERS = Stream(
     text="Answers to requests for quota.",
 )
 
+# In the place of a kind of usage: nothing is used, an amount of the balance whose number is the group is set apart.
+APART = 0
+
 # In the place of a promise's end. A lapsed session may be heard of again; a row that is OWED is no promise: its units
 # were used, and wait to be charged under the name of its invocation.
 RELEASED, LAPSED, OWED = 0, -1, -2
@@ -150,31 +154,36 @@ RELEASED, LAPSED, OWED = 0, -1, -2
 # What stops a promise besides money; the numbers are stored and never reused.
 REFUSALS = ("", "unknown_subscriber", "no_plan_at_time", "tariff_not_found", "too_large", "wrong_currency")
 
+_SESSION = [
+    ("session", "u8"),
+    ("group", "u4"),
+    ("invocation", "i4"),  # the last one that was answered
+    ("wanted", "i8"),  # by it
+    ("granted", "i8"),
+    ("used", "i8"),  # and not charged yet: a call's until it ends, or what is owed
+    ("asked_us", "i8"),  # when it was last asked
+    ("calling", "u8"),
+    ("called", "u8"),
+    ("start_us", "i8"),
+    ("until_us", "i8"),  # the promise ends; RELEASED, LAPSED, or OWED
+    ("day", "<u2"),  # days since 1970 of the last request
+    ("member", "<u2"),  # who uses, within a shared account; 0 = its owner
+    ("visited_plmn", "u4"),
+    ("slice", "u4"),
+    ("kind", "u1"),
+    ("direction", "u1"),
+    ("five_qi", "u1"),
+    ("refusal", "u1"),  # number in REFUSALS
+    ("service", "S64"),
+]
+_BEFORE_MEMBERS = [
+    ("day", "i4") if name == "day" else (name, kind) for name, kind in _SESSION if name != "member"
+]
+
 SESSIONS = State(
     "online.sessions",
     "subscriber",
-    np.dtype(
-        [
-            ("session", "u8"),
-            ("group", "u4"),
-            ("invocation", "i4"),  # the last one that was answered
-            ("wanted", "i8"),  # by it
-            ("granted", "i8"),
-            ("used", "i8"),  # and not charged yet: a call's until it ends, or what is owed
-            ("asked_us", "i8"),  # when it was last asked
-            ("calling", "u8"),
-            ("called", "u8"),
-            ("start_us", "i8"),
-            ("until_us", "i8"),  # the promise ends; RELEASED, LAPSED, or OWED
-            ("day", "i4"),  # days since 1970 of the last request
-            ("visited_plmn", "u4"),
-            ("slice", "u4"),
-            ("kind", "u1"),
-            ("direction", "u1"),
-            ("five_qi", "u1"),
-            ("refusal", "u1"),  # number in REFUSALS
-            ("service", "S64"),
-        ]
-    ),
-    "Each subscriber's charging sessions, with what each rating group was last answered.",
+    np.dtype(_SESSION),
+    "Each account's charging sessions, with what each rating group was last answered.",
+    formerly=(np.dtype(_BEFORE_MEMBERS),),
 )

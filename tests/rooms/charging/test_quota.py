@@ -97,6 +97,8 @@ class Desk:
             start_us=batch["start_us"].to_numpy(),
             amount_micros=batch["amount_micros"].to_numpy(),
             owed=np.array([*(True for _ in self.owed), *(False for _ in self.out), False]),
+            member=np.zeros(len(uses), np.uint16),
+            balance=np.full(len(uses), -1, np.int64),
         )
         units = int(quota.promise(quotas, priced, groups, state, self.world.catalogue)[-1])
         self.out.pop(name, None)

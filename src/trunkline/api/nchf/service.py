@@ -10,7 +10,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,7 +17,8 @@ from typing import Any
 import orjson
 
 from trunkline.api.access import CHARGE_ONLINE, Access, Caller
-from trunkline.api.nchf.http2 import BODY_OCTETS_MAX, Headers, Mailbox, Reply, Request
+from trunkline.api.nchf.frames import Headers
+from trunkline.api.nchf.http2 import BODY_OCTETS_MAX, Mailbox, Reply, Request
 from trunkline.api.nchf.messages import (
     Asked,
     Invalid,
@@ -29,7 +29,7 @@ from trunkline.api.nchf.messages import (
     response,
     session_of,
 )
-from trunkline.ports import OnlineCharging, QuotaAnswer, QuotaRequest, UnknownSession
+from trunkline.ports import OnlineCharging, QuotaAnswer, QuotaRequest, Told, UnknownSession
 from trunkline.records.online import Action
 
 log = logging.getLogger("trunkline.nchf")
@@ -49,7 +49,7 @@ class _Problem(Exception):
         self.status, self.cause, self.detail, self.params = status, cause, detail, params
 
 
-@dataclass
+@dataclass(slots=True)
 class _Asking:
     """A request that waits for its answer."""
 
@@ -132,19 +132,16 @@ class Charging:
 
     def _ask(self, asking: _Asking, request: QuotaRequest, then: Callable[[list[QuotaAnswer]], None]) -> None:
         """Ask, and go on in the server's thread when the answer is there."""
+        mailbox = self.mailbox
+        self._online.ask(request, lambda told: mailbox.put(lambda: self._go_on(asking, told, then)))
 
-        def answered(answer: Future[list[QuotaAnswer]]) -> None:
-            self.mailbox.put(lambda: self._go_on(asking, answer, then))
-
-        self._online.ask(request).add_done_callback(answered)
-
-    def _go_on(
-        self, asking: _Asking, answer: Future[list[QuotaAnswer]], then: Callable[[list[QuotaAnswer]], None]
-    ) -> None:
+    def _go_on(self, asking: _Asking, told: Told, then: Callable[[list[QuotaAnswer]], None]) -> None:
         if asking.over:
             return
         try:
-            then(answer.result())
+            if isinstance(told, BaseException):
+                raise told  # noqa: TRY301 -- every failure of a request ends below
+            then(told)
         except UnknownSession:
             self._refuse(asking, _unknown_session())
         except _Problem as problem:

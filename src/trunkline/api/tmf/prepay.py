@@ -264,22 +264,6 @@ def action(request: Request, desk: AtDesk, caller: By, id: Id) -> Response:  # n
     return _movement(request, desk, caller, "balanceActionHistory", id)
 
 
-def _not_built(name: str) -> None:
-    """Answer 501 on a resource of the specification that we do not have, to those who might use it."""
-
-    @routes.api_route(
-        f"{API}/{name}",
-        methods=["GET", "POST"],
-        dependencies=[Depends(Needs(READ_PERSON))],
-        include_in_schema=False,
-    )
-    def answer_501() -> Response:
-        raise Problem(501, "not_supported", f"{name} is not supported.")
-
-
-_not_built("reserveBalance")
-
-
 # -- people --------------------------------------------------------------------------------------------------
 
 
@@ -341,7 +325,8 @@ def _parted(desk: Desk, name: str) -> tuple[int, str]:
 
 def _buckets(view: _View, word: int) -> Iterator[dict[str, Any]]:
     catalogue = view.desk.catalogue()
-    for balance in balances_of(view.desk.account(word), catalogue, view.desk.now_us()):
+    rows, reserved = view.desk.account(word), view.desk.reserved(word)
+    for balance in balances_of(rows, catalogue, view.desk.now_us(), reserved):
         yield _bucket(view, word, balance, catalogue.currency)
 
 
@@ -356,7 +341,7 @@ def _bucket(view: _View, word: int, balance: Balance, currency: str) -> dict[str
         "usageType": USAGE_TYPES[balance.unit],
         "status": "expired" if balance.state == "expired" else "active",
         "remainingValue": quantity(balance.left, balance.unit, currency),
-        "reservedValue": quantity(0, balance.unit, currency),
+        "reservedValue": quantity(balance.reserved, balance.unit, currency),
         "validFor": {key: value for key, value in period.items() if value},
         "logicalResource": [view.resource(word)],
         "partyAccount": view.account(word),

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import polars as pl
 
@@ -28,6 +28,7 @@ from trunkline.engines.loop import (
     Carrier,
     Counting,
     FileStopped,
+    States,
     TooMuchPoison,
     counted,
 )
@@ -37,6 +38,8 @@ from trunkline.ports import Accounting, Commit, EngineStore, Movement, Progress,
 BATCH_RECORDS = 256_000
 BATCH_OCTETS = 32 << 20  # smaller ones write the same accounts more often; docs/decisions/0017
 SMALLEST_BATCH_OCTETS = 1 << 20
+T = TypeVar("T")
+
 LIVE_PAUSE_S = 0.04  # between live batches: what came meanwhile shares one commit
 _LARGE_OCTETS = 2 << 20  # of a block that is worth a second thread
 WATCHED_RECORDS = 1000  # of one file, before its share of rejects is judged
@@ -175,6 +178,7 @@ class Engine:
         self._next_seq = store.next_seq
         self._octets_a_record = 250.0
         self._orders: deque[tuple[Order, Future[Any]]] = deque()
+        self._quick: deque[tuple[Order, Future[Any]]] = deque()
         self._serial = threading.Lock()
         self._running: _Running | None = None
         self._failed: BaseException | None = None
@@ -186,10 +190,13 @@ class Engine:
 
     # -- orders -------------------------------------------------------------------------------------------
 
-    def order(self, order: Order) -> Future[Any]:
-        """Carry an order in its turn; the future is answered when everything it changed is durable."""
+    def order(self, order: Order, *, quick: bool = False) -> Future[Any]:
+        """Carry an order in its turn; the future is answered when everything it changed is durable.
+
+        A `quick` one goes before others, and also while another order works `aside`.
+        """
         answer: Future[Any] = Future()
-        self._orders.append((order, answer))
+        (self._quick if quick else self._orders).append((order, answer))
         with self._serial:
             if self._running is None:
                 self._carry_orders(self._commit_here)
@@ -197,6 +204,40 @@ class Engine:
                 with self._running.wake:
                     self._running.wake.notify_all()
         return answer
+
+    def aside(self, work: Callable[[], T]) -> T:
+        """Have an order's work done beside this thread, which carries quick orders meanwhile; what it returns.
+
+        The work must put nothing and number nothing that a quick order could see; those come before the order that
+        waits here, so it takes `next_number` when it goes on.
+        """
+        running = self._running
+        if running is None:  # nobody drives, and whoever gives orders waits for them
+            return work()
+        answer: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                answer.set_result(work())
+            except BaseException as error:  # noqa: BLE001 -- raised in the thread that waits
+                answer.set_exception(error)
+            with running.wake:
+                running.wake.notify_all()
+
+        worker = threading.Thread(target=run, name="aside")
+        worker.start()
+        while not answer.done():
+            with running.wake:
+                if not self._quick and not answer.done():
+                    running.wake.wait(0.5)
+            self._carry_quick(lambda *written: self._hand_over(written, running))
+        worker.join()
+        return answer.result()
+
+    @property
+    def next_number(self) -> int:
+        """The number of the commit that comes next, within an order."""
+        return self._number + 1
 
     def carry(self, flow: Flow, rows: pl.DataFrame) -> Future[Carried]:
         """Carry rows through another flow than usage (new subscribers); what it writes is kept like usage's."""
@@ -253,10 +294,17 @@ class Engine:
         )
 
     def carry_usage(
-        self, blocks: list[Block], number: int, amend: Callable[[pl.DataFrame], pl.DataFrame]
+        self,
+        blocks: list[Block],
+        number: int,
+        amend: Callable[[pl.DataFrame], pl.DataFrame],
+        states: States | None = None,
     ) -> tuple[Carried, list[Accounting]]:
-        """Carry blocks through usage within an order; `amend` may change the rows behind the first step."""
-        return self._carry(self._decode_carefully(blocks), number, amend)
+        """Carry blocks through usage within an order, over other `states` where some are given.
+
+        `amend` may change the rows behind the first step.
+        """
+        return self._carry(self._decode_carefully(blocks), number, amend, states)
 
     # -- the pipeline -------------------------------------------------------------------------------------
 
@@ -320,7 +368,7 @@ class Engine:
             with running.wake:
                 if running.trouble is not None:
                     return
-                if running.decoded.empty() and not self._orders:
+                if running.decoded.empty() and not self._orders and not self._quick:
                     running.wake.wait(0.5)
             if running.decoded.empty():
                 continue
@@ -449,8 +497,13 @@ class Engine:
                 self._decode_halves(half, decoded, inner)
 
     def _carry(
-        self, batch: Batch, number: int, amend: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+        self,
+        batch: Batch,
+        number: int,
+        amend: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+        states: States | None = None,
     ) -> tuple[Carried, list[Accounting]]:
+        usage = self._usage if states is None else self._usage.over(states)
         entries = {entry.name for entry in self._usage.entries}
         decoded = Carried(
             {name: frames for name, frames in batch.decoded.frames.items() if name not in entries}
@@ -458,7 +511,7 @@ class Engine:
         for entry in self._usage.entries:
             rows = batch.decoded.rows(entry)
             decoded.add(entry, self.numbered(rows if amend is None else amend(rows)))
-        carried = self._usage.careful(
+        carried = usage.careful(
             decoded, number, self.accounts.held, lambda result: self._judge(batch, result)
         )
         received = (*self._received, *((self.accounts.held,) if batch.decoded.poisoned else ()))
@@ -535,17 +588,26 @@ class Engine:
     # -- orders and threads -------------------------------------------------------------------------------
 
     def _carry_orders(self, put: Callable[..., None]) -> None:
+        self._carry_quick(put)
         while self._orders:
-            order, answer = self._orders.popleft()
-            try:
-                commit, result = order(self, self._number + 1)
-            except Exception as error:  # noqa: BLE001 -- whoever gave the order is told, and nothing was changed
-                answer.set_exception(error)
-                continue
-            if commit is not None:
-                self._number = commit.number
-                self.totals.add(commit.counts)
-            put(commit, lambda answer=answer, result=result: answer.set_result(result), answer.set_exception)
+            self._carry_order(*self._orders.popleft(), put)
+            self._carry_quick(put)
+
+    def _carry_quick(self, put: Callable[..., None]) -> None:
+        while self._quick:
+            self._carry_order(*self._quick.popleft(), put)
+
+    def _carry_order(self, order: Order, answer: Future[Any], put: Callable[..., None]) -> None:
+        try:
+            commit, result = order(self, self._number + 1)
+        except Exception as error:  # noqa: BLE001 -- whoever gave the order is told, and nothing was changed
+            answer.set_exception(error)
+            return
+        if commit is not None:
+            assert commit.number == self._number + 1, "commits follow each other"
+            self._number = commit.number
+            self.totals.add(commit.counts)
+        put(commit, lambda: answer.set_result(result), answer.set_exception)
 
     def _commit_here(
         self, commit: Commit | None, durable: Callable[[], None], failed: Callable[[BaseException], None]
@@ -598,8 +660,9 @@ class Engine:
             if running.trouble is None:
                 self._carry_orders(self._commit_here)
                 return
-            while self._orders:
-                self._orders.popleft()[1].set_exception(running.trouble)
+            for waiting in (self._quick, self._orders):
+                while waiting:
+                    waiting.popleft()[1].set_exception(running.trouble)
 
 
 def _emptied(commits: queue.Queue[_Written | None]) -> None:

@@ -54,6 +54,10 @@ class EmbeddedReader:
         """Rows of one account (`ACCOUNT_ROW`); empty when the subscriber is unknown."""
         return self._again(lambda: self._rows_of(ACCOUNTS, subscriber))
 
+    def of_key(self, state: State, key: int) -> Rows:
+        """All that is remembered of one kind under one key."""
+        return self._again(lambda: self._rows_of(state, key))
+
     def accounts(self) -> Grouped:
         """Every account at one moment, for recomputations."""
         return self.every(ACCOUNTS)

@@ -13,8 +13,9 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias, cast
 
 import polars as pl
 
@@ -41,6 +42,8 @@ from trunkline.stores.embedded.together import follow_each_other
 LOCK = "lock"
 INLINE_OCTETS = 128 << 10
 FOLDERS = ("segments", "runs", "raw", "spool")
+
+_Written: TypeAlias = tuple[list[segments.Segment], list[tuple[RunInfo, bytes | None]]]
 
 
 class Store:
@@ -90,22 +93,16 @@ class Store:
 
     # -- commits ------------------------------------------------------------------------------------------
 
+    def prepare(self, commit: Commit) -> Commit:
+        """Write segments and runs of a commit that is not due yet; others without segments may come before it."""
+        return replace(commit, written=self._written(commit))
+
     def commit(self, commit: Commit) -> None:
         """Make everything in it true at once; raises `DiskFull` and leaves everything as it was."""
         with self._committing:
             assert commit.number == self.number + 1, "commits follow each other"
             self.keeper.raise_trouble()
-            self.disk.require_space(
-                self.folder, sum(int(frame.estimated_size()) for frame in commit.frames.values())
-            )
-            written = [
-                segments.write(self.disk, self.folder, stream, f"{commit.number:012d}", frame, 0)
-                for stream, frame in commit.frames.items()
-                if stream in segments.HISTORY and len(frame)
-            ]
-            changed = self._written_states(commit)
-            self._make_names_durable(segment.path for segment in written)
-            self._make_names_durable(info.path for info, _ in changed)
+            written, changed = self._all_written(commit)
             with self.writing, transaction(self.connection, self.disk, self.folder):
                 self.connection.executemany(
                     segments.INSERT, [segments.row_of(segment) for segment in written]
@@ -117,6 +114,35 @@ class Store:
             by_state = {info.state: info for info in infos}
             for name, memory in self.memories.items():
                 memory.committed(commit.number, by_state.get(name))
+
+    def _written(self, commit: Commit) -> _Written:
+        self.disk.require_space(
+            self.folder, sum(int(frame.estimated_size()) for frame in commit.frames.values())
+        )
+        written = [
+            segments.write(self.disk, self.folder, stream, f"{commit.number:012d}", frame, 0)
+            for stream, frame in commit.frames.items()
+            if stream in segments.HISTORY and len(frame)
+        ]
+        changed = self._written_states(commit)
+        self._make_names_durable(segment.path for segment in written)
+        self._make_names_durable(info.path for info, _ in changed)
+        return written, changed
+
+    def _all_written(self, commit: Commit) -> _Written:
+        """Segments and runs of a commit: those that were prepared, and what was not."""
+        if commit.written is None:
+            return self._written(commit)
+        written, before = cast("_Written", commit.written)
+        prepared = {info.state for info, _ in before}
+        rest = [(state, groups) for state, groups in commit.states if state.name not in prepared]
+        changed = [
+            (replace(info, first_commit=commit.number, last_commit=commit.number), body)
+            for info, body in before
+        ]
+        later = self._written_states(replace(commit, states=rest))
+        self._make_names_durable(info.path for info, _ in later)
+        return written, changed + later
 
     def _written_states(self, commit: Commit) -> list[tuple[RunInfo, bytes | None]]:
         changed: dict[str, list[Grouped]] = {}
