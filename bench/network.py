@@ -194,7 +194,7 @@ def events(work: Path, count: int) -> list[Figure]:
             files = [(work / f"{kind}-{part}", mapping) for kind, mapping in
                      (("syslog", "syslog"), ("ves", "ves"), ("rows", "cells_csv"))]  # fmt: skip
             files[0][0].write_bytes(b"".join(_syslog(part * size + at) for at in range(size)))
-            files[1][0].write_bytes(b"".join(_ves(part * size + at) for at in range(size)))
+            files[1][0].write_bytes(b"".join(_ves(part * size + at, part) for at in range(size)))
             write_period(files[2][0], size, part)
             began, used = time.perf_counter(), time.process_time()
             totals = watch.read(*files)
@@ -224,9 +224,9 @@ def _syslog(number: int) -> bytes:
     return f"<134>1 {moment}Z R{host:04d} sessiond {number % 32768} - - {said}\n".encode()
 
 
-def _ves(number: int) -> bytes:
-    """Faults that come and go, and heartbeats between them."""
-    us = START_US + number * 100
+def _ves(number: int, part: int) -> bytes:
+    """Faults that come and go, and heartbeats between them, told while the rows of a part are measured."""
+    us = START_US + part * PERIOD_US + number * 100
     header = {
         "domain": "fault" if number % 50 == 0 else "heartbeat", "eventId": f"e{number}", "eventName": "bench",
         "priority": "Normal", "reportingEntityName": "ems", "sequence": number, "sourceName": f"N{number % 900:06d}",
