@@ -7,7 +7,7 @@ another on a cluster, and the command line, the API and the page know only this 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -315,6 +315,93 @@ class NotReserved(Exception):
 
 class NotTransferred(Exception):
     """A transfer cannot be; nothing was booked. The reason is one of `charging.transfers.TRANSFER_REASONS`."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        """Say why, for programs and for people."""
+        super().__init__(text)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class VoucherBatch:
+    """Vouchers that are alike: what each is worth, and until when."""
+
+    batch: str  # name: letters, digits, - and _
+    balance: str  # name of the balance definition that it adds to
+    amount: int  # in the balance's unit
+    valid_days: int | None  # so long from redeeming on may it be used; None = for ever
+    expires_us: int  # from then on it cannot be redeemed
+    size: int  # vouchers, numbered from 1
+    state: str  # made, active or blocked
+    made_us: int
+    actor: str
+
+
+@dataclass(frozen=True)
+class VoucherCounts:
+    """What became of the vouchers of a batch: made = unused + used + blocked + expired."""
+
+    made: int
+    unused: int
+    used: int
+    blocked: int
+    expired: int
+
+
+@dataclass(frozen=True)
+class Redemption:
+    """A voucher that was redeemed."""
+
+    mark: str  # of the order that redeemed it
+    subscriber: int  # dial word
+    batch: str
+    number: int
+    balance: str
+    amount: int
+    valid_until_s: int
+    time_us: int
+
+
+@dataclass(frozen=True)
+class Voucher:
+    """One voucher as it stands."""
+
+    batch: str
+    number: int
+    state: str  # made, active, used, blocked or expired
+    redeemed: Redemption | None
+
+
+class Vouchers(Protocol):
+    """Codes that are worth something once."""
+
+    def make(self, batch: VoucherBatch) -> bool:
+        """Make a batch; False when it was made before. Raises `Refused` when its name is that of another one."""
+
+    def batches(self) -> list[tuple[VoucherBatch, VoucherCounts]]:
+        """All batches with their accounting, the newest first."""
+
+    def batch(self, name: str) -> tuple[VoucherBatch, VoucherCounts]:
+        """One batch with its accounting; raises `Refused` when there is none."""
+
+    def codes(self, name: str) -> Iterator[tuple[int, str]]:
+        """Number and code of every voucher of a batch. Who calls this can spend them."""
+
+    def voucher(self, name: str, number: int) -> Voucher:
+        """One voucher; raises `Refused` when there is none."""
+
+    def change(self, name: str, number: int | None, action: str, actor: str) -> None:
+        """`activate`, `block` or `unblock` a batch, or block or unblock one voucher of it; raises `Refused`."""
+
+    def redeem(self, redeem_id: str, subscriber: int, code: str) -> tuple[Redemption, bool]:
+        """Redeem a code for a subscriber: what it brought, and whether this order had done so before.
+
+        Raises `NotRedeemed` with the reason, and `Refused` when the order's name was used for another voucher.
+        """
+
+
+class NotRedeemed(Exception):
+    """A voucher brings nothing; nothing was booked. The reason is one of `charging.vouchers.VOUCHER_REASONS`."""
 
     def __init__(self, reason: str, text: str) -> None:
         """Say why, for programs and for people."""

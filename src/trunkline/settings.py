@@ -66,6 +66,16 @@ class Keeping:
 
 
 @dataclass(frozen=True)
+class Guessing:
+    """How many wrong codes of vouchers are borne."""
+
+    voucher_wrong_most: int = _setting(
+        5, "Wrong codes of vouchers that may be tried for a subscriber before redeeming is blocked."
+    )
+    voucher_wrong_hours: int = _setting(24, "Hours for which a wrong code of a voucher is counted.")
+
+
+@dataclass(frozen=True)
 class ShadowGate:
     """What a shadow run must reach before another system is switched off."""
 
@@ -316,6 +326,7 @@ PARTS = (
     Folders,
     Http,
     Keeping,
+    Guessing,
     ShadowGate,
     Watched,
     Listening,

@@ -18,6 +18,7 @@ from trunkline.api.app import create_app
 from trunkline.api.options import ApiOptions
 from trunkline.bootstrap.serve import Serving
 from trunkline.bootstrap.transfers import FolderTransfers
+from trunkline.bootstrap.vouchers import FolderVouchers
 from trunkline.cli import app as commands
 from trunkline.ports import Refused
 
@@ -27,7 +28,9 @@ TOKENS = {role: f"{role.name.lower()}-token-of-the-tests" for role in Role}
 class Asked:
     """The application over a serving platform, asked in one role after the other."""
 
-    def __init__(self, serving: Serving, transfers: FolderTransfers | None) -> None:
+    def __init__(
+        self, serving: Serving, transfers: FolderTransfers | None, vouchers: FolderVouchers | None = None
+    ) -> None:
         self.app = create_app(
             serving.reader,
             serving.intake,
@@ -36,6 +39,7 @@ class Asked:
             [Token(role.name.lower(), role, digest(text)) for role, text in TOKENS.items()],
             ApiOptions(reference_key=b"k" * 32),
             transfer_port=transfers,
+            voucher_port=vouchers,
         )
 
     def __call__(

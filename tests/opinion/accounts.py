@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
-from tests.opinion.calendars import band, period
+from tests.opinion.calendars import at, band, period
 from tests.opinion.calls import Call, charge_part
 from tests.opinion.pricing import (
     Blocked,
@@ -60,6 +60,7 @@ class Balance:
     valid_from_s: int = 0
     valid_until_s: int = NEVER_S
     of: str = ""
+    out_of: Balance | None = None  # the period's own balance that this was carried over from
 
 
 @dataclass
@@ -162,6 +163,18 @@ def _holds(row: Balance | Counter, use: Use) -> bool:
     return row.valid_from_s <= use.start_us // 1_000_000 < row.valid_until_s
 
 
+def _kept_s(balance: Balance) -> int:
+    """How long a balance waits for late records, and for being carried over."""
+    days = {None: 0, "day": 1, "week": 7, "month": 31}[balance.rule.every]
+    return KEPT_S + balance.rule.carried_periods * days * 86_400
+
+
+def _turn(balance: Balance) -> int:
+    """The moment by which balances of one priority are ordered: the end, or the beginning of what is carried first."""
+    first = balance.out_of is not None and not balance.rule.carried_last
+    return balance.valid_from_s if first else balance.valid_until_s
+
+
 class Books:
     """All accounts, the ledger and the alerts."""
 
@@ -208,6 +221,11 @@ class Books:
                 limits or {},
             )
         )
+        for balance in account.balances:
+            if balance.rule.ends and balance.period:
+                balance.valid_until_s = self._ends_s(
+                    account, balance.rule, balance.of, balance.valid_from_s, balance.valid_until_s
+                )
         if opening_micros:
             main = self._main(account, subscriber)
             main.value += opening_micros
@@ -393,10 +411,16 @@ class Books:
     def _expire(self, account: Account, use: Use) -> None:
         """Write off what ended so long ago that no late record may ask for it."""
         start_s = use.start_us // 1_000_000
-        for balance in [held for held in account.balances if held.valid_until_s + KEPT_S < start_s]:
+        for balance in [held for held in account.balances if held.valid_until_s + _kept_s(held) < start_s]:
             if balance.value > 0:
                 self._book(use, balance, -balance.value, "balance", "expired")
             account.balances.remove(balance)
+            if balance.rule.shared:  # what members took of it is forgotten with it
+                account.drawn = {
+                    key: taken
+                    for key, taken in account.drawn.items()
+                    if key[1:] != (balance.rule.name, balance.period)
+                }
         account.counters = [held for held in account.counters if held.valid_until_s + KEPT_S >= start_s]
         for reference, calls in self.calls.items():
             if self.owners.get(reference[0], reference[0]) == self.payer(use):
@@ -419,7 +443,7 @@ class Books:
         plan.grants = self._due(account, version, use, terms)
         unit_balances = self._eligible(account, plan.grants, use, terms.zone, money=False)
         priced = 0
-        taken: dict[str, int] = {}
+        taken: dict[tuple[str, int], int] = {}
         for balance in unit_balances:
             remaining = use.units - plan.covered
             if remaining <= 0:
@@ -438,7 +462,8 @@ class Books:
                     account, rule.rated_by, use, terms, plan.covered, plan.covered + covers
                 )
             plan.takes.append((balance, at_least(covers * rule.factor)))
-            taken[rule.name] = taken.get(rule.name, 0) + plan.takes[-1][1]
+            of = rule.name, balance.period
+            taken[of] = taken.get(of, 0) + plan.takes[-1][1]
             plan.covered += covers
         if self._of_record(price):
             plan.money = listed if plan.covered < use.units else 0
@@ -456,14 +481,20 @@ class Books:
             if balance.rule.blocker and part < rest:
                 raise Blocked
             plan.takes.append((balance, part))
-            taken[balance.rule.name] = taken.get(balance.rule.name, 0) + part
+            of = balance.rule.name, balance.period
+            taken[of] = taken.get(of, 0) + part
             rest -= part
         if rest:
             plan.takes.append((self._main(account, self.payer(use)), rest))
         return plan
 
     def _room(
-        self, account: Account, balance: Balance, use: Use, terms: Subscription, taken: dict[str, int]
+        self,
+        account: Account,
+        balance: Balance,
+        use: Use,
+        terms: Subscription,
+        taken: dict[tuple[str, int], int],
     ) -> int:
         """What the user may still take of a shared balance in its period, behind what this use takes already."""
         rule = balance.rule
@@ -471,13 +502,21 @@ class Books:
         if limit is None:
             return 2**63
         so_far = account.drawn.get((use.subscriber, rule.name, balance.period), 0)
-        return max(limit - so_far - taken.get(rule.name, 0), 0)
+        return max(limit - so_far - taken.get((rule.name, balance.period), 0), 0)
+
+    def _give(self, use: Use, balance: Balance) -> None:
+        """Book what a period gives, or what is carried over from an earlier one."""
+        balance.value = 0
+        if balance.out_of is None:
+            self._book(use, balance, balance.granted, "grants", "balance")
+        else:
+            self._book(use, balance.out_of, -balance.granted, "balance", "carried")
+            self._book(use, balance, balance.granted, "carried", "balance")
 
     def _carry_out(self, account: Account, plan: Settlement, use: Use, terms: Subscription) -> None:
         for balance in plan.grants:
             account.balances.append(balance)
-            balance.value = 0
-            self._book(use, balance, balance.granted, "grants", "balance")
+            self._give(use, balance)
         payer = terms if self.payer(use) == use.subscriber else self._terms(account, self.payer(use), use)
         for balance, part in plan.takes:
             if part:
@@ -530,7 +569,8 @@ class Books:
             use.subscriber,
         )
         self.ledger.append(entry)
-        self._watch_balance(entry, balance.rule)
+        if balance.out_of is None and "carried" not in (debit, credit):
+            self._watch_balance(entry, balance.rule)
 
     def _due(self, account: Account, version: Version, use: Use, terms: Subscription) -> list[Balance]:
         """This period's allowances of the plan that the use could draw on and that were not given yet."""
@@ -547,13 +587,126 @@ class Books:
             rule = self.tariff.balances[name]
             if not self._serves(rule, use, terms.zone):
                 continue
-            number, first_s, after_s = period(rule.every, of_terms.zone, of_terms.cycle_day, use.start_us)
-            if any(held.rule is rule and held.of == of and _holds(held, use) for held in account.balances):
+            if any(
+                held.rule is rule and held.of == of and held.out_of is None and _holds(held, use)
+                for held in account.balances
+            ):
                 continue
-            members = 1 + sum(since < after_s for since in account.joined.values())
-            grant = rule.grant + rule.grant_per_member * members
-            due.append(Balance(rule, self.order[name], number, grant, grant, first_s, after_s, of))
+            span = period(rule.every, of_terms.zone, of_terms.cycle_day, use.start_us)
+            now_s = use.start_us // 1_000_000
+            if rule.carried_periods:
+                due += self._carried(account, rule, of, of_terms, span, now_s)
+            due.append(self._granted(account, rule, of, of_terms.zone, span, now_s))
         return due
+
+    # -- renewals and changes of plan ----------------------------------------------------------------------
+
+    def _offered(self, account: Account, rule: BalanceRule, of: str, second: int) -> bool:
+        """Whether the plan of somebody at a moment includes an allowance."""
+        plans = [each for each in account.subscriptions if each.of == of and each.from_s <= second]
+        if not plans:
+            return False
+        newest = max(reversed(plans), key=lambda each: each.from_s)
+        version = version_at(self.tariff, newest.plan, second * 1_000_000)
+        return version is not None and rule.name in version.includes
+
+    def _granted(
+        self,
+        account: Account,
+        rule: BalanceRule,
+        of: str,
+        zone: ZoneInfo,
+        span: tuple[int, int, int],
+        now_s: int,
+    ) -> Balance:
+        """The allowance of a period; of a plan that began or ends within it only what the rule says."""
+        number, first_s, after_s = span
+        members = 1 + sum(since < after_s for since in account.joined.values())
+        grant = rule.grant + rule.grant_per_member * members
+        begins_s, ends_s = first_s, after_s
+        if rule.by_day or rule.ends:
+            changes = sorted({each.from_s for each in account.subscriptions if each.of == of}, reverse=True)
+            for change in changes:
+                if first_s < change <= now_s and not self._offered(account, rule, of, change - 1):
+                    begins_s = change
+                    break
+        if rule.ends:
+            ends_s = self._ends_s(account, rule, of, now_s, after_s)
+        if rule.by_day and begins_s > first_s:
+            first, begin, after = (
+                at(second * 1_000_000).astimezone(zone).date() for second in (first_s, begins_s, after_s)
+            )
+            share = Fraction(grant * (after - begin).days, (after - first).days)
+            grant = min(grant, int(rounded(share / rule.day_step, 0, rule.day_way)) * rule.day_step)
+        return Balance(rule, self.order[rule.name], number, grant, grant, begins_s, ends_s, of)
+
+    def _ends_s(self, account: Account, rule: BalanceRule, of: str, now_s: int, after_s: int) -> int:
+        """When a plan takes over, behind a moment, that does not include an allowance; else `after_s`."""
+        changes = sorted(each.from_s for each in account.subscriptions if each.of == of)
+        gone = [
+            change
+            for change in changes
+            if now_s < change < after_s and not self._offered(account, rule, of, change)
+        ]
+        return gone[0] if gone else after_s
+
+    def _carried(
+        self,
+        account: Account,
+        rule: BalanceRule,
+        of: str,
+        terms: Subscription,
+        span: tuple[int, int, int],
+        now_s: int,
+    ) -> list[Balance]:
+        """What comes along from the periods before: own balances of those that nobody used, and what is carried."""
+        own = [
+            each
+            for each in account.balances
+            if each.rule is rule and each.of == of and each.period and each.out_of is None
+        ]
+        ended = [each for each in own if each.valid_until_s <= now_s]
+        if not ended or any(each.valid_from_s >= span[2] for each in own):
+            return []
+        newest = max(ended, key=lambda each: each.valid_until_s)
+        found: list[Balance] = []
+        spans = [span]
+        for back in range(1, rule.carried_periods + 1):
+            edge_s = spans[-1][1]
+            number, first_s, _ = period(rule.every, terms.zone, terms.cycle_day, (edge_s - 1) * 1_000_000)
+            spans.append((number, first_s, edge_s))
+            source: Balance | None = None
+            if newest.valid_until_s > first_s:
+                source = newest
+            elif self._offered(account, rule, of, edge_s - 1):
+                source = self._granted(account, rule, of, terms.zone, spans[-1], edge_s - 1)
+                found.append(source)
+            if source is not None and self._offered(account, rule, of, source.valid_until_s):
+                last_s = span[2]
+                for _ in range(rule.carried_periods - back):
+                    last_s = period(rule.every, terms.zone, terms.cycle_day, last_s * 1_000_000)[2]
+                if rule.ends:
+                    last_s = self._ends_s(account, rule, of, source.valid_until_s, last_s)
+                amount = int(rounded(source.value * rule.carried_share, 0, rule.carried_way))
+                if rule.carried_most is not None:
+                    amount = min(amount, rule.carried_most)
+                if amount > 0 and last_s > now_s:
+                    found.append(
+                        Balance(
+                            rule,
+                            self.order[rule.name],
+                            source.period + 2**15,
+                            amount,
+                            amount,
+                            source.valid_from_s,
+                            last_s,
+                            of,
+                            source,
+                        )
+                    )
+            if source is newest:
+                break
+        return found
 
     def _eligible(
         self, account: Account, granted: list[Balance], use: Use, zone: ZoneInfo, money: bool
@@ -570,7 +723,7 @@ class Books:
                 and balance.valid_from_s <= start_s < balance.valid_until_s
                 and self._serves(balance.rule, use, zone)
             ),
-            key=lambda balance: (balance.rule.priority, balance.valid_until_s, balance.number),
+            key=lambda balance: (balance.rule.priority, _turn(balance), balance.number, balance.period),
         )
 
     def _serves(self, rule: BalanceRule, use: Use, zone: ZoneInfo) -> bool:

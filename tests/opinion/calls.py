@@ -139,8 +139,7 @@ def _book(
     """Book, balance by balance, by how much the whole call takes more or less than it did."""
     for balance in plan.grants:
         account.balances.append(balance)
-        balance.value = 0
-        books._book(use, balance, balance.granted, "grants", "balance")
+        books._give(use, balance)
     after.balances = []
     same = books.payer(use) == use.subscriber
     payer = terms if same else books._terms(account, books.payer(use), whole)

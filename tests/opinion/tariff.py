@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from fractions import Fraction
@@ -109,6 +109,15 @@ class BalanceRule:
     shared: bool
     member_limit: int | None
     grant_per_member: int
+    carried_periods: int = 0
+    carried_share: Fraction = Fraction(1)
+    carried_way: str = "down"
+    carried_most: int | None = None
+    carried_last: bool = False
+    by_day: bool = False
+    day_way: str = "up"
+    day_step: int = 1
+    ends: bool = False
 
 
 @dataclass(frozen=True)
@@ -440,8 +449,29 @@ def _balance(name: str, rule: dict[str, Any]) -> BalanceRule:
         shared=rule.get("shared") == "true",
         member_limit=quantity(rule["member_limit"]) if "member_limit" in rule else None,
         grant_per_member=quantity(rule.get("grant_per_member", "0")),
+        ends=rule.get("on_change") == "ends",
+        **_renewal(rule, quantity),
         **_scope(rule, unit, narrow),
     )
+
+
+def _renewal(rule: dict[str, Any], quantity: Callable[[str], int]) -> dict[str, Any]:
+    """What is carried over to the next period, and what a plan brings that begins within one."""
+    said: dict[str, Any] = {}
+    carried = rule.get("rollover")
+    if carried:
+        said["carried_periods"] = int(carried["periods"])
+        said["carried_share"] = amount(carried.get("share", "100").removesuffix("%")) / 100
+        said["carried_way"] = carried.get("rounding", "down")
+        said["carried_most"] = quantity(carried["most"]) if "most" in carried else None
+        said["carried_last"] = carried.get("used") == "last"
+    by_day = rule.get("pro_rata", "none")
+    if isinstance(by_day, dict):
+        said["day_way"] = by_day.get("rounding", "up")
+        said["day_step"] = quantity(by_day["step"]) if "step" in by_day else 1
+        by_day = by_day["by"]
+    said["by_day"] = by_day == "day"
+    return said
 
 
 def _counter(name: str, rule: dict[str, Any]) -> CounterRule:

@@ -44,6 +44,9 @@ READ_PERSON = Right(
 )
 HAND_IN = Right("hand_in", Role.BILLING, "Hand in usage.")
 MOVE_MONEY = Right("move_money", Role.BILLING, "Top up and adjust balances.")
+MAKE_VOUCHERS = Right(
+    "make_vouchers", Role.BILLING, "Make batches of vouchers, read their codes, activate and block them."
+)
 CHARGE_ONLINE = Right(
     "charge_online", Role.BILLING, "Reserve quota and report its use, as network functions do."
 )
@@ -83,6 +86,7 @@ RIGHTS = (
     READ_PERSON,
     HAND_IN,
     MOVE_MONEY,
+    MAKE_VOUCHERS,
     CHARGE_ONLINE,
     SETTLE,
     RECONCILE,

@@ -47,6 +47,7 @@ from trunkline.api.v1 import (
     subscribers,
     tariffs,
     transfers,
+    vouchers,
     what_if,
 )
 from trunkline.api.workers import Workers
@@ -57,6 +58,7 @@ ROUTERS = (
     intake.routes,
     subscribers.routes,
     transfers.routes,
+    vouchers.routes,
     alerts.routes,
     settling.routes,
     tariffs.routes,
@@ -107,6 +109,7 @@ def create_app(
     bill_port: ports.Bills | None = None,
     transfer_port: ports.Transfers | None = None,
     reservation_port: ports.Reservations | None = None,
+    voucher_port: ports.Vouchers | None = None,
     rerate_port: ports.Rerates | None = None,
     delivery_port: ports.Deliveries | None = None,
     studies: Studies | None = None,
@@ -136,6 +139,7 @@ def create_app(
         bills=bill_port,
         transfers=transfer_port,
         reservations=reservation_port,
+        vouchers=voucher_port,
         rerates=rerate_port,
         deliveries=delivery_port,
         studies=studies,

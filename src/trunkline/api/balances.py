@@ -16,7 +16,7 @@ from trunkline.charging.sharing import place_of, shares
 from trunkline.charging.tariffs.catalogue import Catalogue, Threshold
 from trunkline.charging.under_way import OpenCall, open_calls
 from trunkline.kernel.grouped import Rows
-from trunkline.records.charging import NEVER_S, RowKind, Unit
+from trunkline.records.charging import CARRIED, NEVER_S, RowKind, Unit
 from trunkline.records.usage import UNIT_OF_KIND, Kind
 
 
@@ -38,6 +38,7 @@ class Balance:
     reserved: int = (
         0  # of what is left: promised to network functions, set apart, or used and not charged yet
     )
+    carried: bool = False  # over from an earlier period
 
 
 def balances_of(
@@ -124,7 +125,9 @@ _STATES = ("active", "future", "expired")
 def _balance(row: Any, catalogue: Catalogue, now_s: int, reserved: int) -> Balance:  # noqa: ANN401 - a row of a numpy table
     number, until_s = int(row["definition"]), int(row["valid_until_s"])
     name = catalogue.balances[number]
-    suffix = f".p{row['period']}" if row["period"] else "" if until_s == NEVER_S else f".u{until_s}"
+    carried = int(row["period"]) >= CARRIED
+    period = f".c{row['period'] - CARRIED}" if carried else f".p{row['period']}"
+    suffix = period if row["period"] else "" if until_s == NEVER_S else f".u{until_s}"
     return Balance(
         key=name + suffix,
         name=name,
@@ -138,6 +141,7 @@ def _balance(row: Any, catalogue: Catalogue, now_s: int, reserved: int) -> Balan
         until_s=until_s,
         shared=bool(catalogue.tables.balance_shared[number]),
         reserved=reserved,
+        carried=carried,
     )
 
 
@@ -156,6 +160,7 @@ def _balance_view(balance: Balance) -> dict[str, Any]:
         "granted": balance.granted,
         "main": balance.main,
         "shared": balance.shared,
+        "carried": balance.carried,
         "state": balance.state,
         "valid_from": second_text(balance.from_s),
         "valid_until": second_text(balance.until_s),

@@ -68,6 +68,7 @@ class Desk:
     bills: ports.Bills | None = None
     transfers: ports.Transfers | None = None
     reservations: ports.Reservations | None = None
+    vouchers: ports.Vouchers | None = None
     rerates: ports.Rerates | None = None
     deliveries: ports.Deliveries | None = None
     studies: Studies | None = None

@@ -141,6 +141,7 @@ class BalanceRow(BaseModel):
     granted: int
     main: bool
     shared: bool = False
+    carried: bool = Field(default=False, description="Whether it was carried over from an earlier period.")
     state: Literal["active", "future", "expired"]
     valid_from: str | None
     valid_until: str | None
@@ -221,6 +222,7 @@ class AccountAnswer(BaseModel):
     balances: list[BalanceRow]
     can_top_up: list[TopUpChoice]
     can_transfer: list[TransferChoice]
+    can_redeem: bool = Field(default=False, description="Whether vouchers can be redeemed here.")
     counters: list[CounterRow]
     calls: list[CallRow] = []
     owner: Person | None = None

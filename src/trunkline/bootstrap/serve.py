@@ -43,6 +43,7 @@ from trunkline.bootstrap.service import Service
 from trunkline.bootstrap.shadow import FolderShadows
 from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.bootstrap.transfers import FolderTransfers
+from trunkline.bootstrap.vouchers import FolderVouchers
 from trunkline.bootstrap.what_if import FolderWhatIfs
 from trunkline.bootstrap.withdrawals import WAITING
 from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow, Spooling
@@ -50,7 +51,7 @@ from trunkline.engines.embedded.sources import LiveSources
 from trunkline.engines.listeners.listeners import Listeners
 from trunkline.ports import Refused
 from trunkline.records import charging
-from trunkline.settings import Delivery, Http, Keeping, Listening, Online, Watched
+from trunkline.settings import Delivery, Guessing, Http, Keeping, Listening, Online, Watched, read
 from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
 
 log = logging.getLogger("trunkline.serve")
@@ -277,6 +278,7 @@ def _application(serving: Serving) -> FastAPI:
         bill_port=_bills(serving),
         transfer_port=FolderTransfers(serving.platform.folders.data, serving.platform.engine),
         reservation_port=_reservations(serving),
+        voucher_port=_vouchers(serving),
         rerate_port=_rerates(serving),
         delivery_port=serving.deliveries,
         studies=_studies(serving),
@@ -302,6 +304,15 @@ def _bills(serving: Serving) -> FolderBills:
     return FolderBills(
         platform.folders.data, lambda: platform.catalogue, platform.engine, serving.intake.move
     )
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def _vouchers(serving: Serving) -> FolderVouchers:
+    platform = serving.platform
+    return FolderVouchers(platform.folders.data, _now_us, platform.engine, read(Guessing))
 
 
 def _rerates(serving: Serving) -> FolderRerates:

@@ -16,7 +16,7 @@ from trunkline.charging.under_way import OpenCall, open_calls
 from trunkline.kernel import money
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.grouped import Rows
-from trunkline.records.charging import NEVER_S, RowKind, Unit
+from trunkline.records.charging import CARRIED, NEVER_S, RowKind, Unit
 from trunkline.records.usage import UNIT_OF_KIND, Direction, Kind
 
 _UNITS = {"ms": Unit.TIME, "octets": Unit.OCTETS, "events": Unit.EVENTS}
@@ -78,7 +78,9 @@ def account_rows(
                 "unit": Unit(unit).name.lower(),
                 "value": value,
                 "granted": int(row["granted"]) if kind is RowKind.BALANCE else None,
-                "text": amount(unit, value, catalogue.currency) + _whose(row, catalogue, words),
+                "text": amount(unit, value, catalogue.currency)
+                + _whose(row, catalogue, words)
+                + _carried(row),
             }
         )
     return shown + [_call(each, catalogue) for each in open_calls(rows)]
@@ -99,6 +101,11 @@ def _call(call: OpenCall, catalogue: Catalogue) -> dict[str, Any]:
         "granted": None,
         "text": f"{parts}{used}, {money.to_text(call.charged_micros)} {catalogue.currency} so far{missing}",
     }
+
+
+def _carried(row: Any) -> str:  # noqa: ANN401 -- a row of a numpy table
+    """Whether a balance was carried over, behind its amount."""
+    return ", carried over" if row["kind"] == RowKind.BALANCE and row["period"] >= CARRIED else ""
 
 
 def _whose(row: Any, catalogue: Catalogue, words: Mapping[int, int]) -> str:  # noqa: ANN401 -- a row of a numpy table

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from trunkline.charging.booking import add_row
 from trunkline.charging.calls import ROOM, Found, Uses, charge_part
-from trunkline.charging.drawing import Use, add_row, expire, survey, take, unit_of
+from trunkline.charging.drawing import Use, expire, survey, take, unit_of
 from trunkline.charging.ledger import ENTRY, changes_of, entries_of
 from trunkline.charging.rate import Priced, member_of, subscription_at, version_at
 from trunkline.charging.tariffs.catalogue import Catalogue

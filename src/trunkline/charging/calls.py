@@ -18,7 +18,8 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from trunkline.charging.drawing import LARGE, NO_TARIFF, Use, add_row, move, take
+from trunkline.charging.booking import add_row, move
+from trunkline.charging.drawing import LARGE, NO_TARIFF, Use, take
 from trunkline.charging.ledger import ACCOUNT_REVENUE, ACCOUNT_USAGE, COUNTED_CAUSE
 from trunkline.charging.price import NO_PRICE, limited, price_use
 from trunkline.charging.rate import line_at, subscription_at, version_at
@@ -63,7 +64,7 @@ ROOM = FACTS + 1  # rows that a part may add, besides one for each row that its 
 
 _BALANCE, _COUNTER, _DRAWN = int(RowKind.BALANCE), int(RowKind.COUNTER), int(RowKind.DRAWN)
 _CALL, _TAKEN = int(RowKind.CALL), int(RowKind.TAKEN)
-_USAGE, _GRANT = int(Cause.USAGE), int(Cause.GRANT)
+_USAGE, _GRANT, _ROLLOVER = int(Cause.USAGE), int(Cause.GRANT), int(Cause.ROLLOVER)
 _MONEY = int(Unit.MONEY)
 _VOICE = int(Kind.VOICE)
 _NODE_WIDTH = 1 << 16  # roaming zones fit below it
@@ -291,11 +292,12 @@ def _book_difference(
 ) -> tuple[int, int]:  # fmt: skip
     """Turn what charging the whole call did into what it does beyond its earlier parts: the account's size, entries.
 
-    Entries from `begin` on are those of the whole call. Its grants stay; the rest is told anew, a row of the account at
-    a time and the main balance last, from how the account stood before this part (`saved`).
+    Entries from `begin` on are those of the whole call. Its grants and what they carried over stay; the rest is told
+    anew, a row of the account at a time and the main balance last, from how the account stood before this part
+    (`saved`).
     """
     grants = nb.int64(begin)
-    while grants < count and entries[grants].cause == _GRANT:
+    while grants < count and (entries[grants].cause == _GRANT or entries[grants].cause == _ROLLOVER):
         grants += 1
     count = grants
     part += grants - begin
@@ -309,13 +311,14 @@ def _book_difference(
         if main != (step >= rows):  # the main balance is the last, as always
             continue
         before = nb.int64(saved[at].value) if at < kept_size else nb.int64(0)
-        if at >= kept_size and kind == _BALANCE:
+        if kind == _BALANCE:
             for granted in range(begin, grants):
                 of = entries[granted]
                 if (
                     of.definition == work[at].definition
                     and of.period == work[at].period
                     and of.member == work[at].member
+                    and (at >= kept_size or (of.cause == _ROLLOVER and of.before == before))
                 ):
                     before = nb.int64(of.after)
         change = nb.int64(work[at].value) - before

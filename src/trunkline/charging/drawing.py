@@ -8,37 +8,36 @@ them allocates, so none counts references (`_nrt=False`), which took a third of 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from trunkline.charging.booking import Row, add_row, held, move, period_of
 from trunkline.charging.ledger import (
-    ACCOUNT_BALANCE,
     ACCOUNT_EXPIRED,
     ACCOUNT_GRANTS,
     ACCOUNT_REVENUE,
     ACCOUNT_USAGE,
     COUNTED_CAUSE,
 )
-from trunkline.charging.periods import period_at
 from trunkline.charging.price import LARGEST, NO_PRICE, band_at, limited, price_use
 from trunkline.charging.rate import line_at, version_at
+from trunkline.charging.renewal import carry_over, grant_at, grant_of
 from trunkline.charging.vector import (
     ALLOWANCE,
     B_BANDS,
     B_BLOCKER,
     B_DEN,
-    B_GRANT,
     B_INCREMENT,
     B_LIMIT,
     B_MAIN,
     B_NUM,
-    B_PER_MEMBER,
     B_PERIOD,
     B_PRIORITY,
     B_RATED_BY,
+    B_RENEWAL,
     B_SCHEDULE,
     B_SHARED,
     B_UNIT,
@@ -48,6 +47,7 @@ from trunkline.charging.vector import (
     C_PERIOD,
     C_UNIT,
     C_WATCHED,
+    CARRIED_FIRST,
     COUNTED,
     COUNTED_NODE,
     COUNTED_SERVICE,
@@ -60,6 +60,10 @@ from trunkline.charging.vector import (
     LINE,
     LINE_W,
     MAIN,
+    N_KEPT_S,
+    PLAIN,
+    RENEWAL,
+    RENEWAL_W,
     SERVED_NODE,
     SERVED_SERVICE,
     V_ALLOWANCE,
@@ -71,12 +75,11 @@ from trunkline.charging.vector import (
     WORD_BITS,
     ZONES,
 )
-from trunkline.records.charging import NEVER_S, Cause, RowKind, Unit
+from trunkline.records.charging import CARRIED, NEVER_S, Cause, RowKind, Unit
 from trunkline.records.usage import Kind
 
 Array = npt.NDArray[Any]
 Vector = npt.NDArray[np.int64]
-Row: TypeAlias = Any  # one row of an account inside a kernel
 
 KEPT_AFTER_END_S = 62 * 86_400  # a period's balances wait this long for late records
 BLOCKED, NO_TARIFF, LARGE = range(1, 4)  # verdicts; 0 is "charged"
@@ -117,77 +120,6 @@ class Use(NamedTuple):
 
 
 @nb.njit(inline="always")
-def add_row(
-    work: Array, size: int, kind: int, definition: int, period: int, granted: int, from_s: int, until_s: int,
-    member: int,
-) -> int:  # fmt: skip
-    """Append a row without a value to an account; its new size."""
-    work[size].kind = kind
-    work[size].flags = 0
-    work[size].definition = definition
-    work[size].period = period
-    work[size].member = member
-    work[size].value = 0
-    work[size].granted = granted
-    work[size].valid_from_s = from_s
-    work[size].valid_until_s = until_s
-    return size + 1
-
-
-@nb.njit(inline="always")
-def move(
-    account: Row,
-    change: int,
-    entries: Array,
-    count: int,
-    row: int,
-    part: int,
-    cause: int,
-    unit: int,
-    other: int,
-    user: int,
-) -> int:
-    """Change a balance and book it: what the balance gives, the other side receives."""
-    entry = entries[count]
-    entry.row = row
-    entry.part = part
-    entry.cause = cause
-    entry.unit = unit
-    entry.debit = other if change > 0 else ACCOUNT_BALANCE
-    entry.credit = ACCOUNT_BALANCE if change > 0 else other
-    entry.definition = account.definition
-    entry.period = account.period
-    entry.amount = abs(change)
-    entry.before = account.value
-    account.value += change
-    entry.after = account.value
-    entry.granted = account.granted
-    entry.member = account.member
-    entry.user = user
-    return count + 1
-
-
-@nb.njit(inline="always")
-def _held(
-    work: Array, size: int, kind: int, definition: int, periodic: bool, start_s: int, member: int
-) -> int:
-    """Row of a balance or counter for a moment; its bounds tell its period without any calendar. -1 for none."""
-    found = -1
-    for at in range(size):
-        if (
-            work[at].kind == kind
-            and work[at].definition == definition
-            and work[at].member == member
-            and (work[at].period != 0) == periodic
-            and work[at].valid_from_s <= start_s
-            and work[at].valid_until_s > start_s
-        ):
-            found = at
-            break
-    return found
-
-
-@nb.njit(inline="always")
 def survey(work: Array, size: int, start_s: int, member: int) -> tuple[bool, bool]:
     """Whether something ended long ago, and whether the owner or this member has already seen a later period."""
     over = False
@@ -197,6 +129,15 @@ def survey(work: Array, size: int, start_s: int, member: int) -> tuple[bool, boo
         mine = work[at].member == member or work[at].member == 0
         late |= mine and work[at].period != 0 and work[at].valid_from_s > start_s
     return over, late
+
+
+@nb.njit(inline="always")
+def _kept_s(t: Vector, row: Row) -> int:
+    """How long a row is kept behind its end; what may still be carried over waits for as many periods."""
+    kept_s = nb.int64(KEPT_AFTER_END_S)
+    if row.kind == _BALANCE or row.kind == _DRAWN:
+        kept_s += t[t[RENEWAL] + row.definition * RENEWAL_W + N_KEPT_S]
+    return kept_s
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
@@ -221,7 +162,7 @@ def expire(
     part = nb.int64(0)
     for at in range(size):
         lasting = work[at].kind == _SUBSCRIPTION or work[at].kind == _MEMBER or work[at].kind == _LIMIT
-        gone = not lasting and nb.int64(work[at].valid_until_s) + KEPT_AFTER_END_S < start_s
+        gone = not lasting and nb.int64(work[at].valid_until_s) + _kept_s(t, work[at]) < start_s
         if gone or (work[at].kind == _TAKEN and not _is_open(work, kept, at)):
             if work[at].kind == _BALANCE and work[at].value > 0:
                 unit = t[t[BALANCE] + work[at].definition * BALANCE_W + B_UNIT]
@@ -261,24 +202,6 @@ def counts(t: Vector, counter: int, use: Use) -> bool:
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
-def _period(t: Vector, every: int, cycle_day: int, zone: int, start_us: int) -> tuple[int, int, int]:
-    """Name, first second and end of the period of a moment; a balance without periods is always valid."""
-    if every == 0:
-        return nb.int64(0), nb.int64(0), nb.int64(NEVER_S)
-    return period_at(t, every, cycle_day, zone, start_us)
-
-
-@nb.njit(inline="always")
-def _members(work: Array, size: int, until_s: int) -> int:
-    """How many belong to an account before a moment, the owner among them."""
-    count = 1
-    for at in range(size):
-        if work[at].kind == _MEMBER and work[at].valid_from_s < until_s:
-            count += 1
-    return count
-
-
-@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _grant(
     t: Vector, use: Use, version: int, shared: bool, work: Array, size: int, entries: Array, count: int, part: int
 ) -> tuple[int, int, int]:  # fmt: skip
@@ -297,13 +220,20 @@ def _grant(
         if (t[rule + B_SHARED] != 0) != shared and use.member != 0:
             continue
         member = nb.int64(0) if shared else use.member
-        if _held(work, size, _BALANCE, balance, t[rule + B_PERIOD] != 0, use.start_s, member) >= 0:
+        if held(work, size, _BALANCE, balance, t[rule + B_PERIOD] != 0, use.start_s, member) >= 0:
             continue
         cycle_day, zone = (use.owner_cycle_day, use.owner_zone) if shared else (use.cycle_day, use.time_zone)
-        period, from_s, until_s = _period(t, t[rule + B_PERIOD], cycle_day, zone, use.start_us)
-        grant = t[rule + B_GRANT]
-        if t[rule + B_PER_MEMBER]:
-            grant += t[rule + B_PER_MEMBER] * _members(work, size, until_s)
+        period, from_s, until_s = period_of(t, t[rule + B_PERIOD], cycle_day, zone, use.start_us)
+        if t[rule + B_RENEWAL] == PLAIN:
+            grant = grant_of(t, work, size, balance, until_s)
+        else:
+            size, count, part = carry_over(
+                t, work, size, balance, member, cycle_day, zone, from_s, until_s, use.start_s, entries, count, use.row,
+                part, use.member,
+            )  # fmt: skip
+            grant, from_s, until_s = grant_at(
+                t, work, size, balance, member, zone, from_s, until_s, use.start_s
+            )
         size = add_row(work, size, _BALANCE, balance, period, grant, from_s, until_s, member)
         count = move(
             work[size - 1], grant, entries, count, use.row, part, _GRANT, unit, ACCOUNT_GRANTS, use.member
@@ -313,13 +243,28 @@ def _grant(
 
 
 @nb.njit(inline="always")
+def _end_s(t: Vector, row: Row) -> int:
+    """The end by which a balance waits for its turn."""
+    end_s = nb.int64(row.valid_until_s)
+    if row.period >= CARRIED and t[t[BALANCE] + row.definition * BALANCE_W + B_RENEWAL] == CARRIED_FIRST:
+        end_s = nb.int64(row.valid_from_s)
+    return end_s
+
+
+@nb.njit(inline="always")
 def _before(t: Vector, one: Row, other: Row) -> bool:
-    """Whether one balance is drawn on before another: lower priority number, then earlier end, then lower number."""
+    """Whether one balance is drawn on before another: lower priority number, then earlier end, then lower number.
+
+    What was carried over stands, where it is used first, with its period's beginning instead of its end.
+    """
     mine = t[t[BALANCE] + one.definition * BALANCE_W + B_PRIORITY]
     theirs = t[t[BALANCE] + other.definition * BALANCE_W + B_PRIORITY]
     earlier = one.definition < other.definition
-    if one.valid_until_s != other.valid_until_s:
-        earlier = one.valid_until_s < other.valid_until_s
+    if one.definition == other.definition:
+        earlier = one.period < other.period
+    my_end_s, their_end_s = _end_s(t, one), _end_s(t, other)
+    if my_end_s != their_end_s:
+        earlier = my_end_s < their_end_s
     if mine != theirs:
         earlier = mine < theirs
     return earlier
@@ -352,7 +297,7 @@ def _next(t: Vector, work: Array, size: int, used: Array, unit: int, use: Use) -
 def _counted(t: Vector, counter: int, use: Use, work: Array, size: int) -> int:
     """Value of a counter in the period of a use."""
     periodic = t[t[COUNTER] + counter * COUNTER_W + C_PERIOD] != 0
-    at = _held(work, size, _COUNTER, counter, periodic, use.start_s, use.member)
+    at = held(work, size, _COUNTER, counter, periodic, use.start_s, use.member)
     return nb.int64(work[at].value) if at >= 0 else nb.int64(0)
 
 
@@ -370,9 +315,9 @@ def _count(
         amount = charged if unit == _MONEY else (use.units if unit == use.unit else nb.int64(0))
         if amount == 0 or not counts(t, counter, use):
             continue
-        found = _held(work, size, _COUNTER, counter, t[rule + C_PERIOD] != 0, use.start_s, use.member)
+        found = held(work, size, _COUNTER, counter, t[rule + C_PERIOD] != 0, use.start_s, use.member)
         if found < 0:
-            period, from_s, until_s = _period(
+            period, from_s, until_s = period_of(
                 t, t[rule + C_PERIOD], use.cycle_day, use.time_zone, use.start_us
             )
             size = add_row(work, size, _COUNTER, counter, period, 0, from_s, until_s, use.member)
@@ -400,6 +345,23 @@ def _priced_cover(t: Vector, plan: int, use: Use, begin: int, end: int, work: Ar
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def _drawn(use: Use, work: Array, size: int, of: int) -> int:
+    """Row that says what the user took of a shared balance; -1 for none. What was carried over has one of its own."""
+    balance = nb.int64(work[of].definition)
+    if work[of].period < CARRIED:
+        return held(work, size, _DRAWN, balance, work[of].period != 0, use.start_s, use.member)
+    for at in range(size):
+        if (
+            work[at].kind == _DRAWN
+            and work[at].definition == balance
+            and work[at].member == use.member
+            and work[at].period == work[of].period
+        ):
+            return nb.int64(at)
+    return nb.int64(-1)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _room(t: Vector, use: Use, work: Array, size: int, of: int) -> int:
     """How much the user may still take of a shared balance in its period, by the member's own limit or the rule's."""
     balance = nb.int64(work[of].definition)
@@ -415,7 +377,7 @@ def _room(t: Vector, use: Use, work: Array, size: int, of: int) -> int:
             limit = nb.int64(work[at].value)
     if limit < 0:
         return nb.int64(LARGEST)
-    drawn = _held(work, size, _DRAWN, balance, work[of].period != 0, use.start_s, use.member)
+    drawn = _drawn(use, work, size, of)
     return max(limit - (nb.int64(work[drawn].value) if drawn >= 0 else nb.int64(0)), 0)
 
 
@@ -423,7 +385,7 @@ def _room(t: Vector, use: Use, work: Array, size: int, of: int) -> int:
 def _note(use: Use, work: Array, size: int, of: int, amount: int) -> int:
     """Write down that the user took an amount of a shared balance; the account's size."""
     balance, periodic = nb.int64(work[of].definition), work[of].period != 0
-    drawn = _held(work, size, _DRAWN, balance, periodic, use.start_s, use.member)
+    drawn = _drawn(use, work, size, of)
     if drawn < 0:
         from_s, until_s = nb.int64(0), nb.int64(NEVER_S)
         if periodic:
@@ -509,7 +471,7 @@ def _pay(
             part += 1
             left -= takes
     if left > 0 and failed == 0:
-        at = _held(work, size, _BALANCE, t[MAIN], periodic=False, start_s=0, member=0)
+        at = held(work, size, _BALANCE, t[MAIN], periodic=False, start_s=0, member=0)
         if at < 0:
             size = add_row(work, size, _BALANCE, t[MAIN], 0, 0, 0, NEVER_S, 0)
             at = size - 1

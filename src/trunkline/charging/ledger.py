@@ -15,14 +15,14 @@ import polars as pl
 
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.vector import per_catalogue
-from trunkline.records.charging import CHANGES, ENTRIES, Cause
+from trunkline.records.charging import CARRIED, CHANGES, ENTRIES, Cause
 
 Array = npt.NDArray[Any]
 
 # The operator's side of every movement; the numbers are the kernel's own and are never stored.
 LEDGER_ACCOUNTS = (
     "balance", "grants", "usage", "revenue", "topups", "adjustments", "expired", "refunds", "bills", "credit_notes",
-    "transfers", "transfer_fees", "bonuses",
+    "transfers", "transfer_fees", "bonuses", "carried", "vouchers",
 )  # fmt: skip
 (
     ACCOUNT_BALANCE,
@@ -38,7 +38,9 @@ LEDGER_ACCOUNTS = (
     ACCOUNT_TRANSFERS,
     ACCOUNT_TRANSFER_FEES,
     ACCOUNT_BONUSES,
-) = range(13)
+    ACCOUNT_CARRIED,
+    ACCOUNT_VOUCHERS,
+) = range(15)
 
 ENTRY = np.dtype(
     [
@@ -61,7 +63,7 @@ ENTRY = np.dtype(
 
 EXACT_UP_TO = 2**46
 COUNTED_CAUSE = 0  # marks what a counter tells; it is no ledger entry
-_GRANT = int(Cause.GRANT)
+_GRANT, _ROLLOVER = int(Cause.GRANT), int(Cause.ROLLOVER)
 _TOLD = (
     "part",
     "cause",
@@ -214,8 +216,8 @@ def _near(w: Watched, entries: Array) -> Array:
     found = np.empty((64, 4), np.int64)
     count = 0
     for at in range(len(entries)):
-        if entries[at].cause == _GRANT:
-            continue  # a new period begins with every mark armed
+        if entries[at].cause == _GRANT or entries[at].cause == _ROLLOVER or entries[at].period >= CARRIED:
+            continue  # a new period begins with every mark armed; marks are about its own allowance
         definition = entries[at].definition
         counted = entries[at].cause == COUNTED_CAUSE
         first = w.of_counter[definition, 0] if counted else w.of_balance[definition, 0]

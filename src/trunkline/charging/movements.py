@@ -24,12 +24,14 @@ from trunkline.charging.ledger import (
     ACCOUNT_TOPUPS,
     ACCOUNT_TRANSFER_FEES,
     ACCOUNT_TRANSFERS,
+    ACCOUNT_VOUCHERS,
     ENTRY,
     changes_of,
     entries_of,
 )
 from trunkline.charging.periods import period_at
 from trunkline.charging.rate import subscription_at
+from trunkline.charging.renewal import includes_at
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.tariffs.giving_rules import BonusRule
 from trunkline.charging.vector import vectors
@@ -37,7 +39,7 @@ from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import locate
 from trunkline.kernel.outcomes import Reason
-from trunkline.records.charging import ACCOUNT_ROW, NEVER_S, REFUSED, Cause, RowKind
+from trunkline.records.charging import ACCOUNT_ROW, CARRIED, NEVER_S, REFUSED, Cause, RowKind
 
 Rows = npt.NDArray[Any]
 
@@ -50,8 +52,10 @@ _OTHER_SIDE = {
     Cause.TRANSFER: ACCOUNT_TRANSFERS,
     Cause.TRANSFER_FEE: ACCOUNT_TRANSFER_FEES,
     Cause.BONUS: ACCOUNT_BONUSES,
+    Cause.VOUCHER: ACCOUNT_VOUCHERS,
 }
 _EITHER_WAY = frozenset({Cause.ADJUSTMENT, Cause.BILL, Cause.TRANSFER, Cause.TRANSFER_FEE})
+_EARN_BONUSES = frozenset({Cause.TOPUP, Cause.VOUCHER})
 _HIGHEST = 2**62
 
 MOVEMENT_REASONS = (
@@ -61,7 +65,7 @@ MOVEMENT_REASONS = (
     ),
     Reason(
         "bad_cause",
-        "Only top-ups, adjustments, refunds, bills, credit notes and transfers can be ordered.",
+        "Only top-ups, vouchers, adjustments, refunds, bills, credit notes and transfers can be ordered.",
     ),
     Reason("bad_amount", "The amount is zero, too large, or negative where only adding makes sense."),
     Reason("not_enough", "An allowance cannot go below zero."),
@@ -134,9 +138,13 @@ def row_for(account: Rows, balance: int, order: dict[str, Any], catalogue: Catal
         if row["kind"] != RowKind.BALANCE or row["definition"] != balance or row["member"]:
             continue
         periodic = (
-            row["period"] != 0 and until == NEVER_S and row["valid_from_s"] <= time_s < row["valid_until_s"]
+            0 < row["period"] < CARRIED
+            and until == NEVER_S
+            and row["valid_from_s"] <= time_s < row["valid_until_s"]
         )
-        if main or periodic or (row["period"] == 0 and row["valid_until_s"] == until):
+        # What was carried over can be handed on; what is added makes a row of its own.
+        own = row["period"] == 0 or (row["period"] >= CARRIED and order["amount"] < 0)
+        if main or periodic or (own and row["valid_until_s"] == until):
             return account, at
     new = np.zeros(1, ACCOUNT_ROW)
     new["kind"] = RowKind.BALANCE
@@ -149,7 +157,7 @@ def _bonuses(account: Rows, order: dict[str, Any], catalogue: Catalogue) -> tupl
     """What a top-up of the main balance brings beside itself: the account after it, and an entry for each bonus."""
     entries: list[Rows] = []
     main = catalogue.balances[catalogue.main_balance]
-    if order["cause"] != Cause.TOPUP or order["balance"] != main or not catalogue.giving.bonuses:
+    if order["cause"] not in _EARN_BONUSES or order["balance"] != main or not catalogue.giving.bonuses:
         return account, entries
     time_us = int(order["time_us"])
     at = subscription_at(account, 0, len(account), time_us // 1_000_000, 0)
@@ -254,6 +262,7 @@ def _enrol(subscribers: pl.DataFrame, accounts: Grouped, rows: Rows, catalogue: 
     order = np.argsort(owner, kind="stable")
     offsets = np.searchsorted(owner[order], np.arange(len(accounts) + 1)).astype(np.int64)
     after = Grouped(accounts.keys, offsets, every[order])
+    _end_allowances(subscribers, after, catalogue)
     grown = _grown(subscribers, accounts, after, catalogue)
     entries = np.zeros(len(opened), ENTRY)
     entries["row"] = opened
@@ -267,6 +276,31 @@ def _enrol(subscribers: pl.DataFrame, accounts: Grouped, rows: Rows, catalogue: 
     entries["granted"] = rows["value"][opened]
     batch = subscribers.with_columns(start_us=pl.col("from_s").cast(pl.Int64) * 1_000_000)
     return Outcome((entries_of(np.concatenate([entries, grown]), batch, catalogue),), after)
+
+
+def _end_allowances(subscribers: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> None:
+    """Let allowances that are granted already end where a plan that does not include them takes over."""
+    ends = catalogue.tables.balance_ends
+    if not ends.any():
+        return
+    t = vectors(catalogue).t
+    for owner in np.unique(subscribers["subscriber"].to_numpy()):
+        account = accounts.rows_of(int(owner))
+        contracts = np.sort(account[account["kind"] == RowKind.SUBSCRIPTION], order="valid_from_s")
+        of_balances = (account["kind"] == RowKind.BALANCE) | (
+            (account["kind"] == RowKind.TAKEN) & (account["flags"] % 8 == RowKind.BALANCE)
+        )  # what open calls took of them is found by the same bounds
+        for at in np.flatnonzero(of_balances & (account["period"] != 0)):
+            row = account[at]
+            if not ends[row["definition"]]:
+                continue
+            begins_s = contracts["valid_from_s"][contracts["member"] == row["member"]]
+            within = (begins_s > row["valid_from_s"]) & (begins_s < row["valid_until_s"])
+            balance, member = int(row["definition"]), int(row["member"])
+            for begin_s in begins_s[within].tolist():
+                if not includes_at(t, account, len(account), balance, member, begin_s):
+                    row["valid_until_s"] = begin_s
+                    break
 
 
 def _joined(subscribers: pl.DataFrame) -> tuple[Rows, npt.NDArray[np.int64]]:
@@ -320,7 +354,7 @@ def _grown(subscribers: pl.DataFrame, before: Grouped, after: Grouped, catalogue
             for at in np.flatnonzero((account["kind"] == int(RowKind.BALANCE)) & (account["member"] == 0)):
                 pool = account[at]
                 brought = int(more[pool["definition"]])
-                if brought and pool["period"] and row["valid_from_s"] < pool["valid_until_s"]:
+                if brought and 0 < pool["period"] < CARRIED and row["valid_from_s"] < pool["valid_until_s"]:
                     said = (subscribers["subscriber"] == int(owner)) & (
                         subscribers["member"] == int(row["member"])
                     )

@@ -18,7 +18,8 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from trunkline.charging.drawing import Use, add_row, take, unit_of
+from trunkline.charging.booking import add_row
+from trunkline.charging.drawing import Use, take, unit_of
 from trunkline.charging.ledger import ENTRY
 from trunkline.charging.price import limited, price_use
 from trunkline.charging.rate import Priced, subscription_at, version_at

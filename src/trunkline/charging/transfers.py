@@ -21,7 +21,7 @@ from trunkline.charging.tariffs.giving_rules import TransferRule
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.outcomes import Reason
-from trunkline.records.charging import MOVEMENTS, NEVER_S, REFUSED, Cause, RowKind
+from trunkline.records.charging import CARRIED, MOVEMENTS, NEVER_S, REFUSED, Cause, RowKind
 
 Rows = npt.NDArray[Any]
 Order = dict[str, Any]
@@ -148,8 +148,8 @@ def _pieces(
     ):
         row = account[at]
         end_s = int(row["valid_until_s"])
-        until_s = NEVER_S if row["period"] else end_s
-        order = giver | {"valid_until_s": until_s}
+        until_s = NEVER_S if 0 < row["period"] < CARRIED else end_s
+        order = giver | {"valid_until_s": until_s, "amount": -left}
         if row_for(account, rule.balance, order, catalogue)[1] != at:
             continue  # a movement could not find it again, so it stays where it is
         piece = min(left, int(row["value"]))

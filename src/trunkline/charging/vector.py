@@ -28,14 +28,14 @@ HEADS = 1 << 16  # the leading four digits of a dial word
 (
     LINE, BAND, RATE, TIER, SLOT, SCHEDULE, SPECIAL, DAY, SEGMENT, ZONE, OFFSET, PLAN, VERSION, SERVICE, LINE_OF,
     ALLOWANCE, COUNTED, BALANCE, COUNTER, SERVED_SERVICE, SERVED_NODE, COUNTED_SERVICE, COUNTED_NODE, PLMN, MCC,
-    RANGE_HEAD, RANGE_NODE,
-) = range(27)  # fmt: skip
+    RANGE_HEAD, RANGE_NODE, RENEWAL,
+) = range(28)  # fmt: skip
 # ... and the single numbers behind them.
 (
     ZONES, NODES, SERVICES, PLMNS, MCCS, PLMN_DEFAULT, PLANS, RANGES, DEFAULT_PLAN, DEFAULT_ZONE, DEFAULT_CYCLE_DAY,
     MAIN, MOST_NEW, BALANCE_WORDS, COUNTER_WORDS,
-) = range(27, 42)  # fmt: skip
-HEAD = 42
+) = range(28, 43)  # fmt: skip
+HEAD = 43
 
 # Columns, and how many there are.
 L_SCHEDULE, L_BAND, L_COUNTER, L_FREE, L_RECORD, L_MAX, L_MIN, LINE_W = range(8)
@@ -46,8 +46,12 @@ SCH_SPECIAL, SCH_SPECIALS, SCHEDULE_W = 7, 8, 9  # columns 0 to 6 are the day ty
 V_FROM, V_ALLOWANCE, V_ALLOWANCES, V_COUNTED, V_COUNTEDS, VERSION_W = range(6)
 (
     B_INCREMENT, B_NUM, B_DEN, B_GRANT, B_PRIORITY, B_SCHEDULE, B_RATED_BY, B_BANDS, B_UNIT, B_BLOCKER, B_MAIN,
-    B_PERIOD, B_SHARED, B_LIMIT, B_PER_MEMBER, BALANCE_W,
-) = range(16)  # fmt: skip
+    B_PERIOD, B_SHARED, B_LIMIT, B_PER_MEMBER, B_RENEWAL, BALANCE_W,
+) = range(17)  # fmt: skip
+PLAIN, CARRIED_FIRST, CARRIED_LAST = range(
+    3
+)  # B_RENEWAL: no rule of its own; what is carried is used first, or last
+N_PERIODS, N_SHARE, N_MOST, N_MODE, N_KEPT_S, N_BY_DAY, N_DAY_MODE, N_DAY_STEP, N_ENDS, RENEWAL_W = range(10)
 C_UNIT, C_PERIOD, C_WATCHED, COUNTER_W = range(4)
 WORD_BITS = 32  # balances or counters in a word of the tables that say which of them fit a service or a node
 
@@ -97,6 +101,7 @@ def vectors(catalogue: Catalogue) -> Vectors:
         ALLOWANCE: t.allowance,
         COUNTED: t.counted,
         BALANCE: _balances(catalogue),
+        RENEWAL: _renewals(catalogue),
         COUNTER: _counters(catalogue),
         **_fitting(catalogue),
         PLMN: _interleaved(t.plmn, t.plmn_zone),
@@ -113,7 +118,9 @@ def vectors(catalogue: Catalogue) -> Vectors:
         begin += len(parts[-1])
     # A use may open its plan's and the owner's allowances, its counters, what was drawn of shared ones, and two more.
     allowances, counters = t.version_allowance_count.max(initial=0), t.version_counter_count.max(initial=0)
-    most = 2 * int(allowances) + int(counters) + int(t.balance_shared.sum()) + 2
+    # What is carried over from each period, and allowances of periods without any use, come on top (`renewal`).
+    carried = 3 * int(t.balance_rollover_periods.astype(np.int64).sum())
+    most = 2 * int(allowances) + int(counters) + int(t.balance_shared.sum()) + 2 + 2 * carried
     head[ZONES : COUNTER_WORDS + 1] = (
         t.zones,
         len(catalogue.nodes),
@@ -187,6 +194,28 @@ def _balances(catalogue: Catalogue) -> Array:
         t.balance_shared,
         t.balance_member_limit,
         t.balance_grant_per_member,
+        np.where(
+            (t.balance_rollover_periods > 0) | (t.balance_by_day > 0) | (t.balance_ends > 0),
+            np.where(t.balance_rollover_last > 0, CARRIED_LAST, CARRIED_FIRST),
+            PLAIN,
+        ),
+    )
+
+
+def _renewals(catalogue: Catalogue) -> Array:
+    """What happens to each balance at the beginning of a period, and how long its rows may still be carried over."""
+    t = catalogue.tables
+    period_s = np.array([0, 1, 7, 31], np.int64)[t.balance_period] * 86_400
+    return _interleaved(
+        t.balance_rollover_periods,
+        t.balance_rollover_share,
+        t.balance_rollover_most,
+        t.balance_rollover_mode,
+        t.balance_rollover_periods * period_s,
+        t.balance_by_day,
+        t.balance_by_day_mode,
+        t.balance_by_day_step,
+        t.balance_ends,
     )
 
 

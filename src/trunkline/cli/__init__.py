@@ -25,6 +25,7 @@ from trunkline.cli import (
     shadow,
     sites,
     tariffs,
+    vouchers,
     what_if,
 )
 from trunkline.cli.app import EXIT_CODES, app, failed
@@ -50,6 +51,7 @@ __all__ = [
     "shadow",
     "sites",
     "tariffs",
+    "vouchers",
     "what_if",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ import typer
 from trunkline.bootstrap import serve
 from trunkline.bootstrap.platform import opened
 from trunkline.bootstrap.transfers import FolderTransfers
+from trunkline.bootstrap.vouchers import FolderVouchers
 from trunkline.kernel.dial import to_text
 from trunkline.ports import FolderInUse, Movement, Refused, Transfer
-from trunkline.settings import Folders, Http, Keeping, read
+from trunkline.settings import Folders, Guessing, Http, Keeping, read
 
 TOKEN = "TRUNKLINE_TOKEN"  # noqa: S105 -- the name of a variable, not what it holds
 PATIENCE_S = 60
@@ -41,6 +43,9 @@ class Hand(Protocol):
 
     def transfer(self, order: Transfer) -> dict[str, Any]:
         """Book a transfer; raises `NotTransferred` or `Refused`."""
+
+    def redeem(self, redeem_id: str, subscriber: int, code: str) -> dict[str, Any]:
+        """Redeem a voucher; raises `NotRedeemed` or `Refused`."""
 
     def correct(self, number: int, lines: bytes) -> None:
         """Offer a rejected record again with corrected bytes."""
@@ -86,7 +91,11 @@ def _drain(serving: serve.Serving) -> None:
 class _Local:
     def __init__(self, serving: serve.Serving) -> None:
         self._intake = serving.intake
-        self._transfers = FolderTransfers(serving.platform.folders.data, serving.platform.engine)
+        platform = serving.platform
+        self._transfers = FolderTransfers(platform.folders.data, platform.engine)
+        self._vouchers = FolderVouchers(
+            platform.folders.data, lambda: time.time_ns() // 1000, platform.engine, read(Guessing)
+        )
 
     def move(self, movement: Movement) -> dict[str, Any]:
         return self._intake.move([movement])[0]
@@ -99,6 +108,15 @@ class _Local:
             "balance": booked.balance,
             "amount": booked.amount,
             "fee_micros": booked.fee_micros,
+        }
+
+    def redeem(self, redeem_id: str, subscriber: int, code: str) -> dict[str, Any]:
+        done, repeated = self._vouchers.redeem(redeem_id, subscriber, code)
+        return {
+            "status": "repeated" if repeated else "booked",
+            "voucher": f"{done.batch}-{done.number}",
+            "balance": done.balance,
+            "amount": done.amount,
         }
 
     def correct(self, number: int, lines: bytes) -> None:
@@ -137,6 +155,12 @@ class _Remote:
             {"Idempotency-Key": order.transfer_id},
         )
         return {name: told[name] for name in ("transfer_id", "status", "balance", "amount", "fee_micros")}
+
+    def redeem(self, redeem_id: str, subscriber: int, code: str) -> dict[str, Any]:
+        found = ask(self._url, "/api/v1/subscribers/find", {"number": to_text(subscriber)})
+        key = {"Idempotency-Key": redeem_id}
+        told = ask(self._url, f"/api/v1/subscribers/{found['ref']}/vouchers", {"code": code}, key)
+        return {name: told[name] for name in ("status", "voucher", "balance", "amount")}
 
     def correct(self, number: int, lines: bytes) -> None:
         ask(self._url, f"/api/v1/rejects/{number}/correct", {"text": lines.decode()})

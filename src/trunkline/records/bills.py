@@ -105,7 +105,7 @@ BILLS = Stream(
             Column(
                 "paid_micros",
                 pl.Int64,
-                "Top-ups and transfers of the same stretch, less what was handed on; not in the total.",
+                "Top-ups, vouchers and transfers of the same stretch, less what was handed on; not in the total.",
                 "micro-units",
             ),
             Column("lines", pl.List(LINE), "What it is made of."),

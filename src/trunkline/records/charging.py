@@ -56,6 +56,8 @@ class Cause(IntEnum):
     TRANSFER = 10  # handed on from one subscriber to another; both sides have one arrival number
     TRANSFER_FEE = 11  # what the giver pays for it
     BONUS = 12  # what a top-up brought beside itself
+    ROLLOVER = 13  # what was left of an allowance when it was renewed, on its way into the next period
+    VOUCHER = 14  # a voucher was redeemed
 
 
 ACCOUNT_ROW = np.dtype(
@@ -63,7 +65,10 @@ ACCOUNT_ROW = np.dtype(
         ("kind", "u1"),  # RowKind
         ("flags", "u1"),  # SUBSCRIPTION: bit 0 = postpaid
         ("definition", "u2"),  # number of the plan, balance or counter in the catalogue's register
-        ("period", "<u2"),  # number of the period (days since 1970 of its first local day); 0 for none
+        (
+            "period",
+            "<u2",
+        ),  # number of the period (days since 1970 of its first local day); 0 for none; + CARRIED
         ("member", "<u2"),  # whose within a shared account; 0 = of the account's owner, or of all
         ("value", "i8"),  # SUBSCRIPTION: credit limit in micro-units
         ("granted", "i8"),  # SUBSCRIPTION: number of the time zone + 65536 * cycle day
@@ -72,6 +77,7 @@ ACCOUNT_ROW = np.dtype(
     ]
 )
 NEVER_S = 2**32 - 1
+CARRIED = 2**15  # is added to a period's number for what was carried over from it; periods reach it in 2059
 
 ACCOUNTS = State(
     "charging.accounts",

@@ -21,7 +21,16 @@ from trunkline.charging.transfers import transfer
 from trunkline.kernel.dial import to_key
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.money import Rounding
-from trunkline.records.charging import ACCOUNT_ROW, ENTRIES, MOVEMENTS, NEVER_S, TRANSFERS, Cause, RowKind
+from trunkline.records.charging import (
+    ACCOUNT_ROW,
+    CARRIED,
+    ENTRIES,
+    MOVEMENTS,
+    NEVER_S,
+    TRANSFERS,
+    Cause,
+    RowKind,
+)
 
 OPERATOR = """
 operator: {name: Test, currency: EUR, time_zone: Europe/Berlin, time_zones: [America/New_York], country_code: "49"}
@@ -212,6 +221,52 @@ def test_transfers_lose_nothing(orders: list[tuple[int, int, str, int]], size: i
     assert alone.rows[2].is_empty()
     assert alone.state is not None
     assert alone.state.rows.tolist() == after.rows.tolist()
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1_000_000, 40_000_000)), max_size=30
+    ),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.booleans()), min_size=4, max_size=12),
+)
+def test_gifts_keep_their_end(
+    orders: list[tuple[int, int, int]], pieces: list[tuple[int, int, bool]]
+) -> None:
+    """However gifts go around, all together have the same units with the same ends, also of what was carried over."""
+    made = platform()
+    for at, days, carried in pieces:
+        made.open(NUMBERS[at], "spare", 3_000_000 + days, until_s=1_790_000_000 + days * 86_400)
+        if carried:
+            made.accounts[to_key(NUMBERS[at])]["period"][-1] = CARRIED + 20_000 + days
+    for each in NUMBERS:
+        made.open(each, "main", 20_000_000)
+    before = state(made)
+    frame = pl.DataFrame(
+        [
+            {
+                "seq": seq, "transfer_id": f"t{seq}", "subscriber": to_key(NUMBERS[side]), "gives": gives,
+                "time_us": (1_790_000_000 + seq * 7_000) * 1_000_000, "balance": "spare", "amount": amount,
+            }
+            for seq, (giver, receiver, amount) in enumerate(orders)
+            for side, gives in ((giver, True), (receiver, False))
+        ],
+        schema=TRANSFERS.record.schema,
+    )  # fmt: skip
+    after, sides, _ = handed_on(made, before, frame, 2)
+    assert by_end(made, after) == by_end(made, before)
+    ended = sides.filter((pl.col("amount") > 0) & (pl.col("valid_until_s") * 1_000_000 <= pl.col("time_us")))
+    assert ended.is_empty(), "what has ended is given to nobody"
+
+
+def by_end(made: Platform, accounts: Grouped) -> dict[int, int]:
+    """What all have together of the units that can be given, by the end of their validity."""
+    spare = made.catalogue.balances.index("spare")
+    found: dict[int, int] = {}
+    for row in accounts.rows:
+        if row["kind"] == RowKind.BALANCE and row["definition"] == spare and row["value"]:
+            end_s = int(row["valid_until_s"])
+            found[end_s] = found.get(end_s, 0) + int(row["value"])
+    return found
 
 
 def handed_on(

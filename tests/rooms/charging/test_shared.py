@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.charging_room import Platform
-from tests.opinion.accounts import Books
 from tests.opinion.pricing import Use
-from tests.opinion.subscribed import books_of
+from tests.opinion.subscribed import assert_same, books_of
 from trunkline.kernel.dial import to_key
 from trunkline.records.charging import RowKind
 
@@ -99,31 +98,6 @@ def drawn(platform: Platform, who: str, balance: str) -> dict[int, int]:
     for row in mine:
         found[int(row["member"])] = found.get(int(row["member"]), 0) + int(row["value"])
     return found
-
-
-def assert_same(platform: Platform, books: Books) -> None:
-    """Assert that records, ledger, alerts and balances are those of the second opinion."""
-    got = {row["record_id"]: row for row in platform.table("charged").iter_rows(named=True)}
-    for verdict in books.verdicts:
-        row = got.pop(verdict.record_id)
-        assert (row["list_micros"], row["charged_micros"], row["allowance_units"], row["late"]) == (
-            verdict.list_micros,
-            verdict.charged_micros,
-            verdict.allowance_units,
-            verdict.late,
-        ), verdict
-    assert not got
-    names = ("subscriber", "debit", "credit", "amount", "balance", "before", "after", "granted")
-    entries = platform.table("entries").filter(pl.col("cause") != 3).sort("seq", "part").select("seq", *names)
-    written = [
-        (e.seq, to_key(e.subscriber), e.debit, e.credit, e.amount, e.balance, e.before, e.after, e.granted)
-        for e in books.ledger
-    ]
-    assert entries.rows() == written
-    alerts = platform.table("alerts").select("seq", "subscriber", "balance", "threshold").rows()
-    assert sorted(alerts) == sorted(
-        (a.seq, to_key(a.subscriber), a.balance, a.threshold) for a in books.alerts
-    )
 
 
 def test_own_before_shared_up_to_the_limit_and_the_owner_pays_the_rest() -> None:

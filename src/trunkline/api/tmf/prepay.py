@@ -38,6 +38,8 @@ from trunkline.api.tmf.paging import (
     pages,
 )
 from trunkline.api.tmf.quantity import USAGE_TYPES, quantity, whole
+from trunkline.api.vouchers import redeem, vouchers_of
+from trunkline.charging.vouchers import movement_name as voucher_movement
 from trunkline.records.charging import NEVER_S, Cause, Unit
 
 API = "/tmf-api/prepayBalanceManagement/v4"
@@ -45,7 +47,7 @@ SCANNED_MAX = 20_000
 routes = APIRouter(tags=["TMF654 prepay balance"])
 
 Id = Annotated[str, Path(max_length=800)]
-_ACTIONS = {Cause.TOPUP: "topupBalance", Cause.ADJUSTMENT: "adjustBalance"}
+_ACTIONS = {Cause.TOPUP: "topupBalance", Cause.VOUCHER: "topupBalance", Cause.ADJUSTMENT: "adjustBalance"}
 _TYPES = {
     "topupBalance": "TopupBalance",
     "adjustBalance": "AdjustBalance",
@@ -180,13 +182,16 @@ def create_topup(
     order: Annotated[shapes.TopupBalanceCreate, Depends(JsonBody(shapes.TopupBalanceCreate))],
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
-    """Add to a bucket, once for each Idempotency-Key. The bucket's id may be a balance's name, such as main."""
+    """Add to a bucket, once for each Idempotency-Key. The bucket's id may be a balance's name, such as main.
+
+    With `voucher` its code is redeemed: its amount and balance are its own, and `amount` is not looked at.
+    """
     if order.is_auto_topup or order.recurring_period:
         raise Problem(
             501, "not_supported", "Automatic and recurring top-ups are not supported; order each one."
         )
     if order.voucher:
-        raise Problem(501, "not_supported", "Vouchers are not supported; send the amount.")
+        return _redeemed(request, desk, caller, order, order.voucher, idempotency_key)
     if order.amount.amount <= 0:
         raise Problem(
             400, "bad_amount", "A top-up adds: its amount is above zero. Use adjustBalance to take away."
@@ -424,6 +429,39 @@ def _create(
     return answer_created({**item, **{name: text for name, text in extra.items() if text}})
 
 
+def _redeemed(
+    request: Request, desk: Desk, caller: Caller, order: shapes.TopupBalanceCreate, code: str, key: str | None
+) -> Response:
+    """Redeem a voucher; the notice of it goes out when it is done now and for the first time."""
+    vouchers_of(desk)
+    view = _View(request, desk, caller)
+    word, _ = _target(desk, order, order.party_account)
+    key = key if key is not None else movement_name(caller, None)
+    done, repeated = redeem(desk, caller, word, code, key)
+    row = {
+        "movement_id": voucher_movement(done.batch, done.number, movement_name(caller, key)),
+        "cause": int(Cause.VOUCHER),
+        **{
+            name: getattr(done, name)
+            for name in ("subscriber", "time_us", "balance", "amount", "valid_until_s")
+        },
+        "status": "booked",
+        "reason": "",
+    }
+    item = _action(view, row, "topupBalance")
+    if not repeated:
+        notices: Notices = request.app.state.notices
+        event = {"eventTime": micro_text(done.time_us), "event": {"topupBalance": item}}
+        event_type = "TopupBalanceCreateEvent"
+        notices.release(
+            notices.prepare(
+                "prepayBalanceManagement", event_type, f"movement:{row['movement_id']}", word, event
+            )
+        )
+    extra = {"description": order.description, "reason": order.reason}
+    return answer_created({**item, **{name: text for name, text in extra.items() if text}})
+
+
 def _booked(
     desk: Desk,
     caller: Caller,
@@ -540,6 +578,8 @@ def _action(view: _View, row: dict[str, Any], resource: str) -> dict[str, Any]:
         "partyAccount": view.account(word),
         "@type": _TYPES[resource],
     }
+    if row["cause"] == Cause.VOUCHER:
+        item["voucher"] = "-".join(row["movement_id"].split(":")[1:3])  # batch and number, never the code
     if row["status"] != "booked":
         item["reason"] = row["reason"] or "refused"
     until = second_text(row["valid_until_s"])

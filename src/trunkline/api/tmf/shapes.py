@@ -60,6 +60,7 @@ class TopupBalanceCreate(MovementCreate):
 
     party_account: Reference = Field(alias="partyAccount")
     is_auto_topup: bool = Field(default=False, alias="isAutoTopup")
+    amount: Quantity = Quantity(amount=Decimal(0), units="EUR")  # not looked at beside a voucher
     voucher: Text | None = None
     recurring_period: Text | None = Field(None, alias="recurringPeriod")
 

@@ -20,7 +20,9 @@ from trunkline.records.charging import Cause, Unit
 
 KEY = "subscriber"
 DAY_US = 86_400_000_000
-PAID = [int(cause) for cause in (Cause.TOPUP, Cause.TRANSFER)]  # what came in, less what was handed on
+PAID = [
+    int(cause) for cause in (Cause.TOPUP, Cause.VOUCHER, Cause.TRANSFER)
+]  # what came in, less what was handed on
 LINE_SCHEMA = LINE.to_schema()
 # What of the ledger stands on a bill as it was booked; the bill adds the rest.
 ON_BILLS = [

@@ -125,6 +125,22 @@ class Tables(NamedTuple):
     balance_shared: Array  # u1: 1 = one for all members of an account
     balance_member_limit: Array  # i8: the most that a member may take of it in a period, or NONE
     balance_grant_per_member: Array  # i8: given in addition for each member, the owner among them
+    # what happens at the beginning of a period, and when the plan changes within one
+    balance_rollover_periods: (
+        Array  # u1: for how many further periods what is left stays; 0 = nothing is carried over
+    )
+    balance_rollover_share: Array  # i4 millionths of what is left
+    balance_rollover_most: Array  # i8: at most so much from one period, or NONE
+    balance_rollover_mode: Array  # u1: kernel.money.Rounding of the share, to whole units
+    balance_rollover_last: Array  # u1: 1 = used after the period's own allowance; 0 = before it
+    balance_by_day: (
+        Array  # u1: 1 = a plan that begins within a period brings the share of the days that are left
+    )
+    balance_by_day_mode: Array  # u1: kernel.money.Rounding of that share ...
+    balance_by_day_step: Array  # i8: ... to multiples of this
+    balance_ends: (
+        Array  # u1: 1 = ends when a plan that does not include it takes over; 0 = stays to its period's end
+    )
 
 
 @dataclass(frozen=True)

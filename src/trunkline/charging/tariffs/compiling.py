@@ -34,11 +34,13 @@ from trunkline.charging.tariffs.tariff import (
     HOME,
     NOT_PRICED,
     Balance,
+    ByDay,
     Counter,
     Named,
     Plan,
     Price,
     Rate,
+    Rollover,
     Schedule,
     Scope,
     Tariff,
@@ -619,9 +621,14 @@ class _Compilation:
             "zones": np.uint32, "nodes": np.int32, "schedule": np.int32, "bands": np.uint32, "increment": np.int64,
             "factor_num": np.int64, "factor_den": np.int64, "rated_by": np.int32, "blocker": np.uint8, "main": np.uint8,
             "period": np.uint8, "grant": np.int64, "shared": np.uint8, "member_limit": np.int64,
-            "grant_per_member": np.int64,
+            "grant_per_member": np.int64, "rollover_periods": np.uint8, "rollover_share": np.int32,
+            "rollover_most": np.int64, "rollover_mode": np.uint8, "rollover_last": np.uint8, "by_day": np.uint8,
+            "by_day_mode": np.uint8, "by_day_step": np.int64, "ends": np.uint8,
         }  # fmt: skip
-        unused = (0, 0, 0, 0, 0, 0, NONE, ALWAYS, 0, 1, 1, 1, NONE, 0, 0, 0, 0, 0, NONE, 0)
+        unused = (
+            *(0, 0, 0, 0, 0, 0, NONE, ALWAYS, 0, 1, 1, 1, NONE, 0, 0, 0, 0, 0, NONE, 0),
+            *(0, 0, NONE, 0, 0, 0, 0, 1, 0),
+        )
         names = _by_number(self.register.balances)
         known = self.tariff.balances
         return _columns(
@@ -652,6 +659,7 @@ class _Compilation:
             int(balance.shared),
             NONE if balance.member_limit is None else balance.member_limit,
             balance.grant_per_member,
+            *_renewed(balance),
         )
 
     def _counters(self) -> dict[str, Any]:
@@ -716,6 +724,22 @@ class _Compilation:
 def _priced(price: Price, name: str) -> _Priced:
     return _Priced(
         price, name, tuple((band, rate.name) for band, rate in price.rates), price.min_charge, price.max_cost
+    )
+
+
+def _renewed(balance: Balance) -> tuple[int, ...]:
+    """What happens to a balance at the beginning of a period, and when the plan changes within one."""
+    rollover, by_day = balance.rollover or Rollover(periods=0), balance.by_day or ByDay()
+    return (
+        rollover.periods,
+        rollover.millionths,
+        NONE if rollover.most is None else rollover.most,
+        int(rollover.mode),
+        int(rollover.last),
+        int(balance.by_day is not None),
+        int(by_day.mode),
+        by_day.step,
+        int(balance.ends),
     )
 
 

@@ -353,7 +353,34 @@ def _balance(balance: Balance) -> Row:
     if balance.blocker:
         row["taken in"] += "; nothing after it may be used"
     row["shared"] = _sharing(balance)
+    row["left at renewal"] = _rollover(balance)
+    row["plan changes"] = _on_change(balance)
     return row
+
+
+def _rollover(balance: Balance) -> str:
+    """What becomes of what is left of a period, in words; empty for what is granted once and for all."""
+    rule = balance.rollover
+    if rule is None:
+        return "ends" if balance.period else ""
+    text = f"{_percent(rule.millionths)} carried over"
+    if rule.millionths < 1_000_000:
+        text += f", rounded {rule.mode.name.lower()}"
+    if rule.most is not None:
+        text += f", at most {_amount(rule.most, balance.unit)}"
+    text += f", for {rule.periods} {PERIOD_NAMES[balance.period]}{'s' if rule.periods > 1 else ''}"
+    return text + f", used {'last' if rule.last else 'first'}"
+
+
+def _on_change(balance: Balance) -> str:
+    """What a change of plan within a period does to an allowance, in words."""
+    if not balance.period:
+        return ""
+    begins = "begins whole"
+    if balance.by_day is not None:
+        step = _amount(balance.by_day.step, balance.unit)
+        begins = f"begins by the day, rounded {balance.by_day.mode.name.lower()} to {step}"
+    return f"{begins}, {'ends' if balance.ends else 'stays'}"
 
 
 def _sharing(balance: Balance) -> str:

@@ -19,20 +19,24 @@ from trunkline.charging.tariffs.tariff import (
     HOME,
     KINDS,
     MEASURE_OF_UNIT,
+    MODES,
     PERIODS,
     UNITS,
     Balance,
+    ByDay,
     Counter,
     Destination,
     Named,
     Operator,
     RateRounding,
+    Rollover,
     Schedule,
     ScheduleRow,
     Scope,
     UsageClass,
     Zone,
 )
+from trunkline.kernel.money import Rounding
 from trunkline.records.charging import Unit
 from trunkline.records.usage import Direction, Kind
 
@@ -44,11 +48,19 @@ OPERATOR_KEYS = (
 SCOPE_KEYS = ("usage", "directions", "zones", "to", "except", "classes")
 BALANCE_KEYS = (
     "unit", "main", "grant", "every", "priority", *SCOPE_KEYS, "schedule", "bands", "increment", "factor", "rated_by",
-    "blocker", "low", "thresholds", "hysteresis", "shared", "member_limit", "grant_per_member",
+    "blocker", "low", "thresholds", "hysteresis", "shared", "member_limit", "grant_per_member", "rollover", "pro_rata",
+    "on_change",
 )  # fmt: skip
+ROLLOVER_KEYS = ("periods", "share", "rounding", "most", "used")
+PRO_RATA_KEYS = ("by", "rounding", "step")
+USED = {"first": False, "last": True}
+PRO_RATA = {"none": False, "day": True}
+ON_CHANGE = {"stays": False, "ends": True}
+MOST_PERIODS = 12
 COUNTER_KEYS = ("unit", "every", *SCOPE_KEYS, "cap", "thresholds", "hysteresis")
 ROW_KEYS = ("band", "days", "dates", "months", "month_days", "years", "from", "to")
 MOST_MARKS = 8
+MOST_STEP = 2**50  # what a day's share is rounded to; larger steps could overflow
 
 
 def read_operator(reader: Reader, node: Fields | Scalar) -> Operator:
@@ -314,43 +326,8 @@ def _balance(reader: Reader, key: Scalar, node: Node) -> Balance:
     reader.need(keys, key.place, "unit", f"{what} needs `unit: money`, `time`, `octets` or `events`")
     unit = reader.choice(keys, "unit", UNITS, Unit.MONEY)
     main = reader.value(keys, "main", literals.truth, default=False)
-    for name in (
-        ("priority", "grant", "every", "to", "classes", "zones", "usage", "directions", "rated_by", "shared")
-        if main
-        else ()
-    ):
-        if name in keys:
-            reader.mistakes.add(
-                keys[name].place,
-                f"the main balance takes whatever is left over, from everything and last; remove `{name}`",
-            )
-    if "grant" in keys and "every" not in keys:
-        reader.mistakes.add(
-            keys["grant"].place, "say how often this is granted: `every: month` (or day, week)"
-        )
     shared = reader.value(keys, "shared", literals.truth, default=False)
-    for name in ("member_limit", "grant_per_member"):
-        if name in keys and not shared:
-            reader.mistakes.add(
-                keys[name].place, f"`{name}` is about a balance that members share; add `shared: true`"
-            )
-    if "grant_per_member" in keys and "grant" not in keys:
-        reader.mistakes.add(
-            keys["grant_per_member"].place,
-            "say what is granted without members, too: `grant: 0`, and `every`",
-        )
-    if "every" in keys and "grant" not in keys:
-        reader.mistakes.add(keys["every"].place, "say how much is granted each time: `grant: 100m`")
-    if "low" in keys and "thresholds" in keys:
-        reader.mistakes.add(
-            keys["low"].place, "warn of what is left (`low`) or of what is used (`thresholds`), not both"
-        )
-    if "thresholds" in keys and "grant" not in keys:
-        reader.mistakes.add(
-            keys["thresholds"].place, "`thresholds` are percent of a `grant`, and there is none; use `low`"
-        )
-    if ("schedule" in keys) != ("bands" in keys):
-        reader.mistakes.add(key.place, f"{what} needs both `schedule` and `bands`, or neither")
+    _balance_mistakes(reader, keys, key, what, main=main, shared=shared)
     in_unit = in_unit_of(unit)
     hysteresis = in_unit if "low" in keys else _percent
     return Balance(
@@ -376,7 +353,101 @@ def _balance(reader: Reader, key: Scalar, node: Node) -> Balance:
         shared,
         reader.value(keys, "member_limit", in_unit, None),
         reader.value(keys, "grant_per_member", in_unit, 0),
+        _rollover(reader, keys["rollover"], unit) if "rollover" in keys else None,
+        _by_day(reader, keys, unit) if "pro_rata" in keys else None,
+        reader.choice(keys, "on_change", ON_CHANGE, default=False),
     )
+
+
+def _balance_mistakes(
+    reader: Reader, keys: Keys, key: Scalar, what: str, *, main: bool, shared: bool
+) -> None:
+    """Keys of a balance that do not go together."""
+    for name in (
+        ("priority", "grant", "every", "to", "classes", "zones", "usage", "directions", "rated_by", "shared")
+        if main
+        else ()
+    ):
+        if name in keys:
+            reader.mistakes.add(
+                keys[name].place,
+                f"the main balance takes whatever is left over, from everything and last; remove `{name}`",
+            )
+    if "grant" in keys and "every" not in keys:
+        reader.mistakes.add(
+            keys["grant"].place, "say how often this is granted: `every: month` (or day, week)"
+        )
+    for name in ("member_limit", "grant_per_member"):
+        if name in keys and not shared:
+            reader.mistakes.add(
+                keys[name].place, f"`{name}` is about a balance that members share; add `shared: true`"
+            )
+    if "grant_per_member" in keys and "grant" not in keys:
+        reader.mistakes.add(
+            keys["grant_per_member"].place,
+            "say what is granted without members, too: `grant: 0`, and `every`",
+        )
+    if "every" in keys and "grant" not in keys:
+        reader.mistakes.add(keys["every"].place, "say how much is granted each time: `grant: 100m`")
+    if "low" in keys and "thresholds" in keys:
+        reader.mistakes.add(
+            keys["low"].place, "warn of what is left (`low`) or of what is used (`thresholds`), not both"
+        )
+    if "thresholds" in keys and "grant" not in keys:
+        reader.mistakes.add(
+            keys["thresholds"].place, "`thresholds` are percent of a `grant`, and there is none; use `low`"
+        )
+    for name in ("rollover", "pro_rata", "on_change"):
+        if name in keys and "grant" not in keys:
+            reader.mistakes.add(
+                keys[name].place,
+                f"`{name}` is about what is granted each period, and nothing is; add `grant` and `every`",
+            )
+    if ("schedule" in keys) != ("bands" in keys):
+        reader.mistakes.add(key.place, f"{what} needs both `schedule` and `bands`, or neither")
+
+
+def _rollover(reader: Reader, node: Node, unit: Unit) -> Rollover:
+    """How what is left of a period is carried over."""
+    keys = reader.keys(node, ROLLOVER_KEYS, "rollover")
+    reader.need(
+        keys, node.place, "periods", "say for how many further periods it stays: `rollover: {periods: 1}`"
+    )
+    if "rounding" in keys and "share" not in keys:
+        reader.mistakes.add(
+            keys["rounding"].place, "`rounding` belongs to a share of what is left; write `share`, too"
+        )
+    share = reader.value(keys, "share", lambda text: literals.percent(text, 100), 1_000_000)
+    if share == 0:
+        reader.mistakes.add(
+            keys["share"].place, "a `share` of nothing carries nothing over; remove `rollover`"
+        )
+    return Rollover(
+        reader.value(keys, "periods", lambda text: literals.whole(text, 1, MOST_PERIODS), 1),
+        share,
+        reader.choice(keys, "rounding", MODES, Rounding.DOWN),
+        reader.value(keys, "most", in_unit_of(unit, lowest=1), None),
+        reader.choice(keys, "used", USED, default=False),
+    )
+
+
+def _by_day(reader: Reader, keys: Keys, unit: Unit) -> ByDay | None:
+    """How a share by days is rounded; None where a plan brings all of the allowance whenever it begins."""
+    node = keys["pro_rata"]
+    if not isinstance(node, Fields):
+        return ByDay() if reader.choice(keys, "pro_rata", PRO_RATA, default=False) else None
+    inside = reader.keys(node, PRO_RATA_KEYS, "pro_rata")
+    reader.need(inside, node.place, "by", "say by what it is shared out: `pro_rata: {by: day, step: 1MB}`")
+    by_day = reader.choice(inside, "by", PRO_RATA, default=True)
+    rule = ByDay(
+        reader.choice(inside, "rounding", MODES, Rounding.UP),
+        reader.value(inside, "step", in_unit_of(unit, lowest=1), 1),
+    )
+    if rule.step > MOST_STEP:
+        reader.mistakes.add(
+            inside["step"].place, "this `step` is larger than any allowance; write a smaller one"
+        )
+    return rule if by_day else None
 
 
 def read_counters(reader: Reader, node: Node) -> list[Counter]:

@@ -191,6 +191,25 @@ class Scope:
 
 
 @dataclass(frozen=True)
+class Rollover:
+    """What becomes of what is left of an allowance when it is renewed."""
+
+    periods: int = 1
+    millionths: int = 1_000_000
+    mode: Rounding = Rounding.DOWN
+    most: int | None = None  # from one period
+    last: bool = False  # used behind the period's own allowance
+
+
+@dataclass(frozen=True)
+class ByDay:
+    """How the share of the days that are left of a period is rounded."""
+
+    mode: Rounding = Rounding.UP
+    step: int = 1
+
+
+@dataclass(frozen=True)
 class Balance:
     """A balance that subscribers may have."""
 
@@ -214,6 +233,9 @@ class Balance:
     shared: bool = False  # one for all members of an account
     member_limit: int | None = None  # the most that a member may take of it in a period
     grant_per_member: int = 0  # given in addition for each member, the owner among them
+    rollover: Rollover | None = None
+    by_day: ByDay | None = None  # a plan that begins within a period brings a share; else all of it
+    ends: bool = False  # when a plan that does not include it takes over
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ function one(place, session, reference) {
     showCalmly(usage, usageTable(rows, view.currency));
     if (!offered && session.may("move_money")) {
       offered = true;
-      show(topUp, view.can_top_up.length ? topUpForm(view, path, load) : null, view.can_transfer.length ? transferForm(view, path, load) : null);
+      show(topUp, view.can_top_up.length ? topUpForm(view, path, load) : null, view.can_redeem ? voucherForm(view, path, load) : null, view.can_transfer.length ? transferForm(view, path, load) : null);
     }
   }
 
@@ -127,7 +127,7 @@ function balanceBar(balance, currency) {
   const share = balance.granted > 0 ? Math.max(0, Math.min(1, balance.left / balance.granted)) : null;
   const state = balance.state !== "active" ? "dim" : balance.left <= 0 ? "low" : share !== null && share <= 0.2 ? "low" : "";
   return h("div", { class: `balance ${state}${balance.main ? " main" : ""}`, "data-balance": balance.name },
-    h("div", { class: "row" }, h("span", { class: "name" }, words(balance.name), balance.shared ? h("span", { class: "muted" }, " (shared)") : null), h("span", { class: "left" }, left, share !== null ? h("span", { class: "muted" }, ` of ${quantity(balance.granted, balance.unit, currency)}`) : null)),
+    h("div", { class: "row" }, h("span", { class: "name" }, words(balance.name), balance.shared ? h("span", { class: "muted" }, " (shared)") : null, balance.carried ? h("span", { class: "muted" }, " (carried over)") : null), h("span", { class: "left" }, left, share !== null ? h("span", { class: "muted" }, ` of ${quantity(balance.granted, balance.unit, currency)}`) : null)),
     share !== null ? h("progress", { max: "1000", value: Math.round(share * 1000), "aria-label": `${words(balance.name)}: ${Math.round(share * 100)} % left` }) : null,
     h("div", { class: "row muted small" }, h("span", {}, until), balance.state === "future" ? h("span", {}, `from ${iso(balance.valid_from)} UTC`) : balance.left < 0 ? h("span", { class: "failed" }, "below zero") : share !== null ? h("span", {}, `${Math.round(share * 100)} % left`) : null));
 }
@@ -183,6 +183,34 @@ function remarks(row) {
     row.cancelled_by !== null ? tag("cancelled", `By record ${row.cancelled_by} of ${row.source}: what it took was given back`) : null,
     row.corrected_by !== null ? tag("corrected", `By record ${row.corrected_by} of ${row.source}, which is charged in its place`) : null,
     row.corrects !== null ? tag("corrects another", `It takes the place of record ${row.corrects} of ${row.source}`) : null);
+}
+
+// A voucher's code: the same order is given again until it is answered, so that a lost answer redeems nothing twice.
+function voucherForm(view, path, done) {
+  let key = crypto.randomUUID();
+  const code = h("input", { id: "voucher-code", inputmode: "numeric", autocomplete: "off", maxlength: "40", required: true, "aria-describedby": "voucher-wrong" });
+  const wrong = h("p", { class: "failed", id: "voucher-wrong", role: "alert" });
+  const button = h("button", { type: "submit", class: "strong" }, "Redeem");
+  return h("section", { class: "card", "aria-labelledby": "voucher-title" }, h("h3", { id: "voucher-title" }, "Redeem a voucher"), h("form", {
+    class: "stack",
+    onsubmit: async (event) => {
+      event.preventDefault();
+      wrong.textContent = "";
+      button.disabled = true;
+      try {
+        const said = await post(`${path}/vouchers`, { code: code.value }, { "Idempotency-Key": key });
+        say(`${sentence(said.balance)} topped up by ${quantity(said.amount, said.unit, view.currency)} of voucher ${said.voucher}.`);
+        code.value = "";
+        key = crypto.randomUUID();
+        await done();
+      } catch (error) {
+        wrong.textContent = error.message;
+        if (error.status >= 400 && error.status < 500) key = crypto.randomUUID();
+      } finally {
+        button.disabled = false;
+      }
+    },
+  }, h("label", { for: "voucher-code" }, "Code, 16 digits"), code, wrong, button));
 }
 
 // What a person types, as whole units; null when it is no such amount. No float on the way.
