@@ -207,22 +207,27 @@ def test_orders_come_as_json_too(work: Work, day: Day) -> None:
     assert pl.concat(booked)["amount"].to_list() == [5_000_000]
 
 
-def test_arrow_messages_say_the_same(work: Work, day: Day) -> None:
-    """Usage that was decoded elsewhere and comes as Arrow is charged like the events themselves."""
-    cells = list(
-        decode_messages(Given(work), None)(iter([messages(work.plan.topic(usage.RAW), day.lines[:800])]))
-    )
+def as_arrow(work: Work, lines: Sequence[bytes]) -> list[bytes]:
+    """Lines as another engine's decoder leaves them, in messages, in their order."""
+    cells = list(decode_messages(Given(work), None)(iter([messages(work.plan.topic(usage.RAW), lines)])))
     decoded = [
         pl.read_ipc_stream(cell["rows"])
         for batch in cells
         for cell in batch.to_pylist()
         if cell["stream"] == usage.DECODED.name
     ]
-    values = list(rows_out(pl.concat(decoded)))
-    as_arrow = rows_of(work.plan, carried(work, 1, messages(work.plan.topic(usage.RAW), values)))
-    as_events = rows_of(work.plan, carried(work, 1, messages(work.plan.topic(usage.RAW), day.lines[:800])))
-    names = ("source", "record_id", "units", "list_micros")
-    assert compared(as_arrow, names).equals(compared(as_events, names))
+    return list(rows_out(pl.concat(decoded).sort("offset")))
+
+
+def test_arrow_messages_say_the_same(work: Work, day: Day) -> None:
+    """Usage that was decoded elsewhere and comes as Arrow, among events or not, is charged like those, in its order."""
+    raw, lines = work.plan.topic(usage.RAW), day.lines[:800]
+    mixed = [*as_arrow(work, lines[:300]), *lines[300:310], *as_arrow(work, lines[310:600]), *lines[600:]]
+    as_events = rows_of(work.plan, carried(work, 1, messages(raw, lines)))
+    names = ("source", "record_id", "units", "list_micros", "charged_micros")
+    for values in (as_arrow(work, lines), mixed):
+        found = rows_of(work.plan, carried(work, 1, messages(raw, values)))
+        assert compared(found, names).equals(compared(as_events, names))
 
 
 def test_state_is_what_was_put(tmp_path: Path) -> None:

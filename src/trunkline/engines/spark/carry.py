@@ -160,7 +160,8 @@ class _Decoder:
             offsets = part.column("offset").to_numpy()
             if stream is self._work.plan.raw:
                 for rows in self._usage_rows(partition, part):
-                    yield from self._part(rows, partition, int(offsets[0]))
+                    if rows.frames:
+                        yield from self._part(rows, partition, int(offsets[0]))
             elif stream not in self._work.plan.edges:  # a result lies in its bucket's partition
                 yield self._cells(
                     [(partition, stream.name, value) for value in part.column("value").to_pylist() if value],
@@ -178,12 +179,16 @@ class _Decoder:
         values = part.column("value")
         arrow = pc.equal(pc.binary_slice(values, 0, 4), pa.scalar(ARROW, pa.binary()))
         if pc.any(arrow).as_py():
-            for at in range(part.num_rows):
-                value = values[at].as_py()
+            together = Carried()  # a cell costs the same whether it holds the rows of one message or of many
+            for at, offset in enumerate(part.column("offset").to_pylist()):
+                value = values[at].as_py() or b""
                 if value[:4] == ARROW:
-                    yield self._decoded_elsewhere(partition, part.column("offset")[at].as_py(), value)
+                    together.join(self._decoded_elsewhere(partition, offset, value))
                 elif value:
+                    yield together
+                    together = Carried()
                     yield from self._usage_rows(partition, part.slice(at, 1))
+            yield together
             return
         for messages in _of_one_mapping(self._work, partition, part):
             decoded = Carried()
