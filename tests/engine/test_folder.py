@@ -129,6 +129,17 @@ def test_spooled_lines_are_charged_and_survive(tmp_path: Path) -> None:
     assert owed(tmp_path / "data") == small.expected(small.lines(20))
 
 
+def test_status_says_what_waits_in_the_spool(tmp_path: Path) -> None:
+    """Octets that were acknowledged and are not charged yet are counted, until they are."""
+    store, engine = small.opened(tmp_path / "data")
+    _, end = store.append("small", "test", small.lines(10))
+    reader = EmbeddedReader(tmp_path / "data")
+    assert reader.status()["spool_octets"] == end
+    engine.drive(live(tmp_path, store))
+    assert reader.status()["spool_octets"] == 0
+    store.close()
+
+
 def test_a_watched_folder_is_emptied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole files are taken once and moved; unfinished ones wait; a hopeless one is marked with its reason."""
     monkeypatch.setattr("trunkline.engines.embedded.sources.STABLE_S", 0.3)

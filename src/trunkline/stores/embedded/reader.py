@@ -343,9 +343,9 @@ class EmbeddedReader:
                     "SELECT kind, count(*), sum(ended = ''), sum(records), sum(offset) FROM files GROUP BY kind"
                 ).fetchall()
                 spooled = [
-                    (Path(path), offset)
-                    for path, offset in connection.execute(
-                        "SELECT path, offset FROM files WHERE kind = 'spool' AND ended = ''"
+                    (self.folder / raw, offset)
+                    for raw, offset in connection.execute(
+                        "SELECT raw, offset FROM files WHERE kind = 'spool' AND ended = ''"
                     )
                 ]
                 return {
