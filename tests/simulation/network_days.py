@@ -157,7 +157,7 @@ def _was_read(store: NetworkStore, path: Path) -> bool:
 
 def _was_posted(store: NetworkStore) -> bool:
     """Whether what was posted lies durably in a spool, or was read from there already."""
-    spools = store.connection.execute("SELECT path, offset FROM files WHERE kind = 'spool'").fetchall()
+    spools = store.connection.execute("SELECT raw, offset FROM files WHERE kind = 'spool'").fetchall()
     paths = [(store.folder / path, offset) for path, offset in spools]
     return any(offset or (path.exists() and path.stat().st_size) for path, offset in paths)
 
