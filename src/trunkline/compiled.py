@@ -15,28 +15,26 @@ from pathlib import Path
 from numba.core.caching import InTreeCacheLocator, UserProvidedCacheLocator, UserWideCacheLocator
 
 
-class Named(UserProvidedCacheLocator):
+class _Stamped:
+    """A place for loops whose stamp is that of everything a loop was compiled from."""
+
+    _py_file: str
+
+    def get_source_stamp(self) -> bytes:
+        """What the loop was compiled from."""
+        return stamp(Path(self._py_file))
+
+
+class Named(_Stamped, UserProvidedCacheLocator):
     """Kept in the folder that NUMBA_CACHE_DIR names, where it names one."""
 
-    def get_source_stamp(self) -> bytes:
-        """What the loop was compiled from."""
-        return stamp(Path(self._py_file))
 
-
-class BesideSources(InTreeCacheLocator):
+class BesideSources(_Stamped, InTreeCacheLocator):
     """Kept beside the sources, where those may be written to."""
 
-    def get_source_stamp(self) -> bytes:
-        """What the loop was compiled from."""
-        return stamp(Path(self._py_file))
 
-
-class InHome(UserWideCacheLocator):
+class InHome(_Stamped, UserWideCacheLocator):
     """Kept in the folder of the person who runs it, where the sources belong to somebody else."""
-
-    def get_source_stamp(self) -> bytes:
-        """What the loop was compiled from."""
-        return stamp(Path(self._py_file))
 
 
 def stamp(path: Path) -> bytes:

@@ -172,13 +172,12 @@ def _refused(error: ports.NotReserved) -> Problem:
 
 def _found(desk: Desk, name: str) -> Reservation:
     """A reservation by its id: the subscriber's reference and its name."""
+    port = _port(desk)
     reference, _, rest = name.partition(".")
     word = desk.people.word(reference) if reference.startswith("~") else None
-    kept = [] if word is None else _port(desk).of(word)
-    for each in kept:
+    for each in port.of(word) if word is not None else ():
         if each.name == rest and each.subscriber == word:
             return each
-    _port(desk)
     raise Problem(404, "not_found", "There is nothing with this id.")
 
 

@@ -7,15 +7,13 @@ by, so that at any moment `planned` is the sum of all states and of what was let
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trunkline.stores.embedded.disk import Disk, full_disk_named
+from trunkline.stores.embedded.beside import BesideManifest
+from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.manifest import stored_word, word_of
 
 NAME = "deliveries.sqlite"
@@ -58,20 +56,12 @@ class Planned:
     reason: str = ""
 
 
-class EmbeddedDeliveries:
+class EmbeddedDeliveries(BesideManifest):
     """The ledger of a data folder; any thread and any process may use it, and one process delivers."""
 
     def __init__(self, folder: Path, disk: Disk | None = None) -> None:
         """Open or make it; nobody else of this machine may read it, for it holds addresses."""
-        self._path, self._disk = folder / NAME, disk or Disk()
-        self._path.touch(mode=0o600)
-        self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, timeout=60
-        )
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(_SCHEMA)
+        super().__init__(folder / NAME, _SCHEMA, disk)
 
     # -- alerts on their way ------------------------------------------------------------------------------
 
@@ -208,24 +198,7 @@ class EmbeddedDeliveries:
                 (stored_word(subscriber), *(() if channel is None else (channel,))),
             ).rowcount
 
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self._connection.close()
-
     # -- how ----------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, full_disk_named(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._disk.commit(self._connection, self._path)
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
 
     def _add(self, name: str, count: int) -> None:
         self._connection.execute(

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from trunkline.charging.vouchers import SECRET_OCTETS, code_of, digest_of, names_begin, order_mark
 from trunkline.ports import FolderDamaged, Redemption, VoucherBatch
 from trunkline.records.charging import Cause
-from trunkline.stores.embedded.disk import Disk, full_disk_named
+from trunkline.stores.embedded.beside import BesideManifest
+from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.manifest import stored_word, word_of
 from trunkline.stores.embedded.reader import EmbeddedReader
 
@@ -42,20 +42,13 @@ CREATE INDEX IF NOT EXISTS wrong_by_subscriber ON wrong (subscriber, time_us);
 _BATCH = ("batch", "balance", "amount", "valid_days", "expires_us", "size", "state", "made_us", "actor")
 
 
-class EmbeddedVouchers:
+class EmbeddedVouchers(BesideManifest):
     """The vouchers of a data folder; any thread and any process may use it."""
 
     def __init__(self, folder: Path, disk: Disk | None = None) -> None:
         """Open or make it; nobody else of this machine may read it."""
-        self._folder, self._path, self._disk = folder, folder / NAME, disk or Disk()
-        self._path.touch(mode=0o600)
-        self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, timeout=60
-        )
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(_SCHEMA)
+        super().__init__(folder / NAME, _SCHEMA, disk)
+        self._folder = folder
 
     # -- the secret -----------------------------------------------------------------------------------------
 
@@ -177,26 +170,9 @@ class EmbeddedVouchers:
         )
         return [int(when) for (when,) in rows]
 
-    def close(self) -> None:
-        """Let the file go."""
-        with self._lock:
-            self._connection.close()
-
     def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock:
             return self._connection.execute(sql, values).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, full_disk_named(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._disk.commit(self._connection, self._path)
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
 
 
 class RedeemedVouchers(EmbeddedReader):
