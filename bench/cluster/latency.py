@@ -2,7 +2,8 @@
 
 The programs are those that an operator runs, each a process: an engine, and `trunkline serve`, which delivers. Beside a
 steady load, subscribers of their own use one message each; the clock runs from before it is handed to the client until
-Cassandra answers with another balance. Broker, Cassandra, engine, delivery and load share the machine.
+Cassandra answers with another balance. Broker, Cassandra, engine, delivery and load share the machine. The load flows
+for a while before the first probe, for the servers compile themselves in their first minute, and run for months.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ from trunkline.stores.cassandra.reader import CassandraReader
 
 SUBSCRIBERS = 20_000
 LOAD_A_SECOND = 20_000
+WARM_S = 180
 PROBES_A_SECOND = 10
 PARTS_A_SECOND = 20
 BUCKETS = 4
 PARTITIONS = 4
+NODE_HEAP_MB = 3072  # of Cassandra, whose memtables take a third of it
 PATIENCE_S = 600.0
 STOPPING_S = 60.0
 START = "from trunkline.cli import main; main()"
@@ -75,7 +78,7 @@ class Probe:
 
 
 def _measured(work: Path, seconds: int, engine: str, goal: str) -> list[Figure]:
-    lines = prepare(work, LOAD_A_SECOND * seconds, SUBSCRIBERS)
+    lines = prepare(work, LOAD_A_SECOND * (WARM_S + seconds), SUBSCRIBERS)
     with (work / "subscribers.csv").open("a") as file:
         file.writelines(f"{_number(at)},payg,,,,,1,5.00\n" for at in range(1 + PROBES_A_SECOND * seconds))
     with _running(work, engine) as environment:
@@ -86,7 +89,12 @@ def _measured(work: Path, seconds: int, engine: str, goal: str) -> list[Figure]:
     return [
         Figure(ended[0], percentile(waits, 0.5) * 1000, "ms", goal, len(waits)),
         Figure(ended[1], percentile(waits, 0.95) * 1000, "ms", goal, len(waits)),
-        Figure(f"latency_{engine}_load", LOAD_A_SECOND * seconds / (seconds + late), "CDR/s", "20,000"),
+        Figure(
+            f"latency_{engine}_load",
+            LOAD_A_SECOND * (WARM_S + seconds) / (WARM_S + seconds + late),
+            "CDR/s",
+            "20,000",
+        ),
     ]
 
 
@@ -94,7 +102,7 @@ def _measured(work: Path, seconds: int, engine: str, goal: str) -> list[Figure]:
 def _running(work: Path, engine: str) -> Iterator[dict[str, str]]:
     """Servers, engine and delivery; the settings by which they are found."""
     cluster = Cluster(work / "servers", jars_folder(Servers()), leashed=True)
-    recipes: list[Recipe] = [*brokers(racks=False, secure=False), Node()]
+    recipes: list[Recipe] = [*brokers(racks=False, secure=False), Node(heap_mb=NODE_HEAP_MB)]
     started: list[subprocess.Popen[str]] = []
     try:
         cluster.up(recipes)
@@ -148,9 +156,10 @@ def _waits(server: Server, reader: CassandraReader, lines: Path, seconds: int) -
     first = _begun(sender, topic, reader, 0)
     _until_readable(reader, [first])  # the first one compiles
     took: list[float] = []
-    load = threading.Thread(target=lambda: took.append(_load(server, topic, lines, seconds)))
+    load = threading.Thread(target=lambda: took.append(_load(server, topic, lines, WARM_S + seconds)))
     load.start()
-    began, number, waits = time.monotonic(), 1, []
+    began, number, waits = time.monotonic() + WARM_S, 1, []
+    threading.Event().wait(WARM_S)
     under_way: list[Probe] = []
     while number <= PROBES_A_SECOND * seconds or under_way:
         if number <= PROBES_A_SECOND * seconds and time.monotonic() >= began + number / PROBES_A_SECOND:
@@ -160,7 +169,7 @@ def _waits(server: Server, reader: CassandraReader, lines: Path, seconds: int) -
         assert time.monotonic() < began + seconds + PATIENCE_S, f"{len(under_way)} balances never moved"
         sender.poll(0.002)
     load.join()
-    return waits, max(0.0, took[0] - seconds)
+    return waits, max(0.0, took[0] - WARM_S - seconds)
 
 
 def _begun(sender: Producer, topic: str, reader: CassandraReader, number: int) -> Probe:

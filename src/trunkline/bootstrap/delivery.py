@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,15 +34,17 @@ from trunkline.stores.cassandra.writer import Writer
 
 log = logging.getLogger(__name__)
 
+BALANCES, HISTORY = "balances", "history"
 MESSAGES_AT_ONCE = 500
+HISTORY_AT_ONCE = 100  # messages; one of them holds thousands of rows
 _WAIT_S = 0.05
 _LONGEST_REST_S = 5.0
 _RAW_WAIT_S = 10.0
+_ASIDE_S = 1.0
+_LATE_US = 250_000
 _NO_SUCH_PARTITION = (KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)  # noqa: SLF001 -- its names
 _SET_ASIDE = (REJECTED, HELD)
 _ROWS = (CHARGED, ENTRIES, ALERTS)
-
-BALANCES, HISTORY = "balances", "history"
 
 
 @dataclass
@@ -57,12 +59,56 @@ class Delivered:
     lag: dict[str, int] = field(default_factory=dict)
 
 
+class Way:
+    """Whose turn it is at the database: history stands aside while balances are written, or when they are late."""
+
+    def __init__(self) -> None:
+        """Nobody is at it."""
+        self._free = threading.Event()
+        self._free.set()
+
+    @contextmanager
+    def taken(self, handed_in_us: int) -> Iterator[None]:
+        """Balances are written, the oldest of which were committed then (us UTC)."""
+        self._free.clear()
+        try:
+            yield
+        finally:
+            if time.time_ns() // 1000 - handed_in_us < _LATE_US:
+                self._free.set()
+
+    def leave(self) -> None:
+        """There are no balances to write."""
+        self._free.set()
+
+    def free(self) -> bool:
+        """Return when balances are written and young; or after a second, so that history comes on, whatever happens."""
+        return self._free.wait(_ASIDE_S)
+
+
+@dataclass
+class _Told:
+    """What some messages say, before it is written."""
+
+    frames: dict[str, list[pl.DataFrame]] = field(default_factory=dict)  # by topic
+    changes: dict[int, tuple[Grouped, int]] = field(
+        default_factory=dict
+    )  # accounts by partition, and their commit
+    progress: dict[str, tuple[Any, int, int]] = field(
+        default_factory=dict
+    )  # by key: body, place, time (us UTC)
+    answers: dict[int, list[tuple[int, str, str, str]]] = field(default_factory=dict)  # by partition
+
+
 class Delivery:
     """One thread's share: the topics of a role, carried over until told to stop."""
 
-    def __init__(self, server: Server, plan: Plan, connect: Callable[[], Connection], role: str) -> None:
+    def __init__(
+        self, server: Server, plan: Plan, connect: Callable[[], Connection], role: str, way: Way | None = None
+    ) -> None:
         """Nothing is read before `run`. `connect` makes a connection, or raises `Unreachable`."""
         self._server, self._plan, self._connect, self.role = server, plan, connect, role
+        self._way = way or Way()
         self._streams = {plan.topic(stream): stream for stream in (*_ROWS, *_SET_ASIDE, MOVEMENTS)}
         self._changelog = plan.changelog(ACCOUNTS)
         self._raws: _Raws | None = None
@@ -107,7 +153,7 @@ class Delivery:
 
     def writer(self, connection: Connection) -> Writer:
         """Who writes what is delivered."""
-        return Writer(connection)
+        return Writer(connection, self._way.free)
 
     def with_octets(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows that were set aside with `path`, `mapping` and `raw`, out of the topic in which they came."""
@@ -117,7 +163,8 @@ class Delivery:
     def _turn(self, reader: Consumer, writer: Writer, stop: threading.Event) -> None:
         taken = []
         ended: dict[str, int] = {}
-        for message in reader.consume(MESSAGES_AT_ONCE, _WAIT_S):
+        most = HISTORY_AT_ONCE if self.role == HISTORY else MESSAGES_AT_ONCE
+        for message in reader.consume(most, _WAIT_S):
             trouble = message.error()
             if trouble is None:
                 taken.append(message)
@@ -127,6 +174,8 @@ class Delivery:
                 raise Lost(f"{trouble.name()}: {trouble.str()}")
         if not taken:
             self.delivered.lag |= ended
+            if self.role == BALANCES:
+                self._way.leave()
             return
         while not self._written(taken, writer):
             if stop.wait(0.2):
@@ -151,47 +200,45 @@ class Delivery:
         return True
 
     def write(self, taken: Sequence[Message], writer: Writer) -> None:
-        """Write what some messages say."""
-        frames: dict[str, list[pl.DataFrame]] = {}
-        changes: dict[int, tuple[Grouped, int]] = {}
+        """Write what some messages say: what many of them say of one thing is written once, as the last one has it."""
+        told = _Told()
         for message in taken:
             try:
-                self._sort(message, frames, changes, writer)
+                self._sort(message, told, writer)
             except Unreadable as error:
                 writer.rows(HELD, _undelivered(message, str(error)), *self._other_place(message))
-        for groups, number in changes.values():
-            writer.accounts(groups, number)
-            self.delivered.rows += len(groups)
-        for name, parts in frames.items():
+        oldest_us = min(message.timestamp()[1] for message in taken) * 1000
+        with self._way.taken(oldest_us) if told.changes else nullcontext():
+            for groups, number in told.changes.values():
+                writer.accounts(groups, number)
+                self.delivered.rows += len(groups)
+        for partition, answers in told.answers.items():
+            writer.answers(answers, partition)
+        for name, parts in told.frames.items():
             rows = parts[0] if len(parts) == 1 else pl.concat(parts)
             writer.rows(self._streams[name], rows)
             self.delivered.rows += len(rows)
+        writer.progress(told.progress)
 
-    def _sort(
-        self,
-        message: Message,
-        frames: dict[str, list[pl.DataFrame]],
-        changes: dict[int, tuple[Grouped, int]],
-        writer: Writer,
-    ) -> None:
+    def _sort(self, message: Message, told: _Told, writer: Writer) -> None:
         """Put together what is written together, and write the rest at once."""
         topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
         value = message.value() or b""
         if topic == self._changelog:
             change = change_in(value, ACCOUNTS)
-            earlier = changes.get(partition)
+            earlier = told.changes.get(partition)
             groups = change.groups if earlier is None else over(earlier[0], change.groups)
-            changes[partition] = groups, change.number
+            told.changes[partition] = groups, change.number
         elif topic == self._plan.progress:
             key = (message.key() or b"").decode()
-            writer.progress(key, progress_in(value), offset, message.timestamp()[1] * 1000)
+            told.progress[key] = progress_in(value), offset, message.timestamp()[1] * 1000
         elif topic == self._plan.answers:
             answer = progress_in(value)
             number = (message.timestamp()[1] << 20) + (offset & 0xFFFFF)
-            name = str(answer.get("movement_id"))
-            writer.answers(
-                [(number, name, str(answer.get("status")), str(answer.get("reason") or ""))], partition
+            name, status, reason = (
+                str(answer.get(each) or "") for each in ("movement_id", "status", "reason")
             )
+            told.answers.setdefault(partition, []).append((number, name, status, reason))
         elif topic == self._plan.undigested:
             headers = {name: _text(each) for name, each in _headers(message)}
             writer.rows(HELD, _undelivered(message, headers.get("reason", "")), *self._other_place(message))
@@ -199,7 +246,7 @@ class Delivery:
             writer.rows(stream, self.with_octets(rows_in(value, stream.record)), partition, offset)
         else:
             rows = _rows_of(value, stream)  # first of all, for it may be unreadable
-            frames.setdefault(topic, []).append(rows)
+            told.frames.setdefault(topic, []).append(rows)
 
     def _other_place(self, message: Message) -> tuple[int, int]:
         """Where such a message stands among the held records: apart from conflicts, and from other topics' messages."""
@@ -275,7 +322,8 @@ def deliver(
     server: Server, plan: Plan, connect: Callable[[], Connection], stop: threading.Event
 ) -> tuple[list[Delivery], Callable[[], None]]:
     """Both roles, each in a thread; what they are, and a function that waits for their end and raises their trouble."""
-    return deliver_roles([Delivery(server, plan, connect, role) for role in (BALANCES, HISTORY)], stop)
+    way = Way()
+    return deliver_roles([Delivery(server, plan, connect, role, way) for role in (BALANCES, HISTORY)], stop)
 
 
 def deliver_roles(roles: list[Delivery], stop: threading.Event) -> tuple[list[Delivery], Callable[[], None]]:

@@ -20,7 +20,7 @@ from trunkline.ports import AuditEvent, Commit, Refused
 from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS, RowKind
 from trunkline.records.usage import HELD, REJECTED
 from trunkline.settings import Folders
-from trunkline.stores.cassandra.connection import Connection
+from trunkline.stores.cassandra.connection import LAYOUT, Connection
 from trunkline.stores.cassandra.reader import CassandraAudit, CassandraReader
 from trunkline.stores.cassandra.writer import Writer
 from trunkline.stores.embedded.reader import EmbeddedReader
@@ -73,9 +73,8 @@ class Mirror:
             ],
             0,
         )
-        self._writer.progress(
-            "bucket|0", {"commit": commit.number, "accounts": self._sums}, commit.number, commit.time_us
-        )
+        told = {"commit": commit.number, "accounts": self._sums}
+        self._writer.progress({"bucket|0": (told, commit.number, commit.time_us)})
 
 
 @pytest.fixture
@@ -184,6 +183,17 @@ def test_another_number_of_buckets_is_refused(connection: Connection) -> None:
     other = type(contact)(**{**vars(contact), "buckets": contact.buckets * 2})
     with pytest.raises(Refused, match="buckets"):
         Connection(other)
+
+
+def test_tables_of_another_version_are_refused(connection: Connection) -> None:
+    """Rows that lie otherwise would be read as none; whoever connects is told what to do."""
+    note = "INSERT INTO meta (name, value) VALUES ('layout', %s)"
+    connection.session.execute(note, (1,))
+    try:
+        with pytest.raises(Refused, match=r"layout 1.*new keyspace"):
+            Connection(connection.contact)
+    finally:
+        connection.session.execute(note, (LAYOUT,))
 
 
 def test_a_balance_is_a_row(running: Running) -> None:

@@ -61,8 +61,8 @@ storage_port: {storage}
 rpc_address: 127.0.0.1
 start_native_transport: true
 native_transport_port: {cql}
-memtable_heap_space: 128MiB
-memtable_offheap_space: 128MiB
+memtable_heap_space: {memtables}MiB
+memtable_offheap_space: {memtables}MiB
 concurrent_reads: 16
 concurrent_writes: 32
 concurrent_counter_writes: 2
@@ -100,6 +100,7 @@ class Node:
 
     name: str = "cassandra"
     wave: int = 0
+    heap_mb: int = HEAP_MB  # enough to try things; under a steady load its collector would never rest
 
     @property
     def port_names(self) -> tuple[str, ...]:
@@ -118,10 +119,11 @@ class Node:
         yaml = _YAML.format(
             cluster=cluster_name(place), folder=place.folder, storage=place.port("storage"),
             cql=place.port("cql"), key=key, ca=credentials.authority(place.secrets),
+            memtables=self.heap_mb // 5,
         )  # fmt: skip
         (conf / "cassandra.yaml").write_text(yaml, "utf-8")
         (conf / "logback.xml").write_text(_LOG, "utf-8")
-        program, *options = place.java(ARTIFACTS, heap_mb=HEAP_MB)
+        program, *options = place.java(ARTIFACTS, heap_mb=self.heap_mb)
         opened = [f"--add-opens={each}=ALL-UNNAMED" for each in _OPENED]
         exported = [f"--add-exports={each}=ALL-UNNAMED" for each in _EXPORTED]
         said = {

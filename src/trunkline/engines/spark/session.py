@@ -29,7 +29,7 @@ LAPTOP = {
     "spark.ui.enabled": "false",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
-    "spark.driver.memory": "1g",
+    "spark.driver.memory": "2g",  # a batch and its shuffle; with half of it, batches of half a million wait for pages
     "spark.driver.extraJavaOptions": "-XX:+UseParallelGC",  # large messages would have the default mark without end
     "spark.ui.showConsoleProgress": "false",
 }

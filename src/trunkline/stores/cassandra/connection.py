@@ -35,6 +35,7 @@ from trunkline.stores.cassandra import network_tables, tables
 ANSWER_S = 10.0
 PROTOCOL = 5  # of Cassandra 4 and 5
 AT_ONCE = 64
+LAYOUT = 2  # of the tables; 2: a row of history is one value
 _TROUBLE = (
     NoHostAvailable,
     OperationTimedOut,
@@ -137,14 +138,19 @@ class Connection:
         except BaseException as error:
             raise translated(error, self.contact) from error
 
-    def write_all(self, statements: Iterable[Any]) -> None:
-        """Write statements at once; returns when every one is acknowledged."""
+    def write_all(self, statements: Iterable[Any], at_once: int = AT_ONCE) -> None:
+        """Write statements, so many under way at once; returns when every one is acknowledged."""
         try:
             execute_concurrent(
-                self.session, [(each, None) for each in statements], AT_ONCE, raise_on_first_error=True
+                self.session, [(each, None) for each in statements], at_once, raise_on_first_error=True
             )
         except BaseException as error:
             raise translated(error, self.contact) from error
+
+    def write_rows(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Write the same statement with different values at once; returns when every one is acknowledged."""
+        for _ in self.ask_all(statement, rows):
+            pass
 
     def prepared(self, statement: str) -> PreparedStatement:
         """A statement that the nodes know already; its tables are named with their keyspace (@)."""
@@ -176,17 +182,31 @@ class Connection:
         for table in (*tables.TABLES, *network_tables.TABLES):
             for statement in table.create():
                 self.session.execute(statement, timeout=60.0)
-        self.session.execute(
-            "INSERT INTO meta (name, value) VALUES ('buckets', %s) IF NOT EXISTS", (contact.buckets,)
-        )
+        if (
+            self._meta("buckets") is None
+        ):  # new; the layout goes first, so that nobody sees the one without the other
+            self._note("layout", LAYOUT)
+            self._note("buckets", contact.buckets)
+
+    def _note(self, name: str, value: int) -> None:
+        self.session.execute("INSERT INTO meta (name, value) VALUES (%s, %s) IF NOT EXISTS", (name, value))
+
+    def _meta(self, name: str) -> int | None:
+        row = self.session.execute("SELECT value FROM meta WHERE name = %s", (name,)).one()
+        return None if row is None else int(row.value)
 
     def _agree(self) -> None:
-        """Another number of buckets would look for everybody in the wrong place."""
-        row = self.session.execute("SELECT value FROM meta WHERE name = 'buckets'").one()
-        if row is None or row.value != self.contact.buckets:
+        """Another number of buckets would look for everybody in the wrong place, another layout find no rows."""
+        layout, buckets = self._meta("layout") or 1, self._meta("buckets")
+        if buckets != self.contact.buckets:
             raise Refused(
-                f"The keyspace {self.contact.keyspace} was made with {row and row.value} buckets, and"
+                f"The keyspace {self.contact.keyspace} was made with {buckets} buckets, and"
                 f" cassandra_buckets is {self.contact.buckets}. Set it to what it was, or deliver into a new keyspace."
+            )
+        if layout != LAYOUT:
+            raise Refused(
+                f"The tables of the keyspace {self.contact.keyspace} are those of another version (layout {layout}, and"
+                f" this one reads {LAYOUT}). Start the version that made it, or deliver into a new keyspace."
             )
 
 

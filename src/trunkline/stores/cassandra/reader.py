@@ -95,11 +95,9 @@ class CassandraReader:
     def usage_record(self, source: str, record_id: str) -> pl.DataFrame:
         """The charged usage of one record identity; no row when there is none."""
         first, second = (int(half[0]) for half in identities(source, pl.Series([record_id])))
-        statement = tables.HISTORY_TABLES[CHARGED.name].select(
-            "WHERE identity = ?", list(CHARGED.record.schema)
-        )
+        statement = tables.HISTORY_TABLES[CHARGED.name].select("WHERE identity = ?", (tables.ROW.name,))
         rows = self._connection.ask(statement, (tables.stored_word(first),))
-        found = tables.frame_of(rows, CHARGED.record.columns)
+        found = tables.unpacked([row.row for row in rows], CHARGED.record.columns)
         return found.filter((pl.col("check") == second) & (pl.col("record_id") == record_id))
 
     def _history(
@@ -155,9 +153,9 @@ class CassandraReader:
         mine = "" if subscriber is None else " AND subscriber = ?"
         word: tuple[int, ...] = () if subscriber is None else (tables.stored_word(subscriber),)
         buckets = range(self._connection.buckets) if subscriber is None else [self._bucket(subscriber)]
-        columns = stream.record.columns
+        names = time, tables.ROW.name
         within = f'WHERE bucket = ? AND day = ?{mine} AND "{time}" >= ? AND "{time}" < ?'
-        statement = table.select(f"{within} LIMIT ?", list(stream.record.schema))
+        statement = table.select(f"{within} LIMIT ?", names)
         bounds = max(from_us, -(2**63)), min(until_us, 2**63 - 1)
         asked = [(bucket, day, *word, *bounds, most) for day in days for bucket in buckets]
         rows: list[Any] = []
@@ -168,11 +166,11 @@ class CassandraReader:
                 last = getattr(found[-1], time)
                 cut.append((*values[: 2 + len(word)], last, last + 1))
         for values, found in zip(
-            cut, self._connection.ask_all(table.select(within, list(stream.record.schema)), cut), strict=True
+            cut, self._connection.ask_all(table.select(within, names), cut), strict=True
         ):
             known = {tuple(row) for row in rows if getattr(row, time) == values[-2]}
             rows += [row for row in found if tuple(row) not in known]
-        return tables.frame_of(rows, columns)
+        return tables.unpacked([row.row for row in rows], stream.record.columns)
 
     # -- what was set aside, told, booked -----------------------------------------------------------------
 

@@ -1,9 +1,10 @@
 """The tables, worked out from the map: columns, keys, how long rows are kept, and how they lie on disk.
 
 History lies in partitions of (bucket of subscribers, day), newest first, with an index on the subscriber within the
-partition; it is written once and expires, so its files are grouped by time of writing (TimeWindow). Accounts are
-written again and again and looked up by key (Leveled). Words of 64 bits without sign are stored less 2**63, so that
-they keep their order.
+partition; it is written once and expires, so its files are grouped by time of writing (TimeWindow). What is asked by
+are columns; the row itself is one value, because a node pays for each cell of a row, and a use has some thirty.
+Accounts are written again and again and looked up by key (Leveled). Words of 64 bits without sign are stored less
+2**63, so that they keep their order.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import polars as pl
 
 from trunkline.kernel.columns import Column
@@ -122,6 +124,7 @@ def _integer(name: str, text: str) -> Column:
 
 BUCKET = Column("bucket", pl.Int32, "Bucket of subscribers.")
 DAY = Column("day", pl.Int32, "Day of the row's time, since 1970, UTC.")
+ROW = Column("row", pl.String, "All of the record's columns, as a JSON object.", personal=True)
 
 
 def _name_of(stream: Stream) -> str:
@@ -132,11 +135,13 @@ def history(stream: Stream) -> Table:
     """The table of a stream that people look back at, by subscriber and day."""
     record = stream.record
     identities = ("identity",) if "identity" in record.schema else ()
+    asked_by = dict.fromkeys((TIME_OF[stream.name], *record.key, "subscriber", *identities))
+    columns = {column.name: column for column in record.columns}
     window = max(1, record.days_kept // WINDOWS)
     return Table(
         _name_of(stream),
         stream.text,
-        (BUCKET, DAY, *record.columns),
+        (BUCKET, DAY, *(columns[name] for name in asked_by), ROW),
         ("bucket", "day"),
         ((TIME_OF[stream.name], "DESC"), *((name, "ASC") for name in record.key)),
         record.days_kept,
@@ -320,6 +325,21 @@ def frame_of(rows: Sequence[Any], columns: Sequence[Column]) -> pl.DataFrame:
             for name in words
         )
     ).cast(dict(pl.Schema(schema)))  # type: ignore[arg-type]  # the schema's own types
+
+
+def rows_of(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
+    """Each row's columns as one value (`ROW`); `unpacked` reads it."""
+    names = [column.name for column in columns]
+    plain = frame.select(names).cast({pl.Categorical: pl.String})
+    return plain.select(pl.struct(names).struct.json_encode().alias(ROW.name)).to_series()
+
+
+def unpacked(rows: Sequence[str], columns: Sequence[Column]) -> pl.DataFrame:
+    """What `rows_of` made of rows, in the columns' types; a column that a row does not have yet is null."""
+    read = [orjson.loads(row) for row in rows]
+    return pl.DataFrame(
+        [pl.Series(each.name, [row.get(each.name) for row in read], each.dtype) for each in columns]
+    )
 
 
 def stored_word(word: int) -> int:

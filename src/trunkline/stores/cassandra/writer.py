@@ -8,7 +8,7 @@ together as one mutation, which is several times cheaper than a write a row.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,11 @@ from trunkline.kernel.grouped import Grouped
 from trunkline.records.charging import ALERTS, MOVEMENTS
 from trunkline.stores.cassandra import tables
 from trunkline.stores.cassandra.alerts import AlertLog
-from trunkline.stores.cassandra.connection import Connection, bound
+from trunkline.stores.cassandra.connection import AT_ONCE, Connection, bound
 
-ROWS_A_MUTATION = 100
+ROWS_A_MUTATION = 300
+MUTATIONS_AT_ONCE = 8  # of history: in the node a balance waits behind these and no more
+ROWS_THEN_GIVES_WAY = 2_000  # of history; as values of Python more would hold the interpreter, too
 ROW_BITS = 14  # a message has at most so many rows
 PARTITION_BITS = (
     14  # ten for the topic's partition, and above them four for another topic that shares a table
@@ -35,9 +37,11 @@ PARTITION_BITS = (
 class Writer:
     """Writes into one keyspace; several may write at once, and two may write the same."""
 
-    def __init__(self, connection: Connection) -> None:
-        """The connection's tables must be there."""
-        self._connection = connection
+    def __init__(self, connection: Connection, give_way: Callable[[], object] = lambda: None) -> None:
+        """The connection's tables must be there. `give_way` is called between some rows of history and the next, and
+        returns when nothing is more urgent.
+        """
+        self._connection, self._give_way = connection, give_way
         self._alerts = AlertLog(connection)
         self._parts: set[tuple[str, int]] = set()
         self._noting = threading.Lock()
@@ -73,13 +77,19 @@ class Writer:
         table = tables.ACCOUNT_TABLE
         frame = pl.DataFrame(values).cast({"bucket": pl.Int32})
         moment = (number + 1).to_bytes(8, "big")
-        self._write(table.columns, frame, ("bucket",), table.insert(using="TIMESTAMP ?"), (moment,))
+        using = table.insert(using="TIMESTAMP ?")
+        self._write(table.columns, frame, ("bucket",), using, (moment,), urgent=True)
 
-    def progress(self, key: str, told: Mapping[str, Any], number: int, time_us: int) -> None:
-        """How far a bucket or an edge is, as of its message `number`; an older one changes nothing."""
-        self._connection.ask(
+    def progress(self, told: Mapping[str, tuple[Mapping[str, Any], int, int]]) -> None:
+        """How far buckets and edges are, by key: what it tells, as of its message's number, and that one's time (us
+        UTC). An older one changes nothing.
+        """
+        self._connection.write_rows(
             tables.PROGRESS_TABLE.insert(using="TIMESTAMP ?"),
-            (0, key, orjson.dumps(told).decode(), time_us, number + 1),
+            [
+                (0, key, orjson.dumps(body).decode(), time_us, number + 1)
+                for key, (body, number, time_us) in told.items()
+            ],
         )
 
     def answers(self, answers: Iterable[tuple[int, str, str, str]], partition: int) -> None:
@@ -89,10 +99,9 @@ class Writer:
             return
         self._note("answers", [partition])
         told = tables.MOVEMENT_TABLE.insert(("movement_id", "number", "status", "reason"))
-        listed = tables.ANSWER_TABLE.insert()
-        for number, name, status, reason in found:
-            self._connection.ask(told, (name, number, status, reason))
-            self._connection.ask(listed, (partition, number, name))
+        self._connection.write_rows(told, [(name, number, *rest) for number, name, *rest in found])
+        listed = [(partition, number, name) for number, name, _, _ in found]
+        self._connection.write_rows(tables.ANSWER_TABLE.insert(), listed)
 
     def _movements(self, frame: pl.DataFrame) -> None:
         table = tables.MOVEMENT_TABLE
@@ -106,7 +115,11 @@ class Writer:
         frame = stream.record.conform(frame)
         buckets = tables.buckets_of(frame.get_column("subscriber").to_numpy(), self._connection.buckets)
         day = pl.col(time) // tables.DAY_US
-        frame = frame.with_columns(pl.Series("bucket", buckets, pl.Int32), day.cast(pl.Int32).alias("day"))
+        frame = frame.with_columns(
+            pl.Series("bucket", buckets, pl.Int32),
+            day.cast(pl.Int32).alias("day"),
+            tables.rows_of(frame, stream.record.columns),
+        )
         days = frame.get_column("day").unique().to_list()
         self._note(stream.name, days)
         # What stands at the beginning of time, such as an opening balance, is not old: it is never let go.
@@ -152,15 +165,18 @@ class Writer:
         partition: tuple[str, ...],
         statement: str,
         using: tuple[bytes, ...] = (),
+        *,
+        urgent: bool = False,
     ) -> None:
-        if not len(frame):
-            return
         frame = frame.sort(partition, maintain_order=True)
         prepared = self._connection.prepared(statement)
-        octets = (tables.octets_of(column, frame.get_column(column.name)) for column in columns)
-        values = [(*row, *using) for row in zip(*octets, strict=True)]
-        borders = _borders(frame, partition)
-        self._connection.write_all(_mutations(prepared, values, borders))
+        for some in frame.iter_slices(max(1, len(frame)) if urgent else ROWS_THEN_GIVES_WAY):
+            if not urgent:
+                self._give_way()
+            octets = (tables.octets_of(column, some.get_column(column.name)) for column in columns)
+            values = [(*row, *using) for row in zip(*octets, strict=True)]
+            mutations = _mutations(prepared, values, _borders(some, partition))
+            self._connection.write_all(mutations, AT_ONCE if urgent else MUTATIONS_AT_ONCE)
 
 
 def _borders(frame: pl.DataFrame, partition: tuple[str, ...]) -> npt.NDArray[np.int64]:
