@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from bench.cluster import kafka, latency, spark
+from bench.cluster import kafka, latency, online, spark
 from bench.command import Measures, measure_named
 
 MEASURES: Measures = {
     "kafka_carried": (kafka.carried, 2_000_000, 100_000),
     "kafka_growth": (kafka.growth, 2_000_000, 100_000),
+    "kafka_online": (online.requests, 500, 50),
     "kafka_recovery": (kafka.recovery, 5_000_000, 20_000),
     "spark_carried": (spark.carried, 4_000_000, 100_000),
     "spark_live": (spark.live, 20, 5),

@@ -30,6 +30,7 @@ from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.kafka.bucket import progress_key
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, Server, consumer
 from trunkline.engines.kafka.follower import last_progress
+from trunkline.engines.kafka.promising import ROLES
 from trunkline.engines.kafka.router import STREAM, Edge, Router
 from trunkline.engines.kafka.topics import make, topics
 from trunkline.engines.kafka.worker import Work, Worker
@@ -262,7 +263,7 @@ def tell_of(brokers_: str, prefix: str, buckets: int, name: str, standby: int) -
     """A worker's life in a process of its own, which tells whenever it has come further."""
     server, plan = Server(brokers_), plan_of(prefix, buckets)
     parts = work_of(server, plan, Folders(), name, named=True, standby=standby)
-    worker, said = Worker(parts, ("charger",)), Life(-1, -1, -1, -1)
+    worker, said = Worker(parts, ("charger",), ROLES), Life(-1, -1, -1, -1)
     threading.Thread(target=worker.run, args=(threading.Event(),), daemon=True).start()
     while True:
         status = worker.status()
@@ -350,7 +351,7 @@ def _told(server: Server, plan: Plan) -> list[dict[str, Any]]:
 
 @contextmanager
 def _working(parts: Work, roles: tuple[str, ...]) -> Iterator[Worker]:
-    stop, worker = threading.Event(), Worker(parts, roles)
+    stop, worker = threading.Event(), Worker(parts, roles, ROLES)
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     try:

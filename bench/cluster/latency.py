@@ -111,17 +111,17 @@ def _running(work: Path, engine: str) -> Iterator[dict[str, str]]:
         if engine == "spark":
             environment["TRUNKLINE_SPARK_JARS"] = jars.connector(jars_folder(Servers()))
         run = ["run", "--engine", engine, "--tariffs", str(work / "tariffs"), "--data", str(work / "engine")]
-        started.append(_start(run, environment, work / "engine.log", "is charging on"))
+        started.append(start(run, environment, work / "engine.log", "is charging on"))
         serve = ["serve", "--port", "0", "--data", str(work / "serve")]
-        started.append(_start(serve, environment, work / "serve.log", "The page:"))
+        started.append(start(serve, environment, work / "serve.log", "The page:"))
         yield environment
     finally:
         for process in reversed(started):
-            _stop(process)
+            stop(process)
         cluster.down()
 
 
-def _start(words: list[str], environment: dict[str, str], log: Path, ready: str) -> subprocess.Popen[str]:
+def start(words: list[str], environment: dict[str, str], log: Path, ready: str) -> subprocess.Popen[str]:
     """A command of trunkline that has said that it is ready."""
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -134,13 +134,13 @@ def _start(words: list[str], environment: dict[str, str], log: Path, ready: str)
     deadline = time.monotonic() + PATIENCE_S
     while ready not in log.read_text():
         if process.poll() is not None or time.monotonic() > deadline:
-            _stop(process)
+            stop(process)
             raise RuntimeError(f"trunkline {words[0]} did not start: {log.read_text()[-2000:]}")
         threading.Event().wait(0.1)
     return process
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def stop(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:

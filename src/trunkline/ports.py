@@ -843,6 +843,7 @@ class QuotaRequest:
     until_us: int  # a promise made for it ends
     groups: Sequence[tuple[int, int, int]]  # rating group, units used, units wanted
     said: Mapping[str, Any] = field(default_factory=dict)
+    place: int | None = None  # where its session lies, as its name told; None where all lie in one place
 
 
 @dataclass(frozen=True)
@@ -862,6 +863,9 @@ Told = list[QuotaAnswer] | BaseException
 
 class OnlineCharging(Protocol):
     """Promises of money and units before they are used; any thread may ask."""
+
+    def place(self, subscriber: int) -> int | None:
+        """Where the sessions of a subscriber lie; None where all lie in one place."""
 
     def ask(self, request: QuotaRequest, answered: Callable[[Told], None]) -> None:
         """Ask; `answered` is called once, in a thread of the platform's that must not wait, when it is durable."""

@@ -18,7 +18,7 @@ from tests.waiting import until
 from trunkline.api.access import Role, Token, digest
 from trunkline.api.app import create_app
 from trunkline.api.options import ApiOptions
-from trunkline.bootstrap.reservations import FolderReservations
+from trunkline.bootstrap.reservations import OnlineReservations
 from trunkline.stores.embedded.reader import EmbeddedAudit
 
 API = "/tmf-api/prepayBalanceManagement/v4"
@@ -46,7 +46,7 @@ def clients(world: World, tmp_path: Path) -> Iterator[Clients]:
         lambda: platform.catalogue,
         [Token(role.name.lower(), role, digest(f"token of {role.name}")) for role in Role],
         ApiOptions(reference_key=b"k" * 32),
-        reservation_port=FolderReservations(
+        reservation_port=OnlineReservations(
             world.life.online, world.reader, lambda: platform.catalogue, engine.clock_us
         ),
         now_us=engine.clock_us,

@@ -369,6 +369,11 @@ class Metrics:
         if deliveries is not None:
             self.registry.register(_Deliveries(deliveries))
 
+    def charged(self, operation: str, status: int, seconds: float) -> None:
+        """Count a charging request that was answered."""
+        self.requests.labels("POST", f"nchf {operation}", str(status)).inc()
+        self.seconds.labels(f"nchf {operation}").observe(seconds)
+
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)

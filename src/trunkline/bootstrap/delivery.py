@@ -19,11 +19,12 @@ import orjson
 import polars as pl
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from trunkline.engines.kafka.bucket import lines_at
 from trunkline.engines.kafka.client import PARTITION_EOF, PATIENCE_S, Lost, Server, consumer, told
 from trunkline.engines.kafka.credentials import Credentials
-from trunkline.engines.kafka.router import MAPPING, PLACE_BITS
+from trunkline.engines.kafka.router import MAPPING
 from trunkline.engines.loop import over
-from trunkline.engines.plan import BUCKET_BITS, Plan
+from trunkline.engines.plan import BUCKET_BITS, PLACE_BITS, Plan
 from trunkline.engines.wire import ARROW, Unreadable, change_in, progress_in, rows_in
 from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouped import Grouped
@@ -275,11 +276,16 @@ class _Raws:
         paths, mappings, raws = [], [], []
         for file, offset, length in rows.select("file", "offset", "length").iter_rows():
             where = file, offset >> PLACE_BITS
+            topic, partition = (
+                (self._topic, file) if file >= 0 else (self._plan.reported, lines_at(file, 0)[0])
+            )
             if where not in messages:
-                messages[where] = self._message(*where)
+                messages[where] = (
+                    self._message(*where) if file >= 0 else self._reported(*lines_at(file, offset))
+                )
             found = messages[where]
             at = offset & ((1 << PLACE_BITS) - 1)
-            paths.append(f"{self._topic}/{file}")
+            paths.append(f"{topic}/{partition}")
             mappings.append(found[1] if found else None)
             raws.append(found[0][at : at + length] if found else None)
         return rows.with_columns(
@@ -289,26 +295,52 @@ class _Raws:
         )
 
     def _message(self, partition: int, offset: int) -> tuple[bytes, str] | None:
+        """The message of an edge at an offset."""
+        low, high = self._ends(self._topic, partition)
+        message = self._next(self._topic, partition, offset) if low <= offset < high else None
+        return _octets_of(message) if message is not None and message.offset() == offset else None
+
+    def _reported(self, bucket: int, commit: int) -> tuple[bytes, str] | None:
+        """The records that a bucket made in a turn: their message's key is the turn, and turns only grow."""
+        low, high = self._ends(self._plan.reported, bucket)
+        while low < high:
+            middle = (low + high) // 2
+            message = self._next(self._plan.reported, bucket, middle)
+            if message is None or int(message.key() or b"0") > commit:
+                high = middle
+            elif int(message.key() or b"0") < commit:
+                low = (message.offset() or 0) + 1
+            else:
+                return _octets_of(message)
+        return None
+
+    def _ends(self, topic: str, partition: int) -> tuple[int, int]:
+        """Where a partition begins and ends; nowhere when it is gone."""
         if self._reader is None:
-            self._reader = consumer(self._server, f"{self._plan.prefix}.cassandra.raw")
+            self._reader = consumer(
+                self._server, f"{self._plan.prefix}.cassandra.raw", {"enable.partition.eof": True}
+            )
         try:
-            low, high = self._reader.get_watermark_offsets(TopicPartition(self._topic, partition), PATIENCE_S)
+            return self._reader.get_watermark_offsets(TopicPartition(topic, partition), PATIENCE_S)
         except KafkaException as error:
             if error.args[0].code() in _NO_SUCH_PARTITION:  # its place was told by another cluster, now gone
-                return None
+                return 0, 0
             raise
-        if not low <= offset < high:
-            return None
-        self._reader.assign([TopicPartition(self._topic, partition, offset)])
+
+    def _next(self, topic: str, partition: int, offset: int) -> Message | None:
+        """The first message from an offset on; None when there is none."""
+        assert self._reader is not None, "its ends were asked for"
+        self._reader.assign([TopicPartition(topic, partition, offset)])
         deadline = time.monotonic() + _RAW_WAIT_S
         while time.monotonic() < deadline:
             message = self._reader.poll(0.1)
-            if message is None or message.error() is not None:
+            if message is None:
                 continue
-            if message.offset() != offset:
+            trouble = message.error()
+            if trouble is None:
+                return message
+            if trouble.code() == PARTITION_EOF:
                 return None
-            headers = {name: _text(value) for name, value in _headers(message)}
-            return message.value() or b"", headers.get(MAPPING, "")
         return None
 
     def close(self) -> None:
@@ -316,6 +348,12 @@ class _Raws:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def _octets_of(message: Message) -> tuple[bytes, str]:
+    """What a message holds, and the mapping that reads it."""
+    headers = {name: _text(value) for name, value in _headers(message)}
+    return message.value() or b"", headers.get(MAPPING, "")
 
 
 def deliver(

@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from confluent_kafka import Producer
 
 from trunkline import topology
 from trunkline.bootstrap.catalogues import load_mappings, tariff_files
+from trunkline.bootstrap.online import RULES, SWITCH_S
 from trunkline.bootstrap.platform import ACCOUNTS, subscribers_file
 from trunkline.bootstrap.schemas import declare
 from trunkline.bootstrap.warming import warm
@@ -28,10 +31,11 @@ from trunkline.charging.tariffs import compile_catalogue, empty_register, with_m
 from trunkline.charging.tariffs.catalogue import Catalogue, Register
 from trunkline.engines.kafka.bucket import Bucket
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server, Unfit
+from trunkline.engines.kafka.promising import ROLES, OnlineWork
 from trunkline.engines.kafka.shared import Body, agree
 from trunkline.engines.kafka.standby import Standbys
 from trunkline.engines.kafka.topics import make, topics
-from trunkline.engines.kafka.worker import Work, Worker
+from trunkline.engines.kafka.worker import Worker
 from trunkline.engines.plan import Plan
 from trunkline.engines.wire import rows_out
 from trunkline.kernel.grouped import State
@@ -54,6 +58,7 @@ def plan_of(prefix: str = "trunkline", buckets: int = 12) -> Plan:
         refused=(charging.REFUSED,),
         buckets=buckets,
         prefix=prefix,
+        asks=topology.ONLINE,
     )
 
 
@@ -98,7 +103,7 @@ def new_held(state: State) -> Table:
 
 def work_of(
     server: Server, plan: Plan, folders: Folders, name: str, *, named: bool = False, standby: int = 0
-) -> Work:
+) -> OnlineWork:
     """What a worker is made of; the tariff of the folder that was named, or the one that the others have.
 
     `standby` copies of each bucket are kept by all workers together, beside its owner.
@@ -112,10 +117,17 @@ def work_of(
         charging.TARIFFS.name: catalogue,
     }
     copies = Standbys(server, plan, lambda number: Bucket(number, plan, tables, new_held), name, standby)
-    return Work(
+    return OnlineWork(
         server, plan, tables, mappings.__getitem__, new_held, name, MAPPING,
-        named=named, standbys=copies if standby else None,
+        named=named, standbys=copies if standby else None, rules=RULES, richer=richer,
     )  # fmt: skip
+
+
+def richer(stream: str, orders: pl.DataFrame) -> list[int]:
+    """Accounts that hold more after some orders; the same may be told twice, or of one that was refused."""
+    if stream != charging.MOVEMENTS.name:
+        return []
+    return [int(each) for each in orders.filter(pl.col("amount") > 0)["subscriber"].unique()]
 
 
 def agreed_catalogue(server: Server, plan: Plan, folders: Folders, name: str, people: bytes) -> Catalogue:
@@ -183,10 +195,12 @@ def run(
     name = kafka.kafka_worker or f"{socket.gethostname()}-{os.getpid()}"
     work = work_of(server, plan, folders, name, named=bool(kafka.kafka_worker), standby=kafka.kafka_standby)
     warm(work.tables)
+    RULES.compiled(work.tables)
+    sys.setswitchinterval(SWITCH_S)
     catalogue = work.tables[charging.TARIFFS.name]
     assert isinstance(catalogue, Catalogue), "the tariffs are a catalogue"
     enrolled = enrol(server, plan, folders, catalogue)
-    worker = Worker(work)
+    worker = Worker(work, kinds=ROLES)
     started(worker, enrolled)
     with saying(server, plan, KafkaWords(worker.status)):
         worker.run(stop)

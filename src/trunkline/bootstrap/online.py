@@ -21,9 +21,9 @@ from trunkline.api.nchf.service import Charging
 from trunkline.bootstrap.addresses import bound, is_loopback
 from trunkline.charging import online as rules
 from trunkline.engines.embedded.engine import Engine
-from trunkline.engines.embedded.online import EngineOnline, OnlineRules
+from trunkline.engines.embedded.online import EngineOnline
+from trunkline.engines.online import OnlineRules, opened, owing
 from trunkline.kernel.dial import to_text
-from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.members import Members
 from trunkline.ports import Commit, QuotaAnswer, QuotaRequest, Refused
 from trunkline.records import charging, online, usage
@@ -107,6 +107,11 @@ def watch_movements(notifier: Notifier) -> Callable[[Commit], None]:
     return heard
 
 
+def limited(answers: Sequence[QuotaAnswer]) -> list[int]:
+    """Rating groups that were granted their last units."""
+    return [each.group for each in answers if not each.reason and each.granted < each.wanted]
+
+
 class OnlineLife:
     """Online charging beside the running platform: answering, lapsing, notifying and the HTTP/2 server."""
 
@@ -115,11 +120,10 @@ class OnlineLife:
     ) -> None:
         """Listen; nothing is answered before `run`. Raises `Refused` for what would not be safe."""
         self._settings, self._engine = settings, engine
-        _assert_safe(settings)
+        assert_safe(settings)
         self.notifier = Notifier(Callbacks(networks))
         kept = reader.every(online.SESSIONS)
-        owing = kept.keys[np.repeat(np.arange(len(kept)), np.diff(kept.offsets))[rules.owing(kept.rows)]]
-        self.online = EngineOnline(engine, RULES, _opened(kept), owing.tolist(), self._heard)
+        self.online = EngineOnline(engine, RULES, opened(kept), owing(kept, RULES), self._heard)
         engine.listeners.append(watch_movements(self.notifier))
         self._clock_us = engine.clock_us
         self.quotas = Quotas(
@@ -143,8 +147,7 @@ class OnlineLife:
         if request.action != online.Action.RESERVE:
             self.notifier.ended(request.session, vanished=request.action == online.Action.LAPSE)
         else:
-            limited = [each.group for each in answers if not each.reason and each.granted < each.wanted]
-            self.notifier.answered(request.session, limited)
+            self.notifier.answered(request.session, limited(answers))
 
     def _session_opened(self, session: int, asked: Asked, body: Mapping[str, Any]) -> None:
         uri = body.get("notifyUri")
@@ -184,19 +187,7 @@ class OnlineLife:
         ]
 
 
-def _opened(kept: Grouped) -> list[tuple[int, int, int]]:
-    """Sessions of an earlier life: name, subscriber, and when each lapses (us)."""
-    payers = np.repeat(kept.keys, np.diff(kept.offsets)).tolist()
-    found: dict[int, tuple[int, int, int]] = {}
-    for payer, session, until_us in zip(
-        payers, kept.rows["session"].tolist(), kept.rows["until_us"].tolist(), strict=True
-    ):
-        latest = found.get(session, (session, payer, until_us))[2]
-        found[session] = session, payer, max(until_us, latest)
-    return list(found.values())
-
-
-def _assert_safe(settings: Online) -> None:
+def assert_safe(settings: Online) -> None:
     """Cleartext never leaves this machine."""
     if not is_loopback(settings.online_host) and not settings.online_certificate:
         raise Refused(

@@ -9,29 +9,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from typing import Protocol
 
 import numpy as np
 
 from trunkline.charging.online import reserved
 from trunkline.charging.tariffs.catalogue import Catalogue
-from trunkline.engines.embedded.online import EngineOnline
-from trunkline.kernel.grouped import Grouped, Rows
+from trunkline.kernel.grouped import Grouped, Rows, State
 from trunkline.kernel.identity import digest_of
-from trunkline.ports import NotReserved, QuotaAnswer, QuotaRequest, Reservation, Told, UnknownSession
+from trunkline.ports import (
+    Busy,
+    NotReserved,
+    OnlineCharging,
+    QuotaAnswer,
+    QuotaRequest,
+    Reservation,
+    Told,
+    UnknownSession,
+)
 from trunkline.records.online import APART, SESSIONS, Action
 from trunkline.records.usage import Direction
-from trunkline.stores.embedded.reader import EmbeddedReader
 
 PATIENCE_S = 30.0
 
 
-class FolderReservations:
-    """Reservations of a data folder (`ports.Reservations`), over its online charging."""
+class Looks(Protocol):
+    """Whoever tells what accounts and their sessions hold."""
+
+    def account(self, subscriber: int) -> Rows:
+        """Rows of one account."""
+
+    def of_key(self, state: State, key: int) -> Rows:
+        """Rows of a state under one key."""
+
+    def every(self, state: State) -> Grouped:
+        """All of a state."""
+
+
+class OnlineReservations:
+    """Reservations (`ports.Reservations`) over online charging, of a data folder or of a cluster."""
 
     def __init__(
         self,
-        online: EngineOnline,
-        reader: EmbeddedReader,
+        online: OnlineCharging,
+        reader: Looks,
         catalogue: Callable[[], Catalogue],
         clock_us: Callable[[], int],
     ) -> None:
@@ -65,8 +86,9 @@ class FolderReservations:
             return False
         now_us = self._clock_us()
         request = QuotaRequest(
-            0, int(name, 16), 2, int(Action.RELEASE), begins=False, time_us=now_us, until_us=now_us, groups=()
-        )
+            subscriber, int(name, 16), 2, int(Action.RELEASE), begins=False, time_us=now_us, until_us=now_us,
+            groups=(),
+        )  # fmt: skip
         try:
             self._asked(request)
         except UnknownSession:
@@ -115,7 +137,7 @@ class FolderReservations:
         self._online.ask(request, answered)
         try:
             return answer.result(PATIENCE_S)
-        except TimeoutError:
+        except (Busy, TimeoutError):
             raise NotReserved("no_answer", "The answer took too long; send the order again.") from None
 
 

@@ -38,7 +38,7 @@ from trunkline.bootstrap.online import OnlineLife
 from trunkline.bootstrap.platform import Platform, chosen_mapping, let_go, withdrawals
 from trunkline.bootstrap.reconcile import reconcile
 from trunkline.bootstrap.rerating import FolderRerates
-from trunkline.bootstrap.reservations import FolderReservations
+from trunkline.bootstrap.reservations import OnlineReservations
 from trunkline.bootstrap.service import Service
 from trunkline.bootstrap.shadow import FolderShadows
 from trunkline.bootstrap.tokens import KeptTokens
@@ -198,15 +198,11 @@ def run(
             for name, work in serving.telling.works(serving.stop)
         ]
     if serving.online is not None:
-        metrics = app.state.desk.metrics
-
-        def count(operation: str, status: int, seconds: float) -> None:
-            metrics.requests.labels("POST", f"nchf {operation}", str(status)).inc()
-            metrics.seconds.labels(f"nchf {operation}").observe(seconds)
-
         threads += [
             threading.Thread(target=_guarded(serving, server, work), name=name)
-            for name, work in serving.online.works(app.state.desk.access, count, serving.stop)
+            for name, work in serving.online.works(
+                app.state.desk.access, app.state.desk.metrics.charged, serving.stop
+            )
         ]
     for thread in threads:
         thread.start()
@@ -285,11 +281,11 @@ def _application(serving: Serving) -> FastAPI:
     )
 
 
-def _reservations(serving: Serving) -> FolderReservations | None:
+def _reservations(serving: Serving) -> OnlineReservations | None:
     if serving.online is None:
         return None
     platform = serving.platform
-    return FolderReservations(
+    return OnlineReservations(
         serving.online.online, serving.reader, lambda: platform.catalogue, platform.engine.clock_us
     )
 

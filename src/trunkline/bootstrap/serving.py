@@ -32,14 +32,16 @@ from trunkline.bootstrap import network_cluster, network_serving
 from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.delivery import Delivery, deliver
 from trunkline.bootstrap.kafka import plan_of, server_of
+from trunkline.bootstrap.online_cluster import NEEDS_WORKERS, DoorLife, run_together
 from trunkline.bootstrap.registry import PATH as REGISTRY_PATH
 from trunkline.bootstrap.registry import Shelf, registry_app
+from trunkline.bootstrap.reservations import OnlineReservations
 from trunkline.bootstrap.schemas import declare
 from trunkline.bootstrap.serve import assert_safe, listening
 from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.bootstrap.workers import Listener, saying
 from trunkline.charging.tariffs import compile_catalogue
-from trunkline.charging.tariffs.catalogue import Register
+from trunkline.charging.tariffs.catalogue import Catalogue, Register
 from trunkline.engines.embedded.intake import whole_records
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server, consumer
 from trunkline.engines.kafka.credentials import Credentials
@@ -51,7 +53,7 @@ from trunkline.mediation.mapping import Mapping
 from trunkline.ports import Busy, Movement, Receipt, Refused
 from trunkline.records.charging import MOVEMENTS
 from trunkline.records.usage import HELD, REJECTED
-from trunkline.settings import Cassandra, Folders, Http, Kafka, Watched
+from trunkline.settings import Cassandra, Folders, Http, Kafka, Online, Watched
 from trunkline.stores.cassandra.connection import Connection, Contact
 from trunkline.stores.cassandra.reader import CassandraAudit, CassandraReader
 
@@ -254,6 +256,7 @@ def serve(
     stop: threading.Event,
     started: Callable[[str, str, list[Delivery]], None],
     watched: Watched | None = None,
+    online: Online | None = None,
 ) -> None:
     """Deliver and serve until asked to stop or until something fails, which is raised.
 
@@ -266,9 +269,7 @@ def serve(
     mappings = load_mappings(Path(folders.mappings) if folders.mappings else None)
     body = latest(server, f"{plan.prefix}.follower", plan.catalogue)
     if body is None:
-        raise Refused(
-            "The cluster knows no tariff yet. Start a worker: trunkline run --engine kafka --tariffs FOLDER"
-        )
+        raise Refused(NEEDS_WORKERS)
     declare(server, plan, charges=False)
     catalogue, _ = compile_catalogue(body["files"], Register(**body["register"]))
     reader = CassandraReader(connection)
@@ -280,6 +281,10 @@ def serve(
     )
     roles += network_roles
     heard = Listener(server, [plan, network_cluster.plan_of(kafka.kafka_prefix)])
+    door = None
+    if online is not None and online.online_port != 0:
+        networks = tuple(filter(None, http.notify_networks.split(",")))
+        door = DoorLife(server, plan, lambda: catalogue, online, networks)
     listener, http = listening(http)
     url = http.public_url or f"http://{http.host}:{http.port}"
     folders.data.mkdir(parents=True, exist_ok=True)
@@ -292,21 +297,37 @@ def serve(
     app = create_app(
         reader, intake, CassandraAudit(connection), lambda: catalogue, KeptTokens(folders.data), options,
         lambda: {"unread_octets": 0}, tariff_files=lambda: dict(body["files"]), workers=heard.workers,
-        network=network,
+        network=network, reservation_port=_reservations(door, catalogue),
     )  # fmt: skip
     app.mount(REGISTRY_PATH, registry_app(Shelf(server, plan), app.state.desk.access))
+    close = _answering(door, app, stop)
     try:
         started(url, sign_in_link(app.state.desk.access, url, "operator", Role.ADMIN), roles)
         with saying(server, plan, lambda: [_word(role) for role in roles]):
             _serve(app, listener, stop)
     finally:
         stop.set()
+        close()
         of_network.close()
         listener.close()
         heard.close()
         intake.close()
         wait()
         connection.close()
+
+
+def _reservations(door: DoorLife | None, catalogue: Catalogue) -> OnlineReservations | None:
+    """Amounts that are set apart, where network functions come in, too."""
+    if door is None:
+        return None
+    return OnlineReservations(door.door, door.reader, lambda: catalogue, lambda: time.time_ns() // 1000)
+
+
+def _answering(door: DoorLife | None, app: FastAPI, stop: threading.Event) -> Callable[[], None]:
+    """Let network functions in, where they may come; a function that waits for the end of that."""
+    if door is None:
+        return lambda: None
+    return run_together(door.works(app.state.desk.access, app.state.desk.metrics.charged, stop), stop)
 
 
 def _word(role: Delivery) -> Worker:

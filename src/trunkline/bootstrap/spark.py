@@ -156,7 +156,7 @@ def opened(
     looking: bool = False,
 ) -> Iterator[Running]:
     """A Spark session and an engine over it; the session ends at the end. Who only looks makes nothing."""
-    plan = plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
+    plan = replace(plan_of(kafka.kafka_prefix, kafka.kafka_buckets), asks=None)  # quota is asked for on kafka
     settings = settings_of(folders, kafka, spark, once=once)
     if looking and not Path(settings.state).is_dir():
         raise Refused(

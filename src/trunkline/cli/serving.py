@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -15,7 +16,7 @@ import typer
 from trunkline import settings
 from trunkline.api.logs import configure
 from trunkline.cli.app import app, err, out
-from trunkline.settings import Cassandra, Folders, Http, Kafka, Watched
+from trunkline.settings import Cassandra, Folders, Http, Kafka, Online, Watched
 
 if TYPE_CHECKING:
     from trunkline.bootstrap.delivery import Delivery
@@ -44,22 +45,55 @@ def serve(
 
     folders = settings.read(Folders, data=data, mappings=mappings)
     http = settings.read(Http, host=host, port=port, hosts=hosts)
+    stop, watch = _stopping()
+
+    def started(url: str, link: str, roles: list[Delivery]) -> None:
+        watch()
+        out.print(f"\n[bold]trunkline[/] serves the cluster. The page: {url}/", highlight=False)
+        out.print(f"Sign in (once, within the hour): {link}", highlight=False, soft_wrap=True)
+        threading.Thread(target=_tell, args=(roles, stop), name="progress", daemon=True).start()
+
+    serve_cluster(
+        folders, http, settings.read(Kafka), settings.read(Cassandra), stop, started, settings.read(Watched),
+        settings.read(Online),
+    )  # fmt: skip
+
+
+@app.command()
+def door(
+    data: Annotated[
+        Path | None, typer.Option(envvar="TRUNKLINE_DATA", help="Folder of the tokens of network functions.")
+    ] = None,
+) -> None:
+    """Answer network functions on a cluster: requests for quota over HTTP/2 (Nchf_ConvergedCharging), and nothing else.
+
+    Where the brokers are and where to listen stands in the settings (Kafka, Online). Several may run beside each other.
+    """
+    from trunkline.bootstrap.online_cluster import DoorLife, run
+
+    folders, http = settings.read(Folders, data=data), settings.read(Http)
+    stop, watch = _stopping()
+
+    def started(life: DoorLife) -> None:
+        watch()
+        out.print(f"trunkline answers network functions: {life.root}", highlight=False, soft_wrap=True)
+
+    run(folders, http, settings.read(Kafka), settings.read(Online), stop, started)
+
+
+def _stopping() -> tuple[threading.Event, Callable[[], None]]:
+    """What is set when we are asked to stop, and a function from whose call on we listen."""
     configure(logging.WARNING)
     stop = threading.Event()
 
     def asked(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    def started(url: str, link: str, roles: list[Delivery]) -> None:
+    def watch() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, asked)
-        out.print(f"\n[bold]trunkline[/] serves the cluster. The page: {url}/", highlight=False)
-        out.print(f"Sign in (once, within the hour): {link}", highlight=False, soft_wrap=True)
-        threading.Thread(target=_tell, args=(roles, stop), name="progress", daemon=True).start()
 
-    serve_cluster(
-        folders, http, settings.read(Kafka), settings.read(Cassandra), stop, started, settings.read(Watched)
-    )
+    return stop, watch
 
 
 def _tell(roles: list[Delivery], stop: threading.Event) -> None:

@@ -22,6 +22,7 @@ from trunkline.kernel.grouped import Keys, State
 
 MOST_BUCKETS = 1 << 10  # a row's arrival number has ten bits for its bucket
 BUCKET_BITS = 10
+PLACE_BITS = 24  # of a record's offset: the octet within its message
 
 
 class Framing(Protocol):
@@ -58,6 +59,7 @@ class Plan:
     buckets: int = 12
     prefix: str = "trunkline"
     newest: str = "start_us"  # column of the decoded that tells an edge the time; empty: it need not know
+    asks: Flow | None = None  # whose answers somebody waits for; it remembers who asked with its first step
 
     def __post_init__(self) -> None:
         """Assert what the layout of arrival numbers relies on."""
@@ -112,6 +114,16 @@ class Plan:
         found = {step.state.name: step.state for flow in self.flows for step in flow.steps if step.state}
         return (*found.values(), *((CARRIED,) if self.named else ()))
 
+    @property
+    def asking(self) -> State | None:
+        """What is remembered of those who asked; None when nobody can."""
+        return self.asks.steps[0].state if self.asks else None
+
+    @property
+    def kept(self) -> tuple[State, ...]:
+        """Everything that a bucket remembers: of the flows, and of those who ask."""
+        return (*self.states, *((self.asking,) if self.asking else ()))
+
     def topic(self, stream: Stream) -> str:
         """Name of a stream's topic."""
         return f"{self.prefix}.{stream.name}"
@@ -135,6 +147,24 @@ class Plan:
     def answers(self) -> str:
         """Topic of what became of named orders."""
         return f"{self.prefix}.answers"
+
+    @property
+    def requests(self) -> str:
+        """Topic of what is asked, by bucket; only where the plan `asks`."""
+        assert self.asks is not None, "nobody can ask"
+        return self.topic(self.asks.steps[0].reads)
+
+    @property
+    def replies(self) -> str:
+        """Topic of the answers; only where the plan `asks`."""
+        assert self.asks is not None, "nobody can ask"
+        return self.topic(self.asks.steps[-1].writes[0])
+
+    @property
+    def reported(self) -> str:
+        """Topic of what those who asked have used, as the records that it was charged by; where the plan `asks`."""
+        assert self.asks is not None, "nobody can ask"
+        return f"{self.prefix}.{self.asks.name}.usage"
 
     @property
     def undigested(self) -> str:

@@ -19,8 +19,9 @@ from trunkline.charging.subscribers import read_subscribers
 from trunkline.engines.kafka.bucket import Bucket
 from trunkline.engines.kafka.client import PARTITION_EOF, Server, consumer
 from trunkline.engines.kafka.follower import Follower
+from trunkline.engines.kafka.promising import ROLES, OnlineWork
 from trunkline.engines.kafka.topics import make, topics
-from trunkline.engines.kafka.worker import ROLES, Roles, Work, Worker, committed_at
+from trunkline.engines.kafka.worker import Roles, Worker, commit_at
 from trunkline.engines.plan import Plan
 from trunkline.engines.wire import progress_in, rows_in, rows_out
 from trunkline.kernel.flow import Stream
@@ -72,7 +73,7 @@ class Day:
         make(server, topics(plan, EDGE_PARTITIONS, copies), copies)
         return cls(operator, server, plan)
 
-    def work(self, name: str, *, named: bool = False, standby: int = 0) -> Work:
+    def work(self, name: str, *, named: bool = False, standby: int = 0) -> OnlineWork:
         """What a worker of it is made of."""
         folders = Folders(tariffs=str(self.operator / "tariffs"))
         return work_of(self.server, self.plan, folders, name, named=named, standby=standby)
@@ -229,9 +230,11 @@ class Day:
         found = []
         asking = consumer(self.server, f"{self.plan.prefix}.charger")
         for number in range(self.plan.buckets):
-            committed = committed_at(asking, TopicPartition(self.plan.work, number))
+            committed, commit = commit_at(asking, TopicPartition(self.plan.work, number))
             bucket = Bucket(number, self.plan, tables, new_held)
-            found.append(Follower(self.server, self.plan, bucket).finish(committed, threading.Event()))
+            found.append(
+                Follower(self.server, self.plan, bucket).finish(committed, threading.Event(), commit)
+            )
         asking.close()
         return found
 

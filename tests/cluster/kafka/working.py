@@ -21,6 +21,7 @@ from tests.cluster.kafka.running import Day
 from tests.engine import small
 from trunkline.bootstrap.kafka import new_held, plan_of
 from trunkline.engines.kafka.client import Server
+from trunkline.engines.kafka.promising import ROLES
 from trunkline.engines.kafka.worker import Work, Worker
 from trunkline.engines.plan import Plan
 from trunkline.kernel.flow import Flow, Outcome
@@ -69,7 +70,7 @@ def live(told: dict[str, object]) -> None:
         day.work(str(told["name"]), named=bool(told.get("named", True))),
         transaction_s=float(str(told.get("transaction_s", Work.transaction_s))),
     )
-    Worker(work).run(stop)
+    Worker(work, kinds=ROLES).run(stop)
 
 
 def main() -> None:

@@ -61,14 +61,16 @@ class Asked:
     one_time: str  # "IEC", "PEC" or "" for a session
 
 
-def reference(session: int) -> str:
-    """The `ChargingDataRef` of a session."""
-    return f"{session:016x}"
+def reference(session: int, place: int | None = None) -> str:
+    """The `ChargingDataRef` of a session, which says where it lies if not all lie in one place."""
+    return f"{session:016x}" + (f"{place:03x}" if place is not None else "")
 
 
-def session_of(text: str) -> int | None:
-    """The session of a `ChargingDataRef`; None when it is none of ours."""
-    return int(text, 16) if re.fullmatch(r"[0-9a-f]{16}", text) else None
+def session_of(text: str) -> tuple[int, int | None] | None:
+    """The session of a `ChargingDataRef` and where it lies; None when it is none of ours."""
+    if not re.fullmatch(r"[0-9a-f]{16}([0-9a-f]{3})?", text):
+        return None
+    return int(text[:16], 16), int(text[16:], 16) if text[16:] else None
 
 
 def read(body: object, action: Action, session: int | None, quotas: Quotas, now_us: int) -> Asked:

@@ -29,7 +29,7 @@ from trunkline.api.nchf.messages import (
     response,
     session_of,
 )
-from trunkline.ports import OnlineCharging, QuotaAnswer, QuotaRequest, Told, UnknownSession
+from trunkline.ports import Busy, OnlineCharging, QuotaAnswer, QuotaRequest, Told, UnknownSession
 from trunkline.records.online import Action
 
 log = logging.getLogger("trunkline.nchf")
@@ -85,7 +85,7 @@ class Charging:
         try:
             self._assert_may(request.authorization)
             asking.operation, session = _operation(request)
-            self._begin(asking, session, _json(request))
+            self._begin(asking, *session, _json(request))
         except _Problem as problem:
             self._refuse(asking, problem)
         except Exception:
@@ -98,10 +98,7 @@ class Charging:
         while self._waiting and (self._waiting[0].over or self._waiting[0].began_s < now_s - PATIENCE_S):
             asking = self._waiting.popleft()
             if not asking.over:
-                self._refuse(
-                    asking,
-                    _Problem(503, "NF_CONGESTION", "The answer took too long; send the request again."),
-                )
+                self._refuse(asking, _CONGESTED)
 
     def _assert_may(self, given: bytes) -> None:
         kind, _, token = given.decode("latin-1").partition(" ")
@@ -112,10 +109,15 @@ class Charging:
             role = CHARGE_ONLINE.role.name.lower()
             raise _Problem(403, "INSUFFICIENT_SCOPE", f"Charging online needs the role {role} or higher.")
 
-    def _begin(self, asking: _Asking, session: int | None, body: object) -> None:
+    def _begin(self, asking: _Asking, session: int | None, place: int | None, body: object) -> None:
         action = Action.RELEASE if asking.operation == "release" else Action.RESERVE
         try:
-            asked = asking.asked = read(body, action, session, self._quotas, self._clock_us())
+            asked = read(body, action, session, self._quotas, self._clock_us())
+            if session is None:
+                place = self._online.place(asked.request.subscriber)
+            if place is not None:
+                asked = replace(asked, request=replace(asked.request, place=place))
+            asking.asked = asked
         except Invalid as wrong:
             params = [{"param": wrong.param, "reason": wrong.reason}]
             raise _Problem(400, "CHARGING_FAILED", "The request cannot be read.", params) from None
@@ -144,6 +146,8 @@ class Charging:
             then(told)
         except UnknownSession:
             self._refuse(asking, _unknown_session())
+        except Busy:
+            self._refuse(asking, _CONGESTED)
         except _Problem as problem:
             self._refuse(asking, problem)
         except Exception:
@@ -179,7 +183,7 @@ class Charging:
             return
         if answers and all(answer.reason == "unknown_subscriber" for answer in answers):
             raise _Problem(404, "USER_UNKNOWN", "Nobody of that number is known here.")
-        place = f"{self._root()}{API}/chargingdata/{reference(asked.request.session)}"
+        place = f"{self._root()}{API}/chargingdata/{reference(asked.request.session, asked.request.place)}"
         self._reply(asking, 201, told, [(b"location", place.encode())])
 
     def _refuse(self, asking: _Asking, problem: _Problem) -> None:
@@ -198,6 +202,7 @@ class Charging:
             self._waiting.popleft()
 
 
+_CONGESTED = _Problem(503, "NF_CONGESTION", "The answer took too long; send the request again.")
 _FAILED = _Problem(500, "CHARGING_FAILED", "The request could not be carried out.")
 
 
@@ -207,8 +212,8 @@ def _unknown_session() -> _Problem:
     )
 
 
-def _operation(request: Request) -> tuple[str, int | None]:
-    """What is asked of which session: create, update or release."""
+def _operation(request: Request) -> tuple[str, tuple[int | None, int | None]]:
+    """What is asked of which session, and where it lies: create, update or release."""
     path = request.path.decode("latin-1").partition("?")[0]
     if not path.startswith(f"{API}/chargingdata"):
         raise _Problem(
@@ -218,7 +223,7 @@ def _operation(request: Request) -> tuple[str, int | None]:
         raise _Problem(405, "METHOD_NOT_ALLOWED", "Every operation on charging data is a POST.")
     rest = path.removeprefix(f"{API}/chargingdata").strip("/").split("/")
     if rest == [""]:
-        return "create", None
+        return "create", (None, None)
     session = session_of(rest[0])
     if session is None or len(rest) != 2 or rest[1] not in ("update", "release"):
         raise _unknown_session()

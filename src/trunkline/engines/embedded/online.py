@@ -12,25 +12,22 @@ still come again under the same names and are told as duplicates.
 from __future__ import annotations
 
 import gc
-import heapq
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from trunkline.engines.embedded.engine import Engine
 from trunkline.engines.embedded.files import Block, FileBlocks
-from trunkline.engines.loop import Aside, Carried, distinct
-from trunkline.kernel.flow import Table
-from trunkline.kernel.grouped import Grouped, Rows, State
+from trunkline.engines.loop import Aside, Carried
+from trunkline.engines.online import OnlineRules, Sessions
 from trunkline.kernel.members import Members
 from trunkline.ports import (
     Accounting,
@@ -49,35 +46,6 @@ TOGETHER_S = 0.004  # requests that come within so long share a commit; one that
 QUIET_S = 0.25  # nobody asked for so long: what is owed is charged
 OWED_S = 2.0  # and after so long at the latest
 TAIL_OCTETS = 4 << 20
-FORGOTTEN_US = 86_400_000_000  # so long after its end is a session still known by its name
-# A request that says nothing of who uses what; its session has said so before.
-SILENT = dict.fromkeys(
-    ("kind", "direction", "calling", "called", "start_us", "visited_plmn", "slice", "five_qi"),
-    0,
-)
-
-
-@dataclass(frozen=True)
-class OnlineRules:
-    """What the trade says about quota; the engine carries it without knowing."""
-
-    sessions: State
-    accounts: State
-    tariffs: Table
-    members: Table
-    request: np.dtype[Any]  # a request as a row
-    # requests, sessions, accounts, tariffs: rows of sessions that answer, and the sessions from now on
-    decide: Callable[[Rows, Grouped, Grouped, Any], tuple[Rows, Grouped]]
-    owed: Callable[[Grouped], pl.DataFrame]  # what of the sessions is charged now
-    struck: Callable[[Grouped, Grouped], Grouped]  # sessions without what an earlier look at them owed
-    owing: Callable[[Rows], npt.NDArray[np.bool_]]  # which rows of sessions are owed
-    lines: Callable[[pl.DataFrame, Members], bytes]  # what is owed as records of `mapping`
-    release: int  # the action that ends a session
-    lapse: int  # the action that ends the promises of one that vanished
-    example: Rows  # a request that nobody asks, so that everything is compiled before somebody does
-    refusals: tuple[str, ...]  # names of what stops a promise besides money, by number
-    mapping: str = "trunkline"
-    source: str = "online"
 
 
 def _nobody(_answer: Told) -> None:
@@ -109,23 +77,20 @@ class EngineOnline:
         over); `owing` the subscribers who used what is not charged yet. `heard` is told of each answer.
         """
         self._engine, self._rules, self._heard = engine, rules, heard
-        self._over = (rules.release, rules.lapse)
-        self._payers = {session: subscriber for session, subscriber, _ in opened}
-        self._until_us = {session: until_us for session, _, until_us in opened if until_us > 0}
-        self._lapses = [(until_us, session) for session, until_us in self._until_us.items()]
-        heapq.heapify(self._lapses)
-        self._ended = deque((engine.clock_us(), each) for each in self._payers if each not in self._until_us)
+        self._sessions = Sessions(rules, opened, owing, engine.clock_us())
         self._asked: deque[_Waiting] = deque()
         self._wake = threading.Event()
         self.ready = threading.Event()  # to answer; whoever listens waits for it
         self._began_s = 0.0  # when the last batch was put together
         self._late: list[_Waiting] = []
-        self._lapsing = threading.Lock()
         self._ahead = threading.Semaphore(AHEAD)
         self._lines: dict[int, tuple[int, int, int]] = {}  # of each spool: end, lines, rejected
-        self._owing = set(owing)  # touched by the engine's own thread alone, once it runs
         self._charge_at_s = time.monotonic() if owing else None
         self._charging: Future[Any] | None = None
+
+    def place(self, _subscriber: int) -> None:
+        """All sessions lie here."""
+        return
 
     def ask(self, request: QuotaRequest, answered: Callable[[Told], None]) -> None:
         """Ask for quota; `answered` is called in another thread when the answer is durable, or with what went wrong."""
@@ -143,7 +108,8 @@ class EngineOnline:
             self._charge_left()
         self.ready.set()
         while not stop.is_set():
-            self._close_lapsed()
+            for lapse in self._sessions.lapsed(self._engine.clock_us()):
+                self._put(_Waiting(lapse))
             batch = self._next(stop)
             if batch:
                 self._ahead.acquire()
@@ -157,13 +123,7 @@ class EngineOnline:
 
     def _make_ready(self) -> None:
         """Compile what decides, and let the collector pass over all that stays: it would stop every answer for it."""
-        keys = np.zeros(1, np.uint64)
-        sessions, accounts = (
-            Grouped.empty(state.dtype, keys) for state in (self._rules.sessions, self._rules.accounts)
-        )
-        self._rules.decide(
-            self._rules.example, sessions, accounts, self._engine.tables[self._rules.tariffs.name]
-        )
+        self._rules.compiled(self._engine.tables)
         gc.collect()
         gc.freeze()
 
@@ -207,123 +167,23 @@ class EngineOnline:
             if told is None:
                 told = UnknownSession(request.session)
             elif error is None:
-                self._remember(request)
+                self._sessions.remember(request)
                 self._heard(request, answers[request.session])
             waiting.answered(told)
-
-    # -- sessions that vanished ------------------------------------------------------------------------------
-
-    def _remember(self, request: QuotaRequest) -> None:
-        """When a session lapses unless it is heard of again."""
-        with self._lapsing:
-            if request.action in self._over:
-                self._until_us.pop(request.session, None)
-                self._ended.append((request.time_us, request.session))
-            else:
-                if request.session not in self._until_us:
-                    heapq.heappush(self._lapses, (request.until_us, request.session))
-                self._until_us[request.session] = request.until_us
-
-    def _close_lapsed(self) -> None:
-        """Let go of what was promised to sessions that were not heard of in time; forget those that ended long ago."""
-        now_us = self._engine.clock_us()
-        with self._lapsing:
-            while self._lapses and self._lapses[0][0] <= now_us:
-                _, session = heapq.heappop(self._lapses)
-                until_us = self._until_us.get(session, 0)
-                if until_us > now_us:  # it was heard of since
-                    heapq.heappush(self._lapses, (until_us, session))
-                elif until_us:
-                    del self._until_us[session]
-                    lapse = QuotaRequest(
-                        0,
-                        session,
-                        0,
-                        self._rules.lapse,
-                        begins=False,
-                        time_us=now_us,
-                        until_us=now_us,
-                        groups=(),
-                    )
-                    self._put(_Waiting(lapse))
-            while self._ended and self._ended[0][0] < now_us - FORGOTTEN_US:
-                _, session = self._ended.popleft()
-                if session not in self._until_us:
-                    self._payers.pop(session, None)
 
     # -- carried by the engine ------------------------------------------------------------------------------
 
     def _carry(self, engine: Engine, number: int, batch: Sequence[_Waiting]) -> tuple[Commit | None, Any]:
-        who = self._place([each.request for each in batch if each.request.begins], engine)
-        known = [each.request for each in batch if each.request.session in self._payers]
-        keys = distinct(np.array([self._payers[request.session] for request in known], np.uint64))
-        sessions = engine.states.gather(self._rules.sessions, keys)
-        rows, answers = self._rows(known, sessions, who)
-        if not rows:
+        requests = [each.request for each in batch]
+        left, answers = self._sessions.carry(requests, engine.states, engine.tables, number)
+        if left is None:
             return None, answers
-        accounts = engine.states.gather(self._rules.accounts, keys)
-        tariffs = engine.tables[self._rules.tariffs.name]
-        told, left = self._rules.decide(np.array(rows, self._rules.request), sessions, accounts, tariffs)
-        engine.states.put(self._rules.sessions, left, number)
-        self._owing.update(left.keys[self._owes(left)].tolist())
-        names = ("session", "group", "invocation", "wanted", "granted", "refusal")
-        for session, group, invocation, wanted, granted, refusal in zip(
-            *(told[name].tolist() for name in names), strict=True
-        ):
-            answer = QuotaAnswer(group, invocation, wanted, granted, self._rules.refusals[refusal])
-            answers[session].append(answer)
         return engine.commit_of(number, Carried(states=[(self._rules.sessions, left)])), answers
-
-    def _place(self, begun: Sequence[QuotaRequest], engine: Engine) -> dict[int, int]:
-        """Which member of an account opens each session; from now on the session is known to be the owner's."""
-        members = cast("Members", engine.tables[self._rules.members.name])
-        owners, numbers = members.place(np.array([request.subscriber for request in begun], np.uint64))
-        for request, owner in zip(begun, owners.tolist(), strict=True):
-            self._payers.setdefault(request.session, owner)
-        return dict(zip([request.session for request in begun], numbers.tolist(), strict=True))
-
-    def _owes(self, sessions: Grouped) -> npt.NDArray[np.bool_]:
-        """Which of the subscribers owe anything."""
-        owners = np.repeat(np.arange(len(sessions)), np.diff(sessions.offsets))
-        return np.bincount(owners[self._rules.owing(sessions.rows)], minlength=len(sessions)) > 0
-
-    def _rows(
-        self, requests: Sequence[QuotaRequest], sessions: Grouped, who: Mapping[int, int]
-    ) -> tuple[list[tuple[Any, ...]], dict[int, list[QuotaAnswer]]]:
-        """A row for each rating group of the requests whose session is open or begins, and room for their answers."""
-        rows: list[tuple[Any, ...]] = []
-        answers: dict[int, list[QuotaAnswer]] = {}
-        every = list(zip(*(sessions.rows[name].tolist() for name in ("session", "group", "invocation", "until_us")),
-                         self._rules.owing(sessions.rows).tolist(), strict=True))  # fmt: skip
-        begins = dict(zip(sessions.keys.tolist(), range(len(sessions)), strict=True))
-        offsets = sessions.offsets.tolist()
-        for request in requests:
-            payer = self._payers[request.session]
-            at = begins[payer]
-            held = [each for each in every[offsets[at] : offsets[at + 1]]
-                    if each[0] == request.session and not each[4]]  # fmt: skip
-            still = [group for _, group, _, until_us, _ in held if until_us != 0]
-            answered = any(invocation >= request.invocation for _, _, invocation, _, _ in held)
-            again = answered and (request.begins or request.action == self._rules.release)
-            if not (still or again or (request.begins and not answered)):
-                continue
-            answers[request.session] = []
-            groups = {group: (used, wanted) for group, used, wanted in request.groups}
-            if request.action in self._over:
-                groups = dict.fromkeys(still, (0, 0)) | groups
-            said = request.said or SILENT
-            use = *(said[name] for name in SILENT), str(said.get("service") or "").encode()
-            rows += [
-                (payer, request.session, group, request.invocation, request.action, request.time_us,
-                 request.until_us, bool(request.said), *use, used, wanted, who.get(request.session, 0))
-                for group, (used, wanted) in groups.items()
-            ]  # fmt: skip
-        return rows, answers
 
     def _charge(self, engine: Engine, number: int) -> tuple[Commit | None, Any]:
         """Charge what is owed and strike it off, while other requests are answered as if neither had happened."""
-        keys = np.sort(np.fromiter(self._owing, np.uint64, len(self._owing)))
-        self._owing.clear()
+        keys = np.sort(np.fromiter(self._sessions.owing, np.uint64, len(self._sessions.owing)))
+        self._sessions.owing.clear()
         owing = engine.states.gather(self._rules.sessions, keys)
         due = self._rules.owed(owing)
         if not len(due):

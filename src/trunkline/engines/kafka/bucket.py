@@ -21,7 +21,7 @@ import polars as pl
 
 from trunkline.engines.kafka.topics import SLACK_DAYS
 from trunkline.engines.loop import POISON, Carried, Carrier, counted, over
-from trunkline.engines.plan import BUCKET_BITS, CARRIED, Held, Plan
+from trunkline.engines.plan import BUCKET_BITS, CARRIED, PLACE_BITS, Held, Plan
 from trunkline.engines.wire import Message, changes_out, progress_out, rows_out
 from trunkline.kernel.flow import Flow
 from trunkline.kernel.grouped import Grouped, Keys, State
@@ -29,6 +29,12 @@ from trunkline.kernel.identity import identities
 
 ROUND_OCTETS = 16 << 20  # a round begins when so much, and twice the state, was written since the last began
 SLICE_KEYS = 4_096
+ASKED = "asked"  # in `more`: the next request of those who ask
+MOST_LINES = 7 << 20  # octets of records that are made in one turn
+_BLOCK = {
+    "file": pl.Int32, "source": pl.String, "mapping": pl.String, "offset": pl.Int64, "line": pl.Int64,
+    "bytes": pl.Binary, "header": pl.Binary, "received_us": pl.Int64, "newest_us": pl.Int64,
+}  # fmt: skip
 
 MOST_TRIES = (
     3  # of the same work by whichever workers, before it is taken apart to find the row that nobody digests
@@ -90,7 +96,7 @@ class Bucket:
     def __init__(self, number: int, plan: Plan, tables: dict[str, object], new_held: NewHeld) -> None:
         """Begin empty; `Follower` fills it."""
         self.number, self.plan, self._new_held = number, plan, new_held
-        self.memories = {state.name: Memory(state, new_held(state)) for state in plan.states}
+        self.memories = {state.name: Memory(state, new_held(state)) for state in plan.kept}
         self.commit = 0
         self.arrivals = 0
         self.position = 0
@@ -102,6 +108,7 @@ class Bucket:
         self._orders = {flow.steps[0].reads.name: (flow, Carrier(flow, tables, self)) for flow in plan.orders}
         self._carried: list[Carried] = []
         self._answers: list[dict[str, Any]] = []
+        self._told: list[Message] = []
 
     # -- states -------------------------------------------------------------------------------------------
 
@@ -180,6 +187,43 @@ class Bucket:
             status = "refused" if order in reasons else "booked"
             self._answers.append({name: order, "status": status, "reason": reasons.get(order, "")})
 
+    def carry_lines(self, lines: bytes, mapping: str, source: str, now_us: int) -> None:
+        """Carry records that were made here, all from their first step on; they are kept in a topic of their own.
+
+        Their place is this bucket's, below zero as no edge is, and the number of the turn (`place_of_lines`).
+        """
+        assert 0 < len(lines) < MOST_LINES, "they fit into one message"
+        file, offset = place_of_lines(self.number, self.commit + 1)
+        told = {"file": file, "source": source, "mapping": mapping, "offset": offset, "line": 1, "bytes": lines,
+                "header": None, "received_us": now_us, "newest_us": None}  # fmt: skip
+        decoded = self._usage.first(pl.DataFrame([told], schema=_BLOCK))
+        rejects = decoded.rows(self.plan.accounts.rejected)
+        if len(rejects):
+            sums = self.accounts.setdefault(source, [0] * 6)
+            sums[0] += len(rejects)
+            sums[3] += len(rejects)
+            aside = Carried()
+            aside.add(self.plan.accounts.rejected, rejects)
+            self._carried.append(aside)
+        rows = decoded.rows(self.plan.decoded)
+        if len(rows):
+            self._carry_usage(rows)
+        headers: list[tuple[str, str | bytes | None]] = [("mapping", mapping), ("source", source)]
+        self.tell(Message(self.plan.reported, self.number, lines, b"%d" % (self.commit + 1), headers))
+
+    def keep(self, state: State, groups: Grouped) -> None:
+        """What keys hold from now on, decided beside the flows; written with the turn."""
+        self.put(state, groups, self.commit + 1)
+        self.changed(state, groups)
+
+    def changed(self, state: State, groups: Grouped) -> None:
+        """Groups that were put already, to be written with the turn."""
+        self._carried.append(Carried(states=[(state, groups)]))
+
+    def tell(self, message: Message) -> None:
+        """Have a message written with the turn."""
+        self._told.append(message)
+
     def _numbered(self, rows: pl.DataFrame) -> pl.DataFrame:
         first = self.arrivals
         self.arrivals += len(rows)
@@ -188,14 +232,19 @@ class Bucket:
 
     # -- a turn's messages --------------------------------------------------------------------------------
 
-    def turn(self, position: int, trying: Trying | None = None) -> list[Message]:
-        """End the turn: everything that becomes true when these messages are committed, up to `position`."""
+    def turn(
+        self, position: int, trying: Trying | None = None, slice_keys: int = SLICE_KEYS
+    ) -> list[Message]:
+        """End the turn: everything that becomes true when these messages are committed, up to `position`.
+
+        Of a state that is being written anew, at least `slice_keys` keys are written with it.
+        """
         self.trying = trying
         carried = Carried()
         for part in self._carried:
             carried.join(part)
-        answers = self._answers
-        self._carried, self._answers = [], []
+        answers, told = self._answers, self._told
+        self._carried, self._answers, self._told = [], [], []
         self.commit += 1
         self.position = position
         messages = [
@@ -205,18 +254,19 @@ class Bucket:
             for value in rows_out(stream.record.conform(carried.rows(stream)))
         ]
         messages += [Message(self.plan.answers, self.number, progress_out(answer)) for answer in answers]
-        messages += self._changelog(carried)
+        messages += told
+        messages += self._changelog(carried, slice_keys)
         messages.append(self.progress())
         return messages
 
-    def _changelog(self, carried: Carried) -> list[Message]:
+    def _changelog(self, carried: Carried, slice_keys: int) -> list[Message]:
         changed: dict[str, Grouped] = {}
         for state, groups in carried.states:
             earlier = changed.get(state.name)
             changed[state.name] = groups if earlier is None else over(earlier, groups)
         messages = []
         for name, memory in self.memories.items():
-            slice_ = self._slice(memory, len(changed[name]) if name in changed else 0)
+            slice_ = self._slice(memory, len(changed[name]) if name in changed else 0, slice_keys)
             parts = [part for part in (slice_, changed.get(name)) if part is not None and len(part)]
             if not parts:
                 continue
@@ -228,7 +278,7 @@ class Bucket:
             self._forget(memory)
         return messages
 
-    def _slice(self, memory: Memory, changed: int) -> Grouped | None:
+    def _slice(self, memory: Memory, changed: int, slice_keys: int) -> Grouped | None:
         """The next slice of a state that is kept for good; those that forget are kept by their topic's retention."""
         if memory.state.days is not None:
             return None
@@ -237,7 +287,7 @@ class Bucket:
                 return None
             memory.round, memory.written = Round(memory.held.all_keys(), memory.tail), 0
         round_ = memory.round
-        last = round_.at + max(SLICE_KEYS, 2 * changed)
+        last = round_.at + max(slice_keys, 2 * changed)
         keys = round_.keys[round_.at : last]
         round_.at = last
         if last >= len(round_.keys):
@@ -318,6 +368,16 @@ class Bucket:
                 name: memory.tail - memory.image for name, memory in self.memories.items()
             },
         }
+
+
+def place_of_lines(bucket: int, commit: int) -> tuple[int, int]:
+    """Where the first of the records lies that a bucket made in a turn: its file and its offset."""
+    return -1 - bucket, commit << PLACE_BITS
+
+
+def lines_at(file: int, offset: int) -> tuple[int, int]:
+    """The bucket and the turn of a record that a bucket made."""
+    return -1 - file, offset >> PLACE_BITS
 
 
 def progress_key(bucket: int) -> bytes:

@@ -26,7 +26,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from trunkline.engines.kafka.bucket import progress_key
+from trunkline.engines.kafka.bucket import ASKED, progress_key
 from trunkline.engines.kafka.client import (
     PARTITION_EOF,
     PATIENCE_S,
@@ -201,7 +201,7 @@ def _torn(reader: Consumer, plan: Plan, bucket: Bucket) -> dict[str, tuple[int, 
     """Changelogs that do not end with the commit that the bucket's progress names."""
     wanted = bucket.progress["changed"] if bucket.progress else {}
     found: dict[str, tuple[int, int]] = {}
-    for state in plan.states:
+    for state in plan.kept:
         topic = plan.changelog(state)
         last, parts, whole = 0, 0, 0
         for message in _messages(reader, [TopicPartition(topic, bucket.partition, OFFSET_BEGINNING)]):
@@ -244,8 +244,18 @@ def _write(server: Server, plan: Plan, site: Site) -> None:
             each, Bucket
         ):  # changelogs are read from their beginning here, and nothing was tried yet
             anew |= {"images": dict.fromkeys(each.progress["images"], 0), "trying": None}
+            if plan.asks is not None:  # who was not answered there has given up, or sends again
+                anew["more"] = {**each.progress.get("more", {}), ASKED: _end(server, plan, each.partition)}
         writer.produce(plan.progress, progress_out(anew), each.key, each.partition % plan.buckets)
     patiently(lambda: writer.commit_transaction(PATIENCE_S), "committing positions")
+
+
+def _end(server: Server, plan: Plan, partition: int) -> int:
+    """Where requests for quota end here; 0 where nobody ever asked."""
+    with closing(consumer(server, f"{plan.prefix}.follower")) as reader:
+        if plan.requests not in reader.list_topics(timeout=PATIENCE_S).topics:
+            return 0
+        return int(reader.get_watermark_offsets(TopicPartition(plan.requests, partition), PATIENCE_S)[1])
 
 
 def _set_group(server: Server, group: str, parts: Iterable[Standing]) -> None:

@@ -33,7 +33,7 @@ class Follower:
     def __init__(self, server: Server, plan: Plan, bucket: Bucket, *, standing: bool = False) -> None:
         """Begin at the newest round of each changelog; `standing`, it goes on following for days."""
         self.bucket, self._plan, self._standing = bucket, plan, standing
-        self._states = {plan.changelog(state): state for state in plan.states}
+        self._states = {plan.changelog(state): state for state in plan.kept}
         self._told: dict[str, Any] | None = None
         self._seen: dict[str, tuple[int, int]] = dict.fromkeys(
             self._states, (0, 0)
@@ -80,19 +80,23 @@ class Follower:
         """Whether it was at the end of everything once."""
         return len(self._ended) > len(self._states)
 
-    def finish(self, committed: int, stop: threading.Event) -> Bucket:
-        """Follow to the end; `committed` is how far the group is by its offsets (negative: nowhere yet)."""
+    def finish(self, committed: int, stop: threading.Event, commit: int = 0) -> Bucket:
+        """Follow to the end; `committed` is how far the group is by its offsets (negative: nowhere yet).
+
+        `commit` is the bucket's last one that the group knows of: not every commit moves the offset.
+        """
         deadline = time.monotonic() + CAUGHT_UP_S
-        while not self._complete(committed):
+        while not self._complete(committed, commit):
             if stop.is_set():
                 raise Lost("asked to stop while a bucket was built")
             if self.poll(0.1):
                 deadline = time.monotonic() + CAUGHT_UP_S
             if time.monotonic() > deadline:
                 raise Unfit(
-                    f"Bucket {self.bucket.number}: the group has committed offset {committed} of {self._plan.work},"
-                    f" its progress says {self._told['position'] if self._told else None} and its changelogs end at"
-                    f" {self._whole}. The log has lost what was committed; see docs/operating/cluster-kafka.md."
+                    f"Bucket {self.bucket.number}: the group has committed offset {committed} of {self._plan.work}"
+                    f" with commit {commit}, its progress says {self._told['position'] if self._told else None}"
+                    f" and its changelogs end at {self._whole}. The log has lost what was"
+                    " committed; see docs/operating/cluster-kafka.md."
                 )
         if self._told is not None:
             self.bucket.begin(self._told)
@@ -107,10 +111,10 @@ class Follower:
         """Follow no more."""
         self._consumer.close()
 
-    def _complete(self, committed: int) -> bool:
+    def _complete(self, committed: int, commit: int) -> bool:
         if self._told is None:
-            return committed <= 0 and not any(self._whole.values())
-        if self._told["position"] < committed:
+            return committed <= 0 and commit == 0 and not any(self._whole.values())
+        if self._told["position"] < committed or self._told["commit"] < commit:
             return False
         return all(
             self._told["changed"].get(state.name, 0) == self._whole[topic] or self._expired(topic, state)

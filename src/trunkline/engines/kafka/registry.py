@@ -66,7 +66,7 @@ def of_plan(plan: Plan) -> list[Wanted]:
         *(Wanted(subject_of(plan.topic(s)), columns(s.record), edge) for s in orders),
         *(Wanted(subject_of(plan.work, s.name), columns(s.record), own) for s in (plan.decoded, *orders)),
         *(Wanted(subject_of(plan.topic(s)), columns(s.record), own) for s in plan.results),
-        *(Wanted(subject_of(plan.changelog(s)), layout(s.dtype), own) for s in plan.states),
+        *(Wanted(subject_of(plan.changelog(s)), layout(s.dtype), own) for s in plan.kept),
     ]
 
 

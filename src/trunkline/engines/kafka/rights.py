@@ -80,7 +80,11 @@ def _engine(plan: Plan, who: str) -> Iterator[Right]:
         yield Right(who, "TOPIC", topic, "WRITE")
     for topic in (*(plan.topic(s) for s in plan.results), plan.answers, plan.undigested, plan.workers):
         yield Right(who, "TOPIC", topic, "WRITE")
-    for state in plan.states:
+    if plan.asks is not None:
+        yield Right(who, "TOPIC", plan.requests, "READ")
+        for topic in (plan.replies, plan.reported):
+            yield Right(who, "TOPIC", topic, "WRITE")
+    for state in plan.kept:
         for operation in ("READ", "WRITE", "DELETE"):  # what a whole round has written again is cut off
             yield Right(who, "TOPIC", plan.changelog(state), operation)
     for group in ("router", "charger", "follower"):
@@ -91,6 +95,7 @@ def _engine(plan: Plan, who: str) -> Iterator[Right]:
 
 def _reader(plan: Plan, who: str) -> Iterator[Right]:
     topics = [plan.topic(stream) for stream in (*plan.results, plan.raw)]
+    topics += [plan.reported] if plan.asks is not None else []
     changelogs = [plan.changelog(state) for state in plan.states if state.key == plan.bucket]
     for topic in (
         *topics,
@@ -110,6 +115,9 @@ def _reader(plan: Plan, who: str) -> Iterator[Right]:
 def _server(plan: Plan, who: str) -> Iterator[Right]:
     """As a reader, and it hands in what came over HTTP; movements are delivered to where they are shown."""
     yield from _reader(plan, who)
+    if plan.asks is not None:  # who asks for quota comes to it
+        yield Right(who, "TOPIC", plan.requests, "WRITE")
+        yield Right(who, "TOPIC", plan.replies, "READ")
     for group in ("follower", "intake"):  # a client asks for its group even where it commits nothing
         yield Right(who, "GROUP", f"{plan.prefix}.{group}", "READ")
     yield Right(who, "TOPIC", plan.workers, "WRITE")  # it says how far its deliveries are

@@ -25,6 +25,7 @@ DAY_MS = 86_400_000
 SEGMENT_OCTETS = 64 << 20
 PROGRESS_SEGMENT_OCTETS = 4 << 20  # small, so that compaction keeps a start short
 WORK_DAYS = 7
+ASKED_DAYS = 1  # who asked sends again long before, or not at all
 SLACK_DAYS = 2  # identities are kept this much longer than promised; see `bucket.py`
 
 
@@ -66,7 +67,15 @@ def topics(plan: Plan, edge_partitions: int, copies: int) -> tuple[Topic, ...]:
     found.append(
         Topic(plan.answers, plan.buckets, "What became of each order that has a name.", kept(WORK_DAYS))
     )
-    for state in plan.states:
+    if plan.asks is not None:
+        texts = {
+            plan.requests: plan.asks.steps[0].reads.text,
+            plan.replies: plan.asks.steps[-1].writes[0].text,
+        }
+        found += [Topic(name, plan.buckets, text, kept(ASKED_DAYS)) for name, text in texts.items()]
+        text = "What was used by those who asked first, as the records that it was charged by."
+        found.append(Topic(plan.reported, plan.buckets, text, kept(plan.raw.record.days_kept)))
+    for state in plan.kept:
         settings = forever if state.days is None else kept(state.days + SLACK_DAYS + 1)
         found.append(Topic(plan.changelog(state), plan.buckets, state.text, settings))
     found.append(Topic(plan.progress, plan.buckets, "How far every bucket and edge is.", compacted))

@@ -188,6 +188,20 @@ def committed_at(asking: Consumer, part: TopicPartition) -> int:
     return int(found.offset)
 
 
+def commit_at(asking: Consumer, part: TopicPartition) -> tuple[int, int]:
+    """How far a group is, and the bucket's last commit that it knows of; 0 when none was told."""
+    found = asking.committed([TopicPartition(part.topic, part.partition)], PATIENCE_S)[0]
+    if found.error is not None:
+        raise Lost(f"asking for offsets: {found.error}")
+    said = found.metadata or ""
+    return int(found.offset), int(said) if said.isdigit() else 0
+
+
+def position_of(plan: Plan, bucket: Bucket) -> TopicPartition:
+    """How far a bucket is, for the group: its position in the work topic, and its commit beside it."""
+    return TopicPartition(plan.work, bucket.number, bucket.position, str(bucket.commit))
+
+
 def _by_partition(messages: Iterable[Message]) -> dict[tuple[str, int], list[Message]]:
     """Messages of each partition, in their order; they come in runs, and there may be a hundred thousand a second."""
     found: dict[tuple[str, int], list[Message]] = {}
@@ -278,8 +292,9 @@ class ChargerLife(_Group):
         self.passed_over: set[int] = set()
         plan = work.plan
         self._streams = {s.name: s for s in (plan.decoded, *(flow.steps[0].reads for flow in plan.orders))}
-        self._changelogs = {plan.changelog(state): state.name for state in plan.states}
+        self._changelogs = {plan.changelog(state): state.name for state in plan.kept}
         self._cut: dict[tuple[str, int], int] = {}
+        self.pause_s, self.turn_rows = PAUSE_S, TURN_ROWS
         self._admin = AdminClient(work.server.common())
         super().__init__(work, "charger", [work.plan.work])
         self.credentials.add(self._admin)
@@ -302,14 +317,14 @@ class ChargerLife(_Group):
         work = self.work
         asking = consumer(work.server, f"{work.plan.prefix}.{self.role}")
         try:
-            committed = committed_at(asking, part)
+            committed, commit = commit_at(asking, part)
         finally:
             asking.close()
         follower = work.standbys.take(part.partition) if work.standbys else None
         warm = follower is not None
         follower = follower or Follower(work.server, work.plan, self.new_bucket(part.partition))
         try:
-            bucket = follower.finish(committed, stop)
+            bucket = follower.finish(committed, stop, commit)
         except BaseException:
             follower.close()
             raise
@@ -361,8 +376,8 @@ class ChargerLife(_Group):
         rows = 0
         waiting: dict[tuple[int, str], list[pl.DataFrame]] = {}
         unread: dict[int, list[wire.Message]] = {}
-        timeout_s = PAUSE_S
-        while rows < TURN_ROWS:
+        timeout_s = self.pause_s
+        while rows < self.turn_rows:
             taken = self.take(TAKEN_MESSAGES, timeout_s)
             for message in taken:
                 number, offset = message.partition() or 0, message.offset() or 0
@@ -395,7 +410,7 @@ class ChargerLife(_Group):
         for number, end in ends.items():
             messages += unread.get(number, [])
             messages += self._buckets[number].turn(end)
-        offsets = [TopicPartition(self.work.plan.work, number, end) for number, end in ends.items()]
+        offsets = [position_of(self.work.plan, self._buckets[number]) for number in ends]
         images = self._superseded(ends)
         return Turn(
             messages, offsets, rows, self._acknowledged, (lambda: self._cut_off(images)) if images else None
@@ -403,7 +418,7 @@ class ChargerLife(_Group):
 
     def _tell(self, bucket: Bucket, messages: list[wire.Message]) -> None:
         """Write down how far a bucket is."""
-        where = [TopicPartition(self.work.plan.work, bucket.number, bucket.position)]
+        where = [position_of(self.work.plan, bucket)]
         self.committer.put(Turn(messages, where, acknowledged=self._acknowledged))
 
     def _carry_carefully(self, bucket: Bucket, message: Message) -> None:
