@@ -15,8 +15,9 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
+from trunkline.bootstrap import kafka as charging
+from trunkline.bootstrap import network_cluster
 from trunkline.bootstrap.cluster import credentials
-from trunkline.bootstrap.kafka import plan_of, server_of
 from trunkline.bootstrap.schemas import doors_of
 from trunkline.engines.kafka.client import PATIENCE_S, Lost, Server, Unfit, told
 from trunkline.engines.kafka.events import Doors
@@ -26,6 +27,7 @@ from trunkline.engines.kafka.topics import Difference, Topic, differences, event
 from trunkline.engines.plan import Plan
 from trunkline.engines.schemas.book import Book
 from trunkline.ports import Refused
+from trunkline.records.events import USAGE_EVENT
 from trunkline.settings import Kafka
 
 SCRAM_ROUNDS = 8192
@@ -34,7 +36,10 @@ _SECURITY = ("security.protocol", "sasl.mechanism", "sasl.mechanisms", "ssl.ca.l
 
 @dataclass(frozen=True)
 class Wish:
-    """What brokers should have: everything out of the settings and the map, and an account for each role."""
+    """What brokers should have for a flow: everything out of the settings and the map, and an account for each role.
+
+    `other` is the other flow's plan: what it would give the same accounts is not too much.
+    """
 
     server: Server
     plan: Plan
@@ -42,6 +47,7 @@ class Wish:
     topics: tuple[Topic, ...]
     copies: int
     principals: Mapping[str, str]
+    other: Plan
 
     @property
     def rights(self) -> tuple[Right, ...]:
@@ -53,18 +59,32 @@ class Wish:
         """What must be in the registry."""
         return [*of_plan(self.plan), *self.doors.schemas()]
 
+    @property
+    def given_elsewhere(self) -> set[Right]:
+        """What the other flow gives these accounts."""
+        return set(rights(self.other, self.principals))
 
-def wish_of(kafka: Kafka, principals: Mapping[str, str] | None = None) -> Wish:
-    """What the settings ask for; raises `Refused` at a role that nobody has."""
-    server, plan = server_of(kafka), plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
-    doors = doors_of(plan, kafka)
+    def is_ours(self, right: Right) -> bool:
+        """Whether a right is about this flow; an account may have others, for other things."""
+        theirs = f"{self.other.prefix}."
+        inside = self.other.prefix.startswith(f"{self.plan.prefix}.") and right.name.startswith(theirs)
+        return right.name.startswith(f"{self.plan.prefix}.") and not inside
+
+
+def wish_of(kafka: Kafka, principals: Mapping[str, str] | None = None, *, network: bool = False) -> Wish:
+    """What the settings ask for, of usage or of the network; raises `Refused` at a role that nobody has."""
+    usage, watching = (
+        each.plan_of(kafka.kafka_prefix, kafka.kafka_buckets) for each in (charging, network_cluster)
+    )
+    plan, other = (watching, usage) if network else (usage, watching)
+    doors = Doors(watching, USAGE_EVENT, (), ()) if network else doors_of(usage, kafka)
     known = roles(plan, doors)
     strange = sorted(set(principals or {}) - set(known))
     if strange:
         raise Refused(f"There is no role {', '.join(strange)}. Known are: {', '.join(known)}.")
     edges, copies = kafka.kafka_edge_partitions, kafka.kafka_copies
     wanted = (*topics(plan, edges, copies), *event_topics(doors, edges, copies))
-    return Wish(server, plan, doors, wanted, copies, principals or {})
+    return Wish(charging.server_of(kafka), plan, doors, wanted, copies, principals or {}, other)
 
 
 @dataclass
@@ -102,7 +122,8 @@ def look(wish: Wish, *, accounts: bool = False) -> Found:
         for name in names:
             has = held(wish.server, name)
             found.missing += sorted((r for r in wanted - has if r.principal == name), key=_order)
-            found.surplus += sorted((r for r in has - wanted if _ours(wish.plan, r)), key=_order)
+            more = has - wanted - wish.given_elsewhere
+            found.surplus += sorted((right for right in more if wish.is_ours(right)), key=_order)
         there = found.topics[wish.plan.schemas] is not None
         found.schemas = judged(Registry(wish.server, wish.plan).read() if there else Book(), wish.schemas)
     except (Lost, KafkaException) as error:
@@ -157,11 +178,6 @@ def _words(error: Exception) -> str:
 
 def _order(right: Right) -> tuple[str, str, str]:
     return right.kind, right.name, right.operation
-
-
-def _ours(plan: Plan, right: Right) -> bool:
-    """Whether a right is about this prefix; an account may have others, for other things."""
-    return right.name.startswith(f"{plan.prefix}.")
 
 
 def _accounts(server: Server, names: list[str]) -> dict[str, bool]:

@@ -59,6 +59,7 @@ def plan_of(prefix: str = "trunkline", buckets: int = 12) -> Plan:
         buckets=buckets,
         prefix=prefix,
         asks=topology.ONLINE,
+        beside=(charging.MINUTES,),
     )
 
 

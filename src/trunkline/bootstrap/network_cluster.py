@@ -36,9 +36,10 @@ from trunkline.bootstrap.network import (
     load_telemetry_mappings,
     tables_of,
 )
-from trunkline.bootstrap.network_worth import Worth
+from trunkline.bootstrap.network_worth import Worth, group_of
 from trunkline.bootstrap.network_worth import following as asked_for
 from trunkline.bootstrap.replay import MEASURED
+from trunkline.bootstrap.schemas import enter
 from trunkline.bootstrap.warming import warm_network
 from trunkline.bootstrap.workers import KafkaWords, saying
 from trunkline.engines.kafka.client import PATIENCE_S, Lost, Server, consumer
@@ -81,6 +82,7 @@ PUBLISHED = (
 
 def plan_of(prefix: str = "trunkline", buckets: int = 12) -> Staged:
     """The network's flow, parted by object, and by component where its parts hang together."""
+    charged = plan_of_usage(prefix).topic(charging.CHARGED)
     return Staged(
         usage=topology.NETWORK,
         accounts=ACCOUNTS,
@@ -100,6 +102,7 @@ def plan_of(prefix: str = "trunkline", buckets: int = 12) -> Staged:
         count=counted,
         clock=network.PULSES,
         tick=tick,
+        consulted={charged: group_of(charged)},
     )
 
 
@@ -222,6 +225,7 @@ def run(
     """Make the topics that are missing, agree on the tables, and work until told to stop."""
     server, plan = server_of(kafka), plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
     make(server, topics(plan, kafka.kafka_edge_partitions, kafka.kafka_copies), kafka.kafka_copies)
+    enter(server, plan)
     own = Path(watched.telemetry_mappings) if watched.telemetry_mappings else None
     mappings = load_telemetry_mappings(own)
     name = kafka.kafka_worker or f"{socket.gethostname()}-{os.getpid()}"

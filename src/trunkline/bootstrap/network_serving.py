@@ -34,10 +34,11 @@ from trunkline.bootstrap.network import (
 )
 from trunkline.bootstrap.network_cluster import Versions, following, plan_of
 from trunkline.bootstrap.network_delivery import FINDINGS, deliver
+from trunkline.bootstrap.schemas import enter
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server, consumer
 from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.kafka.router import MAPPING, SOURCE
-from trunkline.engines.kafka.shared import Body, agree
+from trunkline.engines.kafka.shared import Body, agree, latest
 from trunkline.engines.loop import Carried
 from trunkline.engines.stages import Staged
 from trunkline.engines.wire import Unreadable, rows_in, rows_out
@@ -265,9 +266,12 @@ def is_watched(server: Server, plan: Staged) -> bool:
     """Whether there is a network on these brokers."""
     asking = consumer(server, f"{plan.prefix}.follower")
     try:
-        return plan.catalogue in asking.list_topics(timeout=PATIENCE_S).topics
+        if plan.catalogue not in asking.list_topics(timeout=PATIENCE_S).topics:
+            return False
     finally:
         asking.close()
+    # Topics may be prepared long before a worker says what is watched.
+    return latest(server, f"{plan.prefix}.follower", plan.catalogue) is not None
 
 
 @contextmanager
@@ -279,6 +283,7 @@ def opened(
     if not is_watched(server, plan):
         yield None, []
         return
+    enter(server, plan)
     mappings = load_telemetry_mappings(
         Path(watched.telemetry_mappings) if watched.telemetry_mappings else None
     )

@@ -33,13 +33,18 @@ _PARTS = 64  # so many messages are added up together
 _OF_HOUR = ["hour", "cell", "subscriber"]
 
 
+def group_of(topic: str) -> str:
+    """In whose name that topic is asked: a name for rights, under which nothing is ever committed."""
+    return f"{topic}.worth"
+
+
 def worth_in(server: Server, topic: str, now_ms: int, stop: threading.Event | None = None) -> pl.DataFrame:
     """Subscribers and money a minute of each cell (`WORTH`), out of what a topic of `CHARGED` was told in the last day.
 
     Of that the 24 hours of event time up to the newest one count. What is told while it is read is left for the next
     time. A topic that is not there tells nothing.
     """
-    with closing(consumer(server, f"{topic}.worth", {"enable.partition.eof": True})) as asking:
+    with closing(consumer(server, group_of(topic), {"enable.partition.eof": True})) as asking:
         known = asking.list_topics(topic, PATIENCE_S).topics[topic]
         if known.error is not None:
             return NO_WORTH

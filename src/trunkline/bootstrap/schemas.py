@@ -39,6 +39,14 @@ def declare(server: Server, plan: Plan, *, charges: bool = True) -> None:
             )
         if not home:
             registry.move_in()
-        registry.enter(of_plan(plan))
+    except Unfit as error:
+        raise Refused(str(error)) from error
+    enter(server, plan)
+
+
+def enter(server: Server, plan: Plan) -> None:
+    """Have the schemas of everything that an engine writes in the registry; refuse what would break others."""
+    try:
+        Registry(server, plan).enter(of_plan(plan))
     except Unfit as error:
         raise Refused(str(error)) from error

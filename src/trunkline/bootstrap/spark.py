@@ -98,11 +98,9 @@ def work_of(folders: Folders, plan: Plan, state: str) -> tuple[Work, Catalogue, 
 
 
 def make_topics(kafka: Kafka, plan: Plan) -> list[str]:
-    """Make the map's topics that are missing, as the kafka engine does, and the one of the sums a minute."""
+    """Make the map's topics that are missing, as the kafka engine does."""
     wanted = topics(plan, kafka.kafka_edge_partitions, kafka.kafka_copies)
-    like = next(topic for topic in wanted if topic.name == plan.topic(charging.CHARGED))
-    sums = replace(like, name=plan.topic(charging.MINUTES), text=charging.MINUTES.text)
-    return make(server_of(kafka), (*wanted, sums), kafka.kafka_copies)
+    return make(server_of(kafka), wanted, kafka.kafka_copies)
 
 
 def tell_tariff(kafka: Kafka, plan: Plan, data: Path) -> None:

@@ -15,7 +15,7 @@ import orjson
 import typer
 
 from trunkline import settings
-from trunkline.cli.app import AsJson, answer_json, err, out, table
+from trunkline.cli.app import AsJson, FlowName, answer_json, err, out, table
 from trunkline.cli.cluster import cluster
 from trunkline.ports import Refused
 from trunkline.settings import Kafka
@@ -36,6 +36,10 @@ For = Annotated[
         help="Who has a role, as role=account; may be given several times. Roles: engine, server, reader, exchange,"
         " consumer, and the name of a stream that somebody hands in, such as usage.raw.",
     ),
+]
+Side = Annotated[
+    FlowName,
+    typer.Option("--flow", help="Whose topics, rights and schemas: of usage, or of the network."),
 ]
 
 
@@ -58,12 +62,13 @@ def prepare(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be done; nothing is changed.")
     ] = False,
+    flow: Side = FlowName.USAGE,
     as_json: AsJson = False,
 ) -> None:
     """Make on your brokers what the map asks: topics, rights, schemas and accounts. Done again, it changes nothing."""
     from trunkline.bootstrap import brokers
 
-    wish = brokers.wish_of(settings.read(Kafka), _pairs(principals))
+    wish = brokers.wish_of(settings.read(Kafka), _pairs(principals), network=flow is FlowName.NETWORK)
     if dry_run:
         found = brokers.look(wish, accounts=accounts is not None)
     else:
@@ -77,11 +82,11 @@ def prepare(
 
 
 @cluster.command()
-def topics(as_json: AsJson = False) -> None:
+def topics(flow: Side = FlowName.USAGE, as_json: AsJson = False) -> None:
     """The topics that the map asks for, and how those that are there differ. Make them: trunkline cluster prepare."""
     from trunkline.bootstrap import brokers
 
-    wish = brokers.wish_of(settings.read(Kafka))
+    wish = brokers.wish_of(settings.read(Kafka), network=flow is FlowName.NETWORK)
     found = brokers.look(wish)
     rows = [
         {
@@ -98,14 +103,14 @@ def topics(as_json: AsJson = False) -> None:
 
 
 @cluster.command()
-def rights(principals: For = None, as_json: AsJson = False) -> None:
+def rights(principals: For = None, flow: Side = FlowName.USAGE, as_json: AsJson = False) -> None:
     """What each account may do by the map, and whether the brokers know. Grant it: trunkline cluster prepare."""
     from trunkline.bootstrap import brokers
 
     pairs = _pairs(principals)
     if not pairs:
         raise Refused("Say who has which role, such as --for engine=worker --for usage.raw=mediation.")
-    wish = brokers.wish_of(settings.read(Kafka), pairs)
+    wish = brokers.wish_of(settings.read(Kafka), pairs, network=flow is FlowName.NETWORK)
     found = brokers.look(wish)
     missing = set(found.missing)
     rows = [{**_right(each), "state": "missing" if each in missing else "there"} for each in wish.rights] + [
@@ -159,12 +164,13 @@ def check(
     file: Annotated[
         Path | None, typer.Argument(help="File with the schema that is to follow (Avro or JSON Schema).")
     ] = None,
+    flow: Side = FlowName.USAGE,
     as_json: AsJson = False,
 ) -> None:
     """Whether schemas may follow those in the registry, and what would break. Changes nothing."""
     from trunkline.bootstrap import brokers
 
-    wish = brokers.wish_of(settings.read(Kafka))
+    wish = brokers.wish_of(settings.read(Kafka), network=flow is FlowName.NETWORK)
     book = _registry().read()
     if subject and file is not None:
         schema = _schema(file)

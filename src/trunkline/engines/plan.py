@@ -47,7 +47,8 @@ class Plan:
     `usage` begins with blocks of bytes and is accounted for; its first step runs in the router. `orders` begin with
     rows (top-ups, subscribers) and are carried whole in their bucket. `bucket` is the column that says whose money
     it is. `named` are the streams whose rows are orders with a name of their own, by the column of that name: the
-    same name is carried once.
+    same name is carried once. `beside` is what an engine writes besides the flows' own results, such as sums of them;
+    `consulted` names topics of other flows that workers read, and the group in whose name they ask.
     """
 
     usage: Flow
@@ -60,6 +61,8 @@ class Plan:
     prefix: str = "trunkline"
     newest: str = "start_us"  # column of the decoded that tells an edge the time; empty: it need not know
     asks: Flow | None = None  # whose answers somebody waits for; it remembers who asked with its first step
+    beside: tuple[Stream, ...] = ()
+    consulted: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Assert what the layout of arrival numbers relies on."""
@@ -137,6 +140,16 @@ class Plan:
     def between(self) -> dict[str, str]:
         """Topics between the workers, and what travels there."""
         return {self.work: "What is to be carried, by bucket: usage and orders."}
+
+    @property
+    def carries(self) -> dict[str, tuple[Stream, ...]]:
+        """The streams whose rows travel in each topic between the workers."""
+        return {self.work: (*self.entries, *(stream for stream in self.edges if stream is not self.raw))}
+
+    @property
+    def served(self) -> tuple[State, ...]:
+        """States whose changes are read where people are answered: those of whoever the money is."""
+        return tuple(state for state in self.states if state.key == self.bucket)
 
     @property
     def progress(self) -> str:

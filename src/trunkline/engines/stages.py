@@ -73,6 +73,23 @@ class Staged(Plan):
         }
 
     @property
+    def carries(self) -> dict[str, tuple[Stream, ...]]:
+        """The streams whose rows travel in each topic between the workers."""
+        sent = {name for sent in self.sends.values() for name, _ in sent}
+        known = {s.name: s for step in self.usage.steps for s in (step.reads, *step.writes)}
+        return {**super().carries, self.exchange: tuple(known[name] for name in sorted(sent))}
+
+    @property
+    def served(self) -> tuple[Any, ...]:
+        """Nothing: what people are answered with is all among the results."""
+        return ()
+
+    @property
+    def schemas(self) -> str:
+        """Topic of the registry, which is the whole house's: a schema's number means the same wherever it is read."""
+        return f"{self.prefix.removesuffix(f'.{self.usage.name}')}.schemas"
+
+    @property
     def results(self) -> tuple[Stream, ...]:
         """What leaves the house."""
         return self.published

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import polars as pl
 import pytest
 import uvicorn
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -24,9 +25,11 @@ from tests.cluster.conftest import Kafka
 from tests.cluster.kafka.running import Day, small_day
 from tests.waiting import until
 from trunkline.api.access import Access, Role, Token, digest
-from trunkline.bootstrap.brokers import wish_of
-from trunkline.bootstrap.kafka import run
+from trunkline.bootstrap import network_cluster, network_spark
+from trunkline.bootstrap.brokers import judged, wish_of
+from trunkline.bootstrap.kafka import plan_of, run
 from trunkline.bootstrap.registry import Shelf, registry_app
+from trunkline.bootstrap.schemas import enter
 from trunkline.bootstrap.serve import listening
 from trunkline.engines.kafka.client import Server, Unfit
 from trunkline.engines.kafka.events import Exchange
@@ -36,10 +39,11 @@ from trunkline.engines.plan import Plan
 from trunkline.engines.schemas.compatible import Rule
 from trunkline.engines.schemas.frames import framed
 from trunkline.engines.schemas.shapes import Kind, Schema, columns
+from trunkline.engines.stages import Staged
 from trunkline.kernel.columns import Column
 from trunkline.ports import Refused
-from trunkline.records import charging, usage
-from trunkline.settings import Folders, Http
+from trunkline.records import charging, network, usage
+from trunkline.settings import Folders, Http, Spark, Watched
 from trunkline.settings import Kafka as KafkaSettings
 
 TOKEN = "a-token-of-the-test"
@@ -130,6 +134,49 @@ def test_a_producer_that_would_break_others_does_not_begin(kafka: Kafka, tmp_pat
     ]  # fmt: skip
     reader.close()
     assert set(ends) == {0}, "nothing was written"
+
+
+@pytest.mark.timeout(600)
+def test_the_network_declares_what_it_writes(kafka: Kafka, tmp_path: Path) -> None:
+    """Its subjects stand in the house's one registry, and who would break the readers of KPIs writes nothing."""
+    chosen = KafkaSettings(
+        kafka_brokers=kafka.bootstrap_servers, kafka_prefix="declared", kafka_buckets=2, kafka_edge_partitions=1,
+        kafka_copies=1,
+    )  # fmt: skip
+    wish = wish_of(chosen, network=True)
+    server, plan = wish.server, wish.plan
+    assert isinstance(plan, Staged)
+    make(server, wish.topics, 1)
+    kpis = network.KPIS.record
+    other = replace(kpis, columns=(*kpis.columns[:-1], Column(kpis.columns[-1].name, pl.Boolean, ".")))
+    subject = "declared.network.kpis-value"
+    Registry(server, plan).enter([Wanted(subject, columns(other), Rule.FULL_TRANSITIVE)])
+    folders, told = Folders(data=tmp_path / "data"), rf"{subject} may not change.*Add columns"
+    with pytest.raises(Refused, match=told):
+        network_cluster.run(
+            folders, chosen, Watched(), threading.Event(), lambda _worker: pytest.fail("it began")
+        )
+    with pytest.raises(Refused, match=told), network_spark.opened(folders, chosen, Spark(), Watched()):
+        pytest.fail("it began")
+    reader = Consumer({**kafka.settings(), "group.id": "look"})
+    ends = [
+        reader.get_watermark_offsets(TopicPartition(name, part), timeout=30)[1]
+        for name in (plan.work, plan.progress, plan.catalogue)
+        for part in reader.list_topics(name, timeout=30).topics[name].partitions
+    ]
+    reader.close()
+    assert set(ends) == {0}, "nothing was written"
+    Registry(server, plan).rule(subject, Rule.NONE)
+    enter(server, plan)
+    book = Registry(server, plan_of("declared")).read()
+    assert set(judged(book, wish.schemas).values()) == {"there"}
+    wanted = {plan.topic(stream) + "-value" for stream in network_cluster.PUBLISHED}
+    wanted |= {
+        f"{plan.work}-network.measured",
+        f"{plan.exchange}-network.parts",
+        f"{plan.changelog(network.SEEN)}-value",
+    }
+    assert wanted <= set(book.subjects)
 
 
 # -- over HTTP, with Confluent's own client -------------------------------------------------------------------

@@ -120,6 +120,8 @@ def test_another_layout_is_another_schema() -> None:
         [("a", "u2"), ("b", "i2"), ("c", "u1")],
     ):
         assert broken(Rule.FULL, layout(np.dtype(other)), [layout(before)])
+    many, as_long = np.dtype([("a", "i8", 2)]), np.dtype([("a", "f4", 4)])
+    assert broken(Rule.FULL, layout(as_long), [layout(many)]), "several numbers in a field are told, too"
 
 
 def changed(record: Record, **change: Any) -> Record:

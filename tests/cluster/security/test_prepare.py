@@ -70,7 +70,11 @@ class Desk:
 @pytest.fixture(scope="module")
 def desk(three_racks: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """The administrator's settings, in a file of their own."""
-    folder = tmp_path_factory.mktemp("desk")
+    return administrator(three_racks, tmp_path_factory.mktemp("desk"), NAME)
+
+
+def administrator(three_racks: Kafka, folder: Path, prefix: str) -> Desk:
+    """The administrator of three racks at a command line."""
     endpoint = three_racks.endpoint
     told = {name: str(value) for name, value in endpoint.settings().items() if name != "bootstrap.servers"}
     told.pop("sasl.password")
@@ -79,7 +83,7 @@ def desk(three_racks: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Desk:
         folder / "admin.properties", "".join(f"{name}={value}\n" for name, value in told.items())
     )
     environment = {
-        "TRUNKLINE_KAFKA_BROKERS": endpoint.bootstrap_servers, "TRUNKLINE_KAFKA_PREFIX": NAME,
+        "TRUNKLINE_KAFKA_BROKERS": endpoint.bootstrap_servers, "TRUNKLINE_KAFKA_PREFIX": prefix,
         "TRUNKLINE_KAFKA_BUCKETS": "2", "TRUNKLINE_KAFKA_EDGE_PARTITIONS": "2", "TRUNKLINE_KAFKA_COPIES": "3",
         "TRUNKLINE_KAFKA_PROPERTIES": str(properties), "TRUNKLINE_KAFKA_EVENTS": "avro",
     }  # fmt: skip

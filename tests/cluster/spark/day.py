@@ -265,6 +265,10 @@ class Life:
         """JVMs of its executors, where they are processes of their own."""
         return self._started("CoarseGrainedExecutorBackend")
 
+    def pythons(self) -> list[int]:
+        """Its Python workers, and the processes that they are forked from."""
+        return self._started("pyspark.daemon")
+
     def _started(self, what: str) -> list[int]:
         return [pid for pid, command in descendants(self.process.pid).items() if what in command]
 

@@ -189,22 +189,31 @@ def test_unreadable_messages_are_set_aside(work: Work, day: Day) -> None:
 
 
 def test_orders_come_as_json_too(work: Work, day: Day) -> None:
-    """A top-up that another system writes as JSON is booked once, however often it comes."""
+    """A top-up that another system writes as JSON is booked once, however often it comes, and answered each time."""
     people = (day.folder / "subscribers.csv").read_text().splitlines()
     subscriber = to_key(people[1].split(",")[0])
     order = {
         "movement_id": "t1", "cause": 3, "subscriber": subscriber, "time_us": NOW_US, "balance": "main",
         "amount": 5_000_000, "valid_until_s": charging.NEVER_S,
     }  # fmt: skip
+    nobody = {**order, "movement_id": "t2", "subscriber": to_key("4900000000000")}
     topic = work.plan.topic(charging.MOVEMENTS)
-    entries = work.plan.topic(charging.ENTRIES)
+    values = [json.dumps(each).encode() for each in (order, order, nobody)]
+    written = [carried(work, number, messages(topic, values, number * 3)) for number in (1, 2)]
     booked = [
         rows_in(bytes(m["value"]), charging.ENTRIES.record)  # type: ignore[call-overload]
-        for number in (1, 2)
-        for m in carried(work, number, messages(topic, [json.dumps(order).encode()] * 2, number * 2))
-        if m["topic"] == entries
+        for m in (*written[0], *written[1])
+        if m["topic"] == work.plan.topic(charging.ENTRIES)
     ]
     assert pl.concat(booked)["amount"].to_list() == [5_000_000]
+    answers = [
+        {told["movement_id"]: (told["status"], told["reason"])
+         for m in batch if m["topic"] == work.plan.answers for told in [json.loads(m["value"])]}  # type: ignore[arg-type]
+        for batch in written
+    ]  # fmt: skip
+    assert answers[0]["t1"] == ("booked", "")
+    assert answers[1]["t1"] == ("repeated", "")
+    assert answers[0]["t2"] == answers[1]["t2"] == ("refused", "unknown_subscriber")
 
 
 def as_arrow(work: Work, lines: Sequence[bytes]) -> list[bytes]:

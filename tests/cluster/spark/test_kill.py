@@ -1,4 +1,4 @@
-"""`kill -9` of Spark's driver and executors at random moments: the day is as if nobody had died."""
+"""`kill -9` of Spark's driver, executors and Python workers at random moments: the day is as if nobody had died."""
 
 from __future__ import annotations
 
@@ -58,16 +58,20 @@ def test_drivers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> 
 def test_executors_die(
     kafka: Kafka, connector: str, day: Day, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Executors die with the shuffled rows that they hold; stages are done again elsewhere, and nothing differs."""
+    """Executors die with the shuffled rows that they hold, and single Python workers in the midst of a bucket.
+
+    Tasks and stages are done again elsewhere, and nothing differs.
+    """
     plan = topics_of(kafka.bootstrap_servers, "executors")
     produce(kafka.bootstrap_servers, plan, day.lines)
     monkeypatch.setenv("SPARK_HOME", str(installed(tmp_path / "spark")))
     life = Life(
         day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_master="local-cluster[2,1,1024]",
-        spark_messages=str(len(day.lines) // (3 + 2 * EXECUTORS)),
+        spark_messages=str(len(day.lines) // (3 + 4 * EXECUTORS)),
     )  # fmt: skip
     try:
         disturb(life, life.executors, EXECUTORS)
+        disturb(life, life.pythons, EXECUTORS)
         done = life.result(1800)
     finally:
         life.kill()

@@ -7,6 +7,7 @@ Cassandra acknowledges up to ten seconds of writes that a power cut takes back.
 from __future__ import annotations
 
 import ssl
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ ADMIN = "admin"
 HEAP_MB = 640
 _FIRST = "cassandra"  # name and password of the account that a new node has
 _ASK_S = 5.0
+_SETTLED_S = 240.0  # a first start compiles everything, beside whatever else the machine does
+_PAUSE_S = 1.0
 
 _LOG = """<configuration scan="false">
   <appender name="OUT" class="ch.qos.logback.core.ConsoleAppender">
@@ -164,20 +167,20 @@ class Node:
         return False
 
     def settle(self, place: Place) -> None:
-        """Make our administrator, and shut the door that every new node leaves open."""
-        secret = credentials.password(place.secrets, f"cassandra-{ADMIN}")
-        try:
-            with _session(place, ADMIN):
+        """Make our administrator, and shut the door that every new node leaves open.
+
+        A node that has just begun is slow to answer on a busy machine, so what could not be done is tried again.
+        """
+        deadline = time.monotonic() + _SETTLED_S
+        while True:
+            try:
+                _shut(place)
+            except _unreachable():
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE_S)
+            else:
                 return
-        except _unreachable():
-            pass
-        with _session(place, _FIRST) as session:
-            session.execute(
-                f"CREATE ROLE IF NOT EXISTS {ADMIN} WITH SUPERUSER = true AND LOGIN = true AND PASSWORD = %s",
-                (secret,),
-            )
-        with _session(place, ADMIN) as session:
-            session.execute(f"ALTER ROLE {_FIRST} WITH SUPERUSER = false AND LOGIN = false")
 
     def password_file(self, place: Place) -> Path:
         """Where the administrator's password is."""
@@ -187,6 +190,27 @@ class Node:
 def cluster_name(place: Place) -> str:
     """The name by which we know that it is ours."""
     return f"trunkline {place.cluster_id}"
+
+
+def _shut(place: Place) -> None:
+    """Let our administrator in, and nobody under the name that stands in every manual; again, it changes nothing."""
+    try:
+        with _session(place, ADMIN) as session:
+            first = session.execute(
+                "SELECT can_login FROM system_auth.roles WHERE role = %s", (_FIRST,)
+            ).one()
+            if first is not None and first.can_login:
+                session.execute(f"ALTER ROLE {_FIRST} WITH SUPERUSER = false AND LOGIN = false")
+            return
+    except _unreachable():
+        pass  # nobody has made it yet, or the node is slow: then the first account cannot come in, either
+    with _session(place, _FIRST) as session:
+        session.execute(
+            f"CREATE ROLE IF NOT EXISTS {ADMIN} WITH SUPERUSER = true AND LOGIN = true AND PASSWORD = %s",
+            (credentials.password(place.secrets, f"cassandra-{ADMIN}"),),
+        )
+    with _session(place, ADMIN) as session:
+        session.execute(f"ALTER ROLE {_FIRST} WITH SUPERUSER = false AND LOGIN = false")
 
 
 def _unreachable() -> tuple[type[BaseException], ...]:

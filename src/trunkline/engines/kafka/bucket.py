@@ -21,11 +21,11 @@ import polars as pl
 
 from trunkline.engines.kafka.topics import SLACK_DAYS
 from trunkline.engines.loop import POISON, Carried, Carrier, counted, over
+from trunkline.engines.orders import Answer, sort_out
 from trunkline.engines.plan import BUCKET_BITS, CARRIED, PLACE_BITS, Held, Plan
 from trunkline.engines.wire import Message, changes_out, progress_out, rows_out
 from trunkline.kernel.flow import Flow
 from trunkline.kernel.grouped import Grouped, Keys, State
-from trunkline.kernel.identity import identities
 
 ROUND_OCTETS = 16 << 20  # a round begins when so much, and twice the state, was written since the last began
 SLICE_KEYS = 4_096
@@ -107,7 +107,7 @@ class Bucket:
         self._usage = Carrier(plan.usage, tables, self, accounts=plan.accounts)
         self._orders = {flow.steps[0].reads.name: (flow, Carrier(flow, tables, self)) for flow in plan.orders}
         self._carried: list[Carried] = []
-        self._answers: list[dict[str, Any]] = []
+        self._answers: list[Answer] = []
         self._told: list[Message] = []
 
     # -- states -------------------------------------------------------------------------------------------
@@ -150,42 +150,16 @@ class Bucket:
         if name is None:
             self._carried.append(carrier.whole(self._numbered(rows), self.commit + 1))
             return
-        identity, check = identities(flow.steps[0].reads.name, rows.get_column(name))
-        rows = rows.with_columns(pl.Series("_key", identity), pl.Series("_check", check))
-        rows = rows.unique("_key", keep="first", maintain_order=True)
-        keys = np.sort(rows.get_column("_key").to_numpy())
-        known = self.gather(CARRIED, keys)
-        before = {int(key): known.rows_of(int(key)) for key in keys}
-        same = [
-            bool((before[key]["check"] == check).any()) for key, check in rows["_key", "_check"].iter_rows()
-        ]
-        old = rows.filter(pl.Series(same, dtype=pl.Boolean))
-        for key, order in zip(old["_key"], old[name], strict=True):
-            row = before[key][0]
-            status = "refused" if row["refused"] else "repeated"
-            self._answers.append({name: order, "status": status, "reason": row["reason"].decode()})
-        new = rows.join(old, on="_key", how="anti", maintain_order="left")
-        if len(new):
-            self._carry_new(carrier, new, name)
-
-    def _carry_new(self, carrier: Carrier, new: pl.DataFrame, name: str) -> None:
-        carried = carrier.whole(self._numbered(new.drop("_key", "_check")), self.commit + 1)
-        reasons: dict[str, str] = {}
-        for stream in self.plan.refused:
-            if carried.frames.get(stream.name):
-                reasons |= dict(carried.rows(stream).select(name, "reason").iter_rows())
-        new = new.sort("_key")
-        rows = np.zeros(len(new), CARRIED.dtype)
-        rows["check"] = new["_check"].to_numpy()
-        rows["refused"] = [order in reasons for order in new[name]]
-        rows["reason"] = [reasons.get(order, "").encode() for order in new[name]]
-        groups = Grouped(new["_key"].to_numpy(), np.arange(len(new) + 1, dtype=np.int64), rows)
+        orders = sort_out(flow.steps[0].reads.name, name, rows, lambda keys: self.gather(CARRIED, keys))
+        self._answers += orders.answers
+        if not len(orders.new):
+            return
+        carried = carrier.whole(self._numbered(orders.new), self.commit + 1)
+        groups, answers = orders.remembered(name, carried, self.plan.refused)
         self.put(CARRIED, groups, self.commit + 1)
         carried.states.append((CARRIED, groups))
         self._carried.append(carried)
-        for order in new[name]:
-            status = "refused" if order in reasons else "booked"
-            self._answers.append({name: order, "status": status, "reason": reasons.get(order, "")})
+        self._answers += answers
 
     def carry_lines(self, lines: bytes, mapping: str, source: str, now_us: int) -> None:
         """Carry records that were made here, all from their first step on; they are kept in a topic of their own.

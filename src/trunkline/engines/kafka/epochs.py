@@ -378,6 +378,7 @@ class EpochRouterLife(RouterLife):
         if time.monotonic() - self._looked_s < _LOOK_S:
             return
         while not stop.is_set() and self._ahead() > MESSAGES_AHEAD:
+            self.credentials.look()
             stop.wait(PAUSE_S)
         self._looked_s = time.monotonic()
 

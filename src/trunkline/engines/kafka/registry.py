@@ -64,8 +64,12 @@ def of_plan(plan: Plan) -> list[Wanted]:
     orders = [stream for stream in plan.edges if stream is not plan.raw]
     return [
         *(Wanted(subject_of(plan.topic(s)), columns(s.record), edge) for s in orders),
-        *(Wanted(subject_of(plan.work, s.name), columns(s.record), own) for s in (plan.decoded, *orders)),
-        *(Wanted(subject_of(plan.topic(s)), columns(s.record), own) for s in plan.results),
+        *(
+            Wanted(subject_of(topic, s.name), columns(s.record), own)
+            for topic, streams in plan.carries.items()
+            for s in streams
+        ),
+        *(Wanted(subject_of(plan.topic(s)), columns(s.record), own) for s in (*plan.results, *plan.beside)),
         *(Wanted(subject_of(plan.changelog(s)), layout(s.dtype), own) for s in plan.kept),
     ]
 
@@ -77,7 +81,7 @@ class Registry:
         """Nothing is read before it is asked for."""
         self._server, self._topic = server, plan.schemas
         self._group = f"{plan.prefix}.follower"  # a name for rights; nothing is ever committed under it
-        self._name = f"{plan.prefix}.schemas"
+        self._name = plan.schemas  # whoever writes to it takes the same turn
         self._site = f"{plan.prefix}.site"
         self.book = Book()
 

@@ -45,7 +45,12 @@ class Right:
 def roles(plan: Plan, doors: Doors | None = None) -> tuple[str, ...]:
     """Every role that an account may be given: those above, and the streams that somebody hands in."""
     events = (doors.handed_in.name,) if doors and doors.kinds else ()
-    return (*(role.value for role in Role), *(stream.name for stream in plan.edges), *events)
+    alone = (
+        doors is not None and not doors.handed_out
+    )  # a flow without single events knows nobody who wants them
+    none = (Role.EXCHANGE, Role.CONSUMER) if alone else ()
+    known = (role.value for role in Role if role not in none)
+    return (*known, *(stream.name for stream in plan.edges), *events)
 
 
 def rights(plan: Plan, principals: Mapping[str, str], doors: Doors | None = None) -> tuple[Right, ...]:
@@ -78,12 +83,15 @@ def _engine(plan: Plan, who: str) -> Iterator[Right]:
     for topic in (*plan.between, plan.progress, plan.catalogue, plan.schemas):
         yield Right(who, "TOPIC", topic, "READ")
         yield Right(who, "TOPIC", topic, "WRITE")
-    for topic in (*(plan.topic(s) for s in plan.results), plan.answers, plan.undigested, plan.workers):
+    for topic in (*_written(plan), plan.answers, plan.undigested, plan.workers):
         yield Right(who, "TOPIC", topic, "WRITE")
     if plan.asks is not None:
         yield Right(who, "TOPIC", plan.requests, "READ")
         for topic in (plan.replies, plan.reported):
             yield Right(who, "TOPIC", topic, "WRITE")
+    for topic, asking in plan.consulted.items():
+        yield Right(who, "TOPIC", topic, "READ")
+        yield Right(who, "GROUP", asking, "READ")
     for state in plan.kept:
         for operation in ("READ", "WRITE", "DELETE"):  # what a whole round has written again is cut off
             yield Right(who, "TOPIC", plan.changelog(state), operation)
@@ -91,12 +99,18 @@ def _engine(plan: Plan, who: str) -> Iterator[Right]:
         yield Right(who, "GROUP", f"{plan.prefix}.{group}", "READ")
     for operation in ("WRITE", "DESCRIBE"):
         yield Right(who, "TRANSACTIONAL_ID", f"{plan.prefix}.", operation, prefixed=True)
+        if not plan.schemas.startswith(f"{plan.prefix}."):  # the registry is the whole house's
+            yield Right(who, "TRANSACTIONAL_ID", plan.schemas, operation)
+
+
+def _written(plan: Plan) -> list[str]:
+    return [plan.topic(stream) for stream in (*plan.results, *plan.beside)]
 
 
 def _reader(plan: Plan, who: str) -> Iterator[Right]:
-    topics = [plan.topic(stream) for stream in (*plan.results, plan.raw)]
+    topics = [*_written(plan), plan.topic(plan.raw)]
     topics += [plan.reported] if plan.asks is not None else []
-    changelogs = [plan.changelog(state) for state in plan.states if state.key == plan.bucket]
+    changelogs = [plan.changelog(state) for state in plan.served]
     for topic in (
         *topics,
         *changelogs,
@@ -125,6 +139,13 @@ def _server(plan: Plan, who: str) -> Iterator[Right]:
         yield Right(who, "TOPIC", plan.topic(stream), "WRITE")
         if stream is not plan.raw:
             yield Right(who, "TOPIC", plan.topic(stream), "READ")
+    if (
+        plan.told is not None
+    ):  # what people do is answered when the places that it goes through have carried it
+        for group in ("router", "charger"):
+            yield Right(who, "GROUP", f"{plan.prefix}.{group}", "READ")
+        yield Right(who, "TOPIC", plan.work, "READ")
+        yield Right(who, "TOPIC", plan.catalogue, "WRITE")  # planned work is part of what the steps look up
 
 
 def _events(doors: Doors, principals: Mapping[str, str]) -> Iterator[Right]:

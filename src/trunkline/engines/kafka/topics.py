@@ -63,7 +63,8 @@ def topics(plan: Plan, edge_partitions: int, copies: int) -> tuple[Topic, ...]:
         for s in plan.edges
     ]
     found += [Topic(name, plan.buckets, text, kept(WORK_DAYS)) for name, text in plan.between.items()]
-    found += [Topic(plan.topic(s), plan.buckets, s.text, kept(s.record.days_kept)) for s in plan.results]
+    written = (*plan.results, *plan.beside)
+    found += [Topic(plan.topic(s), plan.buckets, s.text, kept(s.record.days_kept)) for s in written]
     found.append(
         Topic(plan.answers, plan.buckets, "What became of each order that has a name.", kept(WORK_DAYS))
     )

@@ -89,12 +89,19 @@ class _Group(ABC):
             self.consumer.close()
             raise
         self.credentials = Credentials(work.server, self.consumer, self.producer)
-        self.committer = Committer(self.producer, self.consumer.consumer_group_metadata)
+        self.committer = Committer(self.producer, self._generation)
         self.written = self.committer.written
         self.lost = self.closing = False
         self._trouble: Exception | None = None
         given, taken, lost = map(self._heard, (self._on_assign, self._on_revoke, self._on_lost))
         self.consumer.subscribe(topics, on_assign=given, on_revoke=taken, on_lost=lost)
+
+    def _generation(self) -> Any:  # noqa: ANN401 -- the client's own type has no name
+        """Our member and generation. Whoever waits for the brokers asks again and again, and so hears of a password
+        that changed meanwhile: the answer that it waits for may need a new connection.
+        """
+        self.credentials.look()
+        return self.consumer.consumer_group_metadata()
 
     def _heard(self, act: Callable[[list[TopicPartition]], None]) -> Callable[..., None]:
         """What the client may call. Trouble is kept for `take` to raise: let out of a callback, the client makes of its
@@ -176,6 +183,7 @@ class _Group(ABC):
     def close(self) -> None:
         """Leave; a life that ends well has drained before."""
         self.closing = True
+        self.credentials.look()
         self.committer.close()
         self.consumer.close()
 

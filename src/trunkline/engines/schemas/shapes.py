@@ -73,11 +73,17 @@ def columns(record: Record) -> Schema:
 def layout(dtype: np.dtype[Any]) -> Schema:
     """What a state's rows look like in its changelog: octets as they lie in memory, so any change is another type."""
     told = ", ".join(
-        f"{name} {dtype[name].str}x{dtype.fields[name][1]}" for name in dtype.names or () if dtype.fields
+        f"{name} {_places(dtype[name])}x{dtype.fields[name][1]}" for name in dtype.names or () if dtype.fields
     )
     name = f"layout_{hashlib.sha256(told.encode()).hexdigest()[:12]}"
     fixed = {"type": "fixed", "name": name, "namespace": NAMESPACE, "size": dtype.itemsize, "doc": told}
     return Schema.of(Kind.AVRO, fixed)
+
+
+def _places(dtype: np.dtype[Any]) -> str:
+    """What a field's octets are; of several numbers side by side, which numbers and how many."""
+    base, shape = dtype.subdtype or (dtype, ())
+    return base.str + "".join(f"[{count}]" for count in shape)
 
 
 def event(record: Record, kind: Kind, *, closed: bool = False) -> Schema:

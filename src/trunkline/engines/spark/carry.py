@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trunkline.engines.loop import POISON, Carried, Carrier, TooMuchPoison, counted
+from trunkline.engines.orders import Answer, sort_out
 from trunkline.engines.plan import BUCKET_BITS, CARRIED, Plan
 from trunkline.engines.spark.blobs import Bucket
 from trunkline.engines.spark.figures import SUMS
@@ -34,7 +35,6 @@ from trunkline.engines.wire import ARROW, Unreadable, changes_out, progress_out,
 from trunkline.kernel.flow import Flow, Stream
 from trunkline.kernel.grouped import Grouped, Keys, State
 from trunkline.kernel.grouping import order_by_group
-from trunkline.kernel.identity import identities
 
 PLACE_BITS = 24  # a record's offset is its message's, shifted, plus the octet within the message
 LONGEST_OCTETS = 1 << PLACE_BITS
@@ -410,6 +410,7 @@ class _Turn:
         self._work, self._bucket, self._number, self._newest_us = work, bucket, number, newest_us
         self._state = Bucket(bucket_folder(work.folder, bucket), work.plan.states, number)
         self._carried = Carried()
+        self._answers: list[Answer] = []
 
     def carried(self, cells: Sequence[dict[str, Any]]) -> pa.RecordBatch:
         """Carry orders, then usage, in the order of their partitions; write the state; what is to be written out."""
@@ -449,32 +450,17 @@ class _Turn:
         if name is None:
             self._carried.join(carrier.whole(self._numbered(rows), self._number))
             return
-        identity, check = identities(flow.steps[0].reads.name, rows.get_column(name))
-        rows = rows.with_columns(pl.Series("_key", identity), pl.Series("_check", check))
-        rows = rows.unique("_key", keep="first", maintain_order=True)
-        known = self._state.gather(CARRIED, np.sort(rows.get_column("_key").to_numpy()))
-        new = rows.filter(
-            pl.Series(
-                [not (known.rows_of(key)["check"] == check).any() for key, check in rows["_key", "_check"].iter_rows()],
-                dtype=pl.Boolean,
-            )
-        )  # fmt: skip
-        if not len(new):
+        orders = sort_out(
+            flow.steps[0].reads.name, name, rows, lambda keys: self._state.gather(CARRIED, keys)
+        )
+        self._answers += orders.answers
+        if not len(orders.new):
             return
-        carried = carrier.whole(self._numbered(new.drop("_key", "_check")), self._number)
-        refused = {
-            order
-            for stream in self._work.plan.refused
-            if carried.frames.get(stream.name)
-            for order in carried.rows(stream).get_column(name)
-        }
-        new = new.sort("_key")
-        remembered = np.zeros(len(new), CARRIED.dtype)
-        remembered["check"] = new["_check"].to_numpy()
-        remembered["refused"] = [order in refused for order in new[name]]
-        places = np.arange(len(new) + 1, dtype=np.int64)
-        self._state.put(CARRIED, Grouped(new["_key"].to_numpy(), places, remembered), self._number)
+        carried = carrier.whole(self._numbered(orders.new), self._number)
+        groups, answers = orders.remembered(name, carried, self._work.plan.refused)
+        self._state.put(CARRIED, groups, self._number)
         self._carried.join(carried)
+        self._answers += answers
 
     def _sum(self) -> None:
         """Leave what this batch adds to the sums a minute; before the state is written, so that none is forgotten."""
@@ -504,6 +490,7 @@ class _Turn:
             if self._carried.frames.get(stream.name)
             for value in rows_out(stream.record.conform(self._carried.rows(stream)))
         ]
+        written += [Written(plan.answers, progress_out(answer), self._name) for answer in self._answers]
         for state in self._work.published:
             groups = self._state.changed.get(state.name)
             if groups is not None and len(groups):

@@ -30,7 +30,7 @@ from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPoli
 from cassandra.query import BoundStatement, PreparedStatement
 
 from trunkline.ports import Refused
-from trunkline.stores.cassandra import network_tables, tables
+from trunkline.stores.cassandra import making, tables
 
 ANSWER_S = 10.0
 PROTOCOL = 5  # of Cassandra 4 and 5
@@ -82,6 +82,7 @@ class Connection:
     def __init__(self, contact: Contact, *, make: bool = False) -> None:
         """Connect; raises `Unreachable`, or `Refused` when we are not let in. `make` makes what is missing."""
         self.contact = contact
+        self.made: list[str] = []  # what was missing, in words
         self._prepared: dict[str, PreparedStatement] = {}
         profile = ExecutionProfile(
             TokenAwarePolicy(DCAwareRoundRobinPolicy(contact.datacenter)),
@@ -174,17 +175,19 @@ class Connection:
 
     def _make(self) -> None:
         contact = self.contact
-        self.session.execute(
-            f"CREATE KEYSPACE IF NOT EXISTS {contact.keyspace} WITH replication ="
-            f" {{'class': 'NetworkTopologyStrategy', '{contact.datacenter}': {contact.copies}}}"
-        )
+        found = making.found_in(self.session, contact.keyspace)
+        if found is None:
+            self.session.execute(
+                f"CREATE KEYSPACE IF NOT EXISTS {contact.keyspace} WITH replication ="
+                f" {{'class': 'NetworkTopologyStrategy', '{contact.datacenter}': {contact.copies}}}"
+            )
+            self.made.append(f"keyspace {contact.keyspace}")
         self.session.set_keyspace(contact.keyspace)
-        for table in (*tables.TABLES, *network_tables.TABLES):
-            for statement in table.create():
-                self.session.execute(statement, timeout=60.0)
-        if (
-            self._meta("buckets") is None
-        ):  # new; the layout goes first, so that nobody sees the one without the other
+        if found is not None and found.has(tables.META_TABLE) and self._meta("buckets") is not None:
+            self._agree()  # before anything is added to what belongs to another version
+        self.made += making.make(self.session, contact.keyspace, contact.user)
+        if self._meta("buckets") is None:
+            # New; the layout goes first, so that nobody sees the one without the other.
             self._note("layout", LAYOUT)
             self._note("buckets", contact.buckets)
 

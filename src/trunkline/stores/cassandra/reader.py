@@ -228,10 +228,12 @@ class CassandraReader:
             newest = tables.ANSWER_TABLE.select("WHERE partition = ? LIMIT ?", ("number", "movement_id"))
             asked = [(part, most) for part in self._parts("answers")]
             listed = [row for rows in self._connection.ask_all(newest, asked) for row in rows]
-            names = [
-                (row.movement_id,) for row in sorted(listed, key=lambda row: row.number, reverse=True)[:most]
-            ]
-            found = self._connection.ask_all(table.select("WHERE movement_id = ?"), names)
+            listed.sort(key=lambda row: row.number, reverse=True)
+            # What was asked for again was answered again: it stands where its newest answer does, once.
+            names = list(dict.fromkeys(row.movement_id for row in listed))[:most]
+            found = self._connection.ask_all(
+                table.select("WHERE movement_id = ?"), [(each,) for each in names]
+            )
             rows = [row for part in found for row in part]
         else:
             rows = self._connection.ask(
@@ -278,7 +280,7 @@ class CassandraReader:
             "rejected_open": len(self.rejects(None, _MOST)),
             "held_open": len(self.held(_MOST)),
             "alerts": self._alerts.last(),
-            "movements": sum(len(rows) for rows in self._answered()),
+            "movements": len({row.movement_id for rows in self._answered() for row in rows}),
             "accounting": [vars(row) for row in accounting],
         }
 
@@ -310,7 +312,7 @@ class CassandraReader:
         return [row.part for row in self._connection.ask(statement, (stream,))]
 
     def _answered(self) -> Iterator[list[Any]]:
-        statement = tables.ANSWER_TABLE.select("WHERE partition = ?", ("number",))
+        statement = tables.ANSWER_TABLE.select("WHERE partition = ?", ("movement_id",))
         return self._connection.ask_all(statement, [(part,) for part in self._parts("answers")])
 
     def _waiting(

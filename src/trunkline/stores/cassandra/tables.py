@@ -72,9 +72,10 @@ class Table:
         """The columns' names."""
         return tuple(column.name for column in self.columns)
 
-    def create(self) -> list[str]:
-        """Statements that make it where it is not there."""
+    def create(self, keyspace: str) -> list[str]:
+        """Statements that make it where it is not there: the table, then each of its indexes."""
         columns = ", ".join(f'"{c.name}" {cql_type(c)}' for c in self.columns)
+        within = f"{keyspace}.{self.name}"
         key = f"({', '.join(_quoted(self.partition))})"
         key = ", ".join([key, *_quoted(name for name, _ in self.clustering)])
         settings = [
@@ -86,10 +87,10 @@ class Table:
             order = ", ".join(f'"{name}" {way}' for name, way in self.clustering)
             settings.insert(0, f"CLUSTERING ORDER BY ({order})")
         made = [
-            f"CREATE TABLE IF NOT EXISTS {self.name} ({columns}, PRIMARY KEY ({key})) WITH {' AND '.join(settings)}"
+            f"CREATE TABLE IF NOT EXISTS {within} ({columns}, PRIMARY KEY ({key})) WITH {' AND '.join(settings)}"
         ]
         made += [
-            f"CREATE INDEX IF NOT EXISTS {self.name}_{name} ON {self.name} (\"{name}\") USING 'sai'"
+            f"CREATE INDEX IF NOT EXISTS {self.name}_{name} ON {within} (\"{name}\") USING 'sai'"
             for name in self.indexes
         ]
         return made
