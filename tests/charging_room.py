@@ -144,14 +144,17 @@ class Platform:
                 rows.append((word, account, 1 + sum(each == account for _, each, _ in rows)))
         self.catalogue = replace(self.catalogue, members=Members.of(rows))
 
-    def open(self, subscriber: str, balance: str, value: int, until_s: int | None = None) -> None:
-        """Put a balance into an account as it stands, without a movement."""
+    def open(
+        self, subscriber: str, balance: str, value: int, until_s: int | None = None, *, own: bool = True
+    ) -> None:
+        """Put a balance into an account as it stands, without a movement; a member's own, or one that all share."""
+        key, member = self.catalogue.members.account_of(to_key(subscriber))
         row = np.zeros(1, ACCOUNT_ROW)
         row["kind"] = RowKind.BALANCE
         row["definition"] = self.catalogue.balances.index(balance)
         row["value"] = row["granted"] = value
         row["valid_until_s"] = NEVER_S if until_s is None else until_s
-        key = to_key(subscriber)
+        row["member"] = member if own else 0
         self.accounts[key] = np.concatenate([self.accounts.get(key, np.empty(0, ACCOUNT_ROW)), row])
 
     def charge(self, uses: Sequence[Use]) -> None:
@@ -202,8 +205,9 @@ class Platform:
         self.alerts.extend(outcome.rows)
 
     def value(self, subscriber: str, balance: str) -> int:
-        """What is left of a balance, over all its periods."""
-        rows = self.accounts.get(to_key(subscriber), np.empty(0, ACCOUNT_ROW))
+        """What is left of a balance, over all its periods and members."""
+        owner, _ = self.catalogue.members.account_of(to_key(subscriber))
+        rows = self.accounts.get(owner, np.empty(0, ACCOUNT_ROW))
         mine = (rows["kind"] == RowKind.BALANCE) & (
             rows["definition"] == self.catalogue.balances.index(balance)
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -19,8 +19,9 @@ import numpy as np
 
 from tests.charging_room import Platform, metered
 from tests.opinion.pricing import Use
-from tests.peer_translation import Opening, Translation, Untranslatable, translate
-from trunkline.charging.online import decide
+from tests.peer_translation import Ceiling, Opening, Translation, Untranslatable, translate
+from trunkline.charging.online import usable
+from trunkline.charging.quota import unlimited
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.money import MICROS
 from trunkline.records.charging import ACCOUNTS
@@ -31,10 +32,9 @@ Json = dict[str, Any]
 SUBSCRIBER = "900000000001"
 NEVER_US = 2**62
 OPERATIONS = ("cost", "debit", "maxdebit", "max_usage")
-SHARED = "shared groups arrive with shared balances"
-HIGHEST_RATE = "a caller cannot name a highest rate: what may be used follows from the tariff and the account"
+GROUP = "900000000000"  # the owner of what several accounts of the format share
 GRANTED = {"usage_s": 1000, "max_usage_s": 1000, "max_usage_ns": 1}  # in the units of the call's kind
-KNOWN_KEYS = ("cost", "balances", "error", *GRANTED)
+KNOWN_KEYS = ("cost", "balances", "other_balances", "error", *GRANTED)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Answer:
     refusal: str
     balances: dict[str, Decimal]
     granted: int | None = None  # in the platform's units
+    other_balances: dict[str, dict[str, Decimal]] = field(default_factory=dict)
 
     def said(self, asked: Json) -> Json:
         """The answer in the words of the question."""
@@ -58,6 +59,8 @@ class Answer:
                 got[key] = Decimal(self.granted) / unit
         if "balances" in asked:
             got["balances"] = self.balances
+        if "other_balances" in asked:
+            got["other_balances"] = self.other_balances
         return got
 
 
@@ -98,13 +101,8 @@ def judge(tariffs: Json, case: Json) -> Json:
         "got": None,
         "reason": "",
     }
-    shared = any(balance.get("shared_groups") for balance in case.get("account", []))
     if case.get("operation") not in OPERATIONS:
         return line | {"reason": f"operation {case.get('operation')!r} is not known"}
-    if shared or case.get("other_accounts"):
-        return line | {"reason": SHARED}
-    if "max_rate" in case.get("call", {}):
-        return line | {"reason": HIGHEST_RATE}
     if case.get("tariff") not in tariffs:
         return line | {"reason": f"tariff {case.get('tariff')!r} is not in the file"}
     try:
@@ -121,34 +119,47 @@ def ask(translation: Translation, case: Json) -> Answer:
     """Charge the case's usage on the platform, as often as it says."""
     platform = Platform.under(translation.files)
     if translation.plan is not None:
-        platform.enrol([{"subscriber": SUBSCRIBER, "plan": translation.plan}])
-        for opening in translation.openings:
-            platform.open(SUBSCRIBER, opening.name, opening.value, opening.valid_until_s)
+        _enrol(platform, translation, translation.plan)
     uses = [_use(translation, at) for at in range(int(case.get("repeat", 1)))]
     granted, refusal = None, ""
     if case["operation"] in ("maxdebit", "max_usage"):
-        granted, refusal = _granted(platform, uses[0])
+        granted, refusal = _granted(platform, uses[0], translation.ceiling)
         uses = [replace(uses[0], units=granted)] if granted and case["operation"] == "maxdebit" else []
     for use in uses:
         platform.charge([use])
     rejected = platform.table("rejected")
-    balances = {
-        opening.peer: _left(platform, translation, opening)
-        for opening in dict.fromkeys((*translation.openings, translation.main))
-    }
+    balances: dict[str, dict[str, Decimal]] = {"": {}} | {name: {} for name in case.get("other_accounts", {})}
+    for opening in dict.fromkeys((*translation.openings, translation.main)):
+        balances[opening.account][opening.peer] = _left(platform, translation, opening)
+    own = balances.pop("")
     refusal = refusal or (rejected["reason"][0] if len(rejected) else "")
     if refusal or not uses:
-        return Answer(None, refusal, balances, granted)
+        return Answer(None, refusal, own, granted, balances)
     last = platform.table("charged").row(-1, named=True)
     micros = last["list_micros" if case["operation"] == "cost" else "charged_micros"]
-    return Answer(Decimal(micros) / MICROS, "", balances, granted)
+    return Answer(Decimal(micros) / MICROS, "", own, granted, balances)
 
 
-def _granted(platform: Platform, use: Use) -> tuple[int, str]:
-    """What online charging grants of a use that is asked for, and why nothing could be judged."""
+def _enrol(platform: Platform, translation: Translation, plan: str) -> None:
+    """Open the accounts; those that share something are members of one, which the group itself owns."""
+    numbers = {"": SUBSCRIBER} | {name: f"9000000001{at:02d}" for at, name in enumerate(translation.others)}
+    if translation.others or any(opening.shared for opening in translation.openings):
+        members = [{"subscriber": number, "plan": plan, "owner": GROUP} for number in numbers.values()]
+        platform.enrol([{"subscriber": GROUP, "plan": plan}, *members])
+    else:
+        platform.enrol([{"subscriber": SUBSCRIBER, "plan": plan}])
+    for opening in translation.openings:
+        if opening.account in numbers:
+            own = not opening.shared and opening != translation.main
+            number = numbers[opening.account]
+            platform.open(number, opening.name, opening.value, opening.valid_until_s, own=own)
+
+
+def _granted(platform: Platform, use: Use, ceiling: Ceiling | None) -> tuple[int, str]:
+    """What online charging would grant of a use that is asked for, and why nothing could be judged."""
     requests = np.zeros(1, REQUEST_ROW)
-    columns = metered([use]).row(0, named=True)
-    for name in ("subscriber", "kind", "direction", "calling", "called", "start_us"):
+    columns = metered([use], platform.catalogue.members).row(0, named=True)
+    for name in ("subscriber", "member", "kind", "direction", "calling", "called", "start_us"):
         requests[name] = columns[name]
     requests["session"], requests["wanted"], requests["says"], requests["until_us"] = (
         1,
@@ -160,8 +171,12 @@ def _granted(platform: Platform, use: Use) -> tuple[int, str]:
     keys = requests["subscriber"].copy()
     rows = platform.accounts.get(int(keys[0]), np.empty(0, ACCOUNTS.dtype))
     account = Grouped(keys, np.array([0, len(rows)]), rows)
-    told, _ = decide(requests, Grouped.empty(SESSIONS.dtype, keys), account, platform.catalogue)
-    return int(told["granted"][0]), REFUSALS[told["refusal"][0]]
+    most = unlimited(1)
+    if ceiling is not None:
+        most["rate_micros"], most["per_units"] = ceiling.micros, ceiling.units
+    none = Grouped.empty(SESSIONS.dtype, keys)
+    granted, refusal = usable(requests, most, none, account, platform.catalogue)
+    return int(granted[0]), REFUSALS[refusal[0]]
 
 
 def _use(translation: Translation, at: int) -> Use:
@@ -178,7 +193,8 @@ def _use(translation: Translation, at: int) -> Use:
 
 
 def _left(platform: Platform, translation: Translation, opening: Opening) -> Decimal:
-    value = opening.value if translation.plan is None else platform.value(SUBSCRIBER, opening.name)
+    touched = translation.plan is not None and opening.account in ("", *translation.others)
+    value = platform.value(SUBSCRIBER, opening.name) if touched else opening.value
     scaled = Fraction(value) * opening.scale
     return Decimal(scaled.numerator) / Decimal(scaled.denominator)
 
@@ -196,12 +212,20 @@ def differences(expected: Json, answer: Answer) -> str:
     for key, unit in GRANTED.items():
         if key in expected and answer.granted != Decimal(str(expected[key])) * unit:
             found.append(f"{key} {Decimal(answer.granted or 0) / unit} instead of {expected[key]}")
-    for name, value in expected.get("balances", {}).items():
-        if name not in answer.balances:
-            found.append(f"there is no balance {name}")
-        elif Decimal(str(value)) != answer.balances[name]:
-            found.append(f"balance {name} is {answer.balances[name]} instead of {value}")
+    found += _other_values(expected.get("balances", {}), answer.balances, "")
+    for account, values in expected.get("other_balances", {}).items():
+        found += _other_values(values, answer.other_balances.get(account, {}), f" of {account}")
     return "; ".join(found)
+
+
+def _other_values(expected: Json, left: dict[str, Decimal], whose: str) -> list[str]:
+    """Balances of an account that are not what was expected."""
+    found = [f"there is no balance {name}{whose}" for name in expected if name not in left]
+    return found + [
+        f"balance {name}{whose} is {left[name]} instead of {value}"
+        for name, value in expected.items()
+        if name in left and Decimal(str(value)) != left[name]
+    ]
 
 
 if __name__ == "__main__":

@@ -49,11 +49,25 @@ class Opening:
     value: int
     scale: Fraction
     valid_until_s: int | None
+    account: str = ""  # whose: the name of another account of the format, or "" for the caller's
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The highest rate that the caller names: money for so many units of the platform."""
+
+    micros: int
+    units: int
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A case in trunkline's terms."""
+    """A case in trunkline's terms.
+
+    Accounts of the format that share balances are members of one account of ours; `others` are those besides the
+    caller.
+    """
 
     files: dict[str, str]
     plan: str | None
@@ -63,6 +77,8 @@ class Translation:
     called: str
     start_us: int
     units: int
+    ceiling: Ceiling | None = None
+    others: tuple[str, ...] = ()
 
 
 def base_units(text: str | int | Decimal) -> int:
@@ -228,6 +244,7 @@ class Entry:
     weight: Decimal
     rate: str
     cap: Decimal | None
+    end: Decimal | None  # what a call costs at most, because it is ended then
 
 
 @dataclass
@@ -410,10 +427,14 @@ class Tariff:
         for part in self.rules["rating_plans"][plan]:
             timing = read_timing(part.get("timing", ANY), self.rules.get("timings", {}))
             for line in self.rules["destination_rates"][part["destination_rate"]]:
-                cap = Decimal(str(line.get("max_cost", 0)))
-                free = line.get("max_cost_strategy") == "*free" and cap > 0
+                most = Decimal(str(line.get("max_cost", 0)))
+                strategy = line.get("max_cost_strategy") if most > 0 else ""
                 entry = Entry(
-                    timing, Decimal(str(part.get("weight", 0))), self.rate_for(line), cap if free else None
+                    timing,
+                    Decimal(str(part.get("weight", 0))),
+                    self.rate_for(line),
+                    most if strategy == "*free" else None,
+                    most if strategy == "*disconnect" else None,
                 )
                 for prefix in self.prefixes(line["destination"]):
                     found.setdefault(prefix, []).append(entry)
@@ -435,9 +456,11 @@ class Tariff:
         complete = asked is not None
         entries = entries[: asked + 1] if asked is not None else entries
         row: Json = {}
-        cap = next((entry.cap for entry in entries if entry.timing.holds(self.start.astimezone(UTC))), None)
-        if cap is not None:
-            row["max_cost"] = plain(cap)
+        now = next((entry for entry in entries if entry.timing.holds(self.start.astimezone(UTC))), None)
+        if now is not None and now.cap is not None:
+            row["max_cost"] = plain(now.cap)
+        if now is not None and now.end is not None:
+            row["end_at_cost"] = plain(now.end)
         if complete and len(entries) == 1:
             return row | {"rate": entries[0].rate}
         bands = {f"band_{at}": entry for at, entry in enumerate(entries)}
@@ -497,7 +520,7 @@ def translate(rules: Json, case: Json) -> Translation:
 def _translate(case: Json, tariff: Tariff) -> Translation:
     plan = tariff.plan_for_caller()
     accounts = Accounts(tariff)
-    openings = [accounts.open(balance, at) for at, balance in enumerate(_by_weight(case.get("account", [])))]
+    openings = [accounts.open(held, at) for at, held in enumerate(_in_order(case, tariff.rules))]
     main = accounts.main(openings)
     return Translation(
         files=tariff.files(accounts.balances),
@@ -508,7 +531,70 @@ def _translate(case: Json, tariff: Tariff) -> Translation:
         called=tariff.dialling.number(str(case["call"].get("destination", ""))) if tariff.dialled else "",
         start_us=micros_since_1970(tariff.start),
         units=tariff.units(base_units(case["call"]["usage"])),
+        ceiling=_ceiling(tariff),
+        others=tuple(case.get("other_accounts", {})) if any(each.shared for each in openings) else (),
     )
+
+
+def _ceiling(tariff: Tariff) -> Ceiling | None:
+    """The highest rate that a call may cost, where it names one."""
+    if "max_rate" not in tariff.call:
+        return None
+    micros = _whole(Fraction(Decimal(str(tariff.call["max_rate"]))) * 10**6, "max_rate")
+    per = base_units(tariff.call.get("max_rate_unit", "1s" if tariff.kind == "voice" else 1))
+    if per % tariff.grain:
+        raise FinerThanMs("a highest rate is named for less than one ms")
+    return Ceiling(micros, per // tariff.grain)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A balance of the format in somebody's account; `shared` in a group of the caller's."""
+
+    account: str  # "" for the caller's
+    rule: Json
+    shared: bool = False
+
+
+def _in_order(case: Json, rules: Json) -> list[Held]:
+    """All balances of a case in the order in which the caller uses them: a shared one in the place of its group's.
+
+    What others have for themselves comes last: nobody but they uses it.
+    """
+    others = [Held(name, each) for name, held in case.get("other_accounts", {}).items() for each in held]
+    order: list[Held] = []
+    for balance in _by_weight(case.get("account", [])):
+        groups = balance.get("shared_groups") or []
+        mine = Held("", balance, shared=bool(groups))
+        of_group = [mine] if groups else []
+        for group in groups:
+            caller = [Held("", each, shared=True) for each in case["account"] if _in_group(each, group)]
+            of_others = [
+                Held(each.account, each.rule, shared=True) for each in others if _in_group(each.rule, group)
+            ]
+            of_group = _by_strategy(
+                mine, [*caller, *of_others], rules.get("shared_groups", {}).get(group, [])
+            )
+        order += [each for each in of_group or [mine] if each not in order]
+    taken = [each.rule for each in order if each.account]
+    return [*order, *(each for each in others if not any(each.rule is rule for rule in taken))]
+
+
+def _in_group(balance: Json, group: str) -> bool:
+    return group in (balance.get("shared_groups") or [])
+
+
+def _by_strategy(mine: Held, held: list[Held], parameters: list[Json]) -> list[Held]:
+    """Balances of a group in the order of its strategy as the case begins; by chance means as they are written."""
+    strategy = next((each.get("strategy", "") for each in parameters if each.get("account") == ANY), "")
+    ordered = held
+    if strategy.endswith("lowest"):
+        ordered = sorted(held, key=lambda each: Decimal(str(each.rule.get("value", 0))))
+    elif strategy.endswith("highest"):
+        ordered = sorted(held, key=lambda each: -Decimal(str(each.rule.get("value", 0))))
+    if strategy.startswith("*mine"):
+        ordered = [mine, *(each for each in ordered if each != mine)]
+    return ordered
 
 
 def _by_weight(balances: list[Json]) -> list[Json]:
@@ -524,21 +610,20 @@ class Accounts:
     balances: Json = field(default_factory=dict)
     mains: list[str] = field(default_factory=list)
 
-    def open(self, balance: Json, rank: int) -> Opening:
+    def open(self, held: Held, rank: int) -> Opening:
         """One balance: its definition, and what the account has of it."""
-        if balance.get("shared_groups"):
-            raise Untranslatable("shared groups arrive with shared balances")
+        balance = held.rule
         peer = str(balance.get("id", f"*unnamed {rank}"))
         name = f"b{rank}"
         money = balance["type"] == "*monetary"
         scale = self._scale(balance)
         value = self._units(balance, scale)
-        if money and self._is_default(balance) and not self.mains:
+        if money and self._is_default(balance) and not self.mains and not held.account:
             self.mains.append(name)
             self.balances[name] = {"unit": "money", "main": True}
         else:
-            self.balances[name] = self._rule(balance, rank)
-        return Opening(peer, name, value, scale, _expiry(balance))
+            self.balances[name] = self._rule(balance, rank) | ({"shared": True} if held.shared else {})
+        return Opening(peer, name, value, scale, _expiry(balance), held.account, held.shared)
 
     def _units(self, balance: Json, scale: Fraction) -> int:
         value = Fraction(Decimal(str(balance.get("value", 0)))) / scale

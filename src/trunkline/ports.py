@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from trunkline.kernel.grouped import Grouped, Keys, Rows, State
+from trunkline.records.online import Hold, WouldUse
 
 
 class Busy(Exception):
@@ -302,6 +303,12 @@ class Reservations(Protocol):
 
     def amounts(self, owner: int) -> list[tuple[Rows, int]]:
         """Rows of an account of which something is promised, set apart, or used and not charged yet; how much of it."""
+
+    def held(self, owner: int) -> list[Hold]:
+        """All that is set apart of an account, promised to sessions, or used and not charged yet; the newest first."""
+
+    def usable(self, use: WouldUse) -> tuple[int, str]:
+        """How many units of a use would be granted now, and why it cannot be judged; nothing is promised."""
 
 
 class NotReserved(Exception):

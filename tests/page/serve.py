@@ -24,7 +24,7 @@ from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
 from trunkline.api.studies import Studies
 from trunkline.api.workers import Workers
-from trunkline.ports import Bills, Deliveries, Rerates
+from trunkline.ports import Bills, Deliveries, Rerates, Reservations, Vouchers
 
 NUMBERS = [f"4477009{at:05d}" for at in range(1, 41)]
 TOKEN = "billing-token-of-the-page"
@@ -104,6 +104,8 @@ def served(
     deliveries: Deliveries | None = None,
     studies: Studies | None = None,
     rerates: Rerates | None = None,
+    vouchers: Vouchers | None = None,
+    reservations: Reservations | None = None,
 ) -> Iterator[Served]:
     """A server on loopback for as long as it is needed; with a network, or a cluster's workers, when given."""
     store = MemoryStore(now_us)
@@ -123,6 +125,8 @@ def served(
         delivery_port=deliveries,
         studies=studies,
         rerate_port=rerates,
+        voucher_port=vouchers,
+        reservation_port=reservations,
         workers=workers,
     )
     with socket.socket() as listener:

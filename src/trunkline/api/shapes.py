@@ -223,6 +223,7 @@ class AccountAnswer(BaseModel):
     can_top_up: list[TopUpChoice]
     can_transfer: list[TransferChoice]
     can_redeem: bool = Field(default=False, description="Whether vouchers can be redeemed here.")
+    can_reserve: bool = Field(default=False, description="Whether something can be set apart here.")
     counters: list[CounterRow]
     calls: list[CallRow] = []
     owner: Person | None = None

@@ -112,6 +112,16 @@ def limited(answers: Sequence[QuotaAnswer]) -> list[int]:
     return [each.group for each in answers if not each.reason and each.granted < each.wanted]
 
 
+def online_of(
+    engine: Engine,
+    reader: EmbeddedReader,
+    heard: Callable[[QuotaRequest, list[QuotaAnswer]], None] = lambda _request, _answers: None,
+) -> EngineOnline:
+    """Online charging over an engine, with the sessions that its folder keeps."""
+    kept = reader.every(online.SESSIONS)
+    return EngineOnline(engine, RULES, opened(kept), owing(kept, RULES), heard)
+
+
 class OnlineLife:
     """Online charging beside the running platform: answering, lapsing, notifying and the HTTP/2 server."""
 
@@ -122,8 +132,7 @@ class OnlineLife:
         self._settings, self._engine = settings, engine
         assert_safe(settings)
         self.notifier = Notifier(Callbacks(networks))
-        kept = reader.every(online.SESSIONS)
-        self.online = EngineOnline(engine, RULES, opened(kept), owing(kept, RULES), self._heard)
+        self.online = online_of(engine, reader, self._heard)
         engine.listeners.append(watch_movements(self.notifier))
         self._clock_us = engine.clock_us
         self.quotas = Quotas(

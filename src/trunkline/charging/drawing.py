@@ -301,6 +301,13 @@ def _counted(t: Vector, counter: int, use: Use, work: Array, size: int) -> int:
     return nb.int64(work[at].value) if at >= 0 else nb.int64(0)
 
 
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def counted_before(t: Vector, line: int, use: Use, work: Array, size: int) -> int:
+    """What the counter that chooses a line's tier has counted in the period of a use; 0 where there is none."""
+    counter = t[t[LINE] + line * LINE_W + L_COUNTER]
+    return _counted(t, counter, use, work, size) if counter >= 0 else nb.int64(0)
+
+
 @nb.njit(inline="always")
 def _count(
     t: Vector, use: Use, charged: int, work: Array, size: int, entries: Array, count: int

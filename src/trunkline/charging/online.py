@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trunkline.charging.quota import Quotas, left_over, promise
+from trunkline.charging.quota import Quotas, left_over, promise, unlimited
 from trunkline.charging.rate import UNKNOWN, Priced, few_class_nodes, price_columns
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.flow import Outcome
@@ -59,6 +59,7 @@ class Asked(NamedTuple):
     units: Array  # i8: of the promise, or of what is owed
     asked: Array  # bool: is asked now
     owed: Array  # bool: was used and waits to be charged
+    ceiling: Array | None = None  # quota.CEILING: what is paid at most; None where nobody names anything
 
 
 class Recalled(NamedTuple):
@@ -144,6 +145,7 @@ def _quotas(asked: Asked, groups: Array, accounts: Grouped, catalogue: Catalogue
         name_of(rows["session"], rows["group"]), asked.asked, asked.units.copy(), of["kind"], of["direction"],
         of["start_us"], of["amount_micros"], asked.owed, of["member"],
         np.where(apart, rows["group"].astype(np.int64), np.int64(-1)),
+        unlimited(len(rows)) if asked.ceiling is None else asked.ceiling,
     )  # fmt: skip
     return quotas, priced
 
@@ -167,6 +169,20 @@ def decide(
     now = asked.asked
     told = answer_rows(asked.rows[now], asked.subscriber[now], promised[now], refusal[now], recalled.sessions)
     return np.concatenate([recalled.told, told]), recalled.sessions
+
+
+def usable(
+    requests: Rows, ceilings: Array, sessions: Grouped, accounts: Grouped, catalogue: Catalogue
+) -> tuple[Array, Array]:
+    """What `requests` would be granted now (units, i8), and why nothing could be judged (u1); nothing is promised.
+
+    `ceilings` (`quota.CEILING`) stand beside them: units that cost more than one of them says are not among the answer.
+    """
+    asked = recall_rows(requests, sessions).asked
+    of_all = unlimited(len(asked.rows))
+    of_all[np.flatnonzero(asked.asked)] = ceilings
+    promised, refusal = reserve_rows(asked._replace(ceiling=of_all), accounts, catalogue)
+    return promised[asked.asked], refusal[asked.asked]
 
 
 # -- the same as steps of the map ----------------------------------------------------------------------------

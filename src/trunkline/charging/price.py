@@ -220,3 +220,59 @@ def limited(t: Vector, line: int, total: int) -> int:
     if most >= 0 and total > most:
         total = most
     return total
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def above(one: int, of: int, other: int, other_of: int) -> bool:
+    """Whether the fraction one/of is above other/other_of; all are whole, the denominators above zero.
+
+    By continued fractions, so that no product of two of them has to fit into 64 bits.
+    """
+    while True:
+        whole, other_whole = one // of, other // other_of
+        rest, other_rest = one - whole * of, other - other_whole * other_of
+        if whole != other_whole or other_rest == 0 or rest == 0:
+            return whole > other_whole or (whole == other_whole and other_rest == 0 and rest > 0)
+        one, of, other, other_of = other_of, other_rest, of, rest
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def dearer(
+    t: Vector, line: int, timed: bool, start_us: int, zone: int, begin: int, end: int, counted: int, micros: int,
+    per: int,
+) -> bool:  # fmt: skip
+    """Whether any slot in force for the units `begin`..`end` of a use asks more than `micros` for `per` units.
+
+    What an increment costs counts, as it is charged (`price_use`); the connect fee is no rate.
+    """
+    schedule = t[t[LINE] + line * LINE_W + L_SCHEDULE]
+    bands = t[BAND] + t[t[LINE] + line * LINE_W + L_BAND]
+    position, band, until_us = nb.int64(begin), nb.int64(0), nb.int64(FOREVER)
+    while position < end:
+        if schedule >= 0 and (timed or position == begin):
+            band, until_us = band_at(t, schedule, zone, start_us + (position * 1000 if timed else 0))
+        if t[bands + band] < 0:
+            return True
+        rate = t[RATE] + t[bands + band] * RATE_W
+        border = nb.int64(end)
+        if timed and until_us < FOREVER:
+            border = min(border, (until_us - start_us + 999) // 1000)
+        tier = t[rate + R_TIER]
+        last_tier = tier + t[rate + R_TIERS] - 1
+        while tier < last_tier and t[t[TIER] + (tier + 1) * TIER_W + T_FROM] <= counted + position:
+            tier += 1
+        if tier < last_tier:
+            border = min(border, t[t[TIER] + (tier + 1) * TIER_W + T_FROM] - counted)
+        at = t[SLOT] + t[t[TIER] + tier * TIER_W + T_SLOT] * SLOT_W
+        last = at + (t[t[TIER] + tier * TIER_W + T_SLOTS] - 1) * SLOT_W
+        while at < last and t[at + SLOT_W + S_FROM] <= position:
+            at += SLOT_W
+        if at < last:
+            border = min(border, t[at + SLOT_W + S_FROM])
+        price, increment, den = t[at + S_PRICE], t[at + S_INCREMENT], t[rate + R_DEN]
+        if increment > LARGEST // den:  # beyond 64 bits: by whole micro-units an increment, rounded up
+            price, den = (price + den - 1) // den, nb.int64(1)
+        if above(price, increment * den, micros, per):
+            return True
+        position += max((border - position + increment - 1) // increment, 1) * increment
+    return False

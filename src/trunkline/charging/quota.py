@@ -19,15 +19,21 @@ import numpy as np
 import numpy.typing as npt
 
 from trunkline.charging.booking import add_row
-from trunkline.charging.drawing import Use, take, unit_of
+from trunkline.charging.drawing import Use, counted_before, take, unit_of
 from trunkline.charging.ledger import ENTRY
-from trunkline.charging.price import limited, price_use
-from trunkline.charging.rate import Priced, subscription_at, version_at
+from trunkline.charging.price import dearer, limited, price_use
+from trunkline.charging.rate import Priced, line_at, subscription_at, version_at
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.vector import (
+    B_DEN,
+    B_NUM,
+    B_RATED_BY,
+    BALANCE,
+    BALANCE_W,
     DEFAULT_CYCLE_DAY,
     DEFAULT_PLAN,
     DEFAULT_ZONE,
+    L_END,
     L_FREE,
     L_RECORD,
     LINE,
@@ -38,7 +44,7 @@ from trunkline.charging.vector import (
 )
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.grouping import order_by_group, put_back
-from trunkline.records.charging import ACCOUNT_ROW, NEVER_S, RowKind
+from trunkline.records.charging import ACCOUNT_ROW, NEVER_S, Cause, RowKind
 from trunkline.records.usage import Kind
 
 Array = npt.NDArray[Any]
@@ -51,6 +57,7 @@ TURNS_MOST = 32  # of so many of these at most: pools have hundreds of sessions 
 
 _SUBSCRIPTION, _BALANCE = int(RowKind.SUBSCRIPTION), int(RowKind.BALANCE)
 _VOICE = int(Kind.VOICE)
+_USAGE = int(Cause.USAGE)
 
 
 class Quotas(NamedTuple):
@@ -66,6 +73,12 @@ class Quotas(NamedTuple):
     owed: Array  # bool: was used, and is not charged yet; neither out nor asked
     member: Array  # u2: who uses it; 0 is the account's owner
     balance: Array  # i8: nothing is used, an amount of this balance is set apart; -1 for a use
+    ceiling: Array  # CEILING: what the asker is ready to pay at most
+
+
+# A ceiling that an asker names: micro-units for so many units (0 units: no highest rate), and for the whole use.
+CEILING = np.dtype([("rate_micros", "i8"), ("per_units", "i8"), ("cost_micros", "i8")])
+UNNAMED = 2**62  # no highest cost
 
 
 class _Uses(NamedTuple):
@@ -87,6 +100,9 @@ class _Uses(NamedTuple):
     zone: Array
     member: Array
     balance: Array
+    rate_micros: Array
+    per_units: Array
+    cost_micros: Array
 
 
 class _Terms(NamedTuple):
@@ -152,6 +168,46 @@ def _main_value(t: Vector, rows: Array, size: int) -> int:
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def _too_dear(
+    t: Vector,
+    of: _Uses,
+    at: int,
+    use: Use,
+    covered: int,
+    account: Array,
+    size: int,
+    entries: Array,
+    count: int,
+) -> bool:
+    """Whether some of a use is charged at more than the highest rate that its asker names.
+
+    `entries` tell what the use was charged, `covered` how much of it allowances cover; what they cover costs nothing,
+    unless another plan prices it. Tiers are those of the account as it stands.
+    """
+    micros, per = of.rate_micros[at], of.per_units[at]
+    timed = use.kind == _VOICE
+    begin = nb.int64(0)
+    for each in range(count):
+        if entries[each].cause != _USAGE or entries[each].unit != use.unit or begin >= covered:
+            continue
+        rule = t[BALANCE] + entries[each].definition * BALANCE_W
+        end = min(begin + nb.int64(entries[each].amount) * t[rule + B_DEN] // t[rule + B_NUM], covered)
+        if t[rule + B_RATED_BY] >= 0:
+            version = version_at(t, t[rule + B_RATED_BY], use.start_us)
+            line = line_at(t, version, use.kind, use.direction, use.zone, use.node)
+            if t[t[LINE] + line * LINE_W + L_FREE] == 0:
+                before = counted_before(t, line, use, account, size)
+                if dearer(t, line, timed, use.start_us, use.time_zone, begin, end, before, micros, per):
+                    return True
+        begin = end
+    rule = t[LINE] + use.line * LINE_W
+    if covered >= use.units or t[rule + L_FREE] or t[rule + L_RECORD]:
+        return False
+    before = counted_before(t, use.line, use, account, size)
+    return dearer(t, use.line, timed, use.start_us, use.time_zone, covered, use.units, before, micros, per)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _payable_so(
     t: Vector, of: _Uses, out: Array, order: Array, count: int, limit: int, account: Array, size: int, trial: Array,
     used: Array, entries: Array,
@@ -167,8 +223,13 @@ def _payable_so(
         )
         if use.list_micros < 0:
             return False
-        failed, _, _, grown, _ = take(t, use, limit, trial, grown, used, entries, nb.int64(0), nb.int64(0))
-        if failed:
+        failed, total, covered, grown, booked = take(
+            t, use, limit, trial, grown, used, entries, nb.int64(0), nb.int64(0)
+        )
+        end_at_cost = t[t[LINE] + use.line * LINE_W + L_END]
+        if failed or total > of.cost_micros[at] or (end_at_cost >= 0 and total > end_at_cost):
+            return False
+        if of.per_units[at] and _too_dear(t, of, at, use, covered, account, size, entries, booked):
             return False
     after = _main_value(t, trial, grown)
     return after >= -limit or after >= _main_value(t, account, size)
@@ -384,6 +445,13 @@ def _promise(t: Vector, offsets: Array, rows: Array, first: Array, of: _Uses, pr
                 counts[at - begin] = promised[at] > 0
 
 
+def unlimited(count: int) -> Array:
+    """So many ceilings (`CEILING`) that nobody has named."""
+    ceilings = np.zeros(count, CEILING)
+    ceilings["cost_micros"] = UNNAMED
+    return ceilings
+
+
 def promise(quotas: Quotas, priced: Priced, groups: Array, accounts: Grouped, catalogue: Catalogue) -> Array:
     """Units promised to each row that asks (i8), in the order of the rows; 0 for the others.
 
@@ -426,4 +494,7 @@ def _in_order(quotas: Quotas, priced: Priced, order: Array) -> _Uses:
         priced.zone[order],
         quotas.member[order],
         quotas.balance[order],
+        np.ascontiguousarray(quotas.ceiling["rate_micros"][order]),
+        np.ascontiguousarray(quotas.ceiling["per_units"][order]),
+        np.ascontiguousarray(quotas.ceiling["cost_micros"][order]),
     )

@@ -38,7 +38,7 @@ HEADS = 1 << 16  # the leading four digits of a dial word
 HEAD = 43
 
 # Columns, and how many there are.
-L_SCHEDULE, L_BAND, L_COUNTER, L_FREE, L_RECORD, L_MAX, L_MIN, LINE_W = range(8)
+L_SCHEDULE, L_BAND, L_COUNTER, L_FREE, L_RECORD, L_MAX, L_MIN, L_END, LINE_W = range(9)
 R_DEN, R_STEP, R_FEE, R_MODE, R_TIER, R_TIERS, RATE_W = range(7)
 T_FROM, T_SLOT, T_SLOTS, TIER_W = range(4)
 S_FROM, S_INCREMENT, S_PRICE, SLOT_W = range(4)
@@ -153,6 +153,7 @@ def _price_tables(catalogue: Catalogue) -> dict[int, Array]:
             t.line_record_price,
             t.line_max_cost,
             t.line_min_charge,
+            t.line_end_at_cost,
         ),
         BAND: t.band_rate,
         RATE: _interleaved(

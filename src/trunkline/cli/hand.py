@@ -17,6 +17,7 @@ import typer
 
 from trunkline.bootstrap import serve
 from trunkline.bootstrap.platform import opened
+from trunkline.bootstrap.reservations import by_hand
 from trunkline.bootstrap.transfers import FolderTransfers
 from trunkline.bootstrap.vouchers import FolderVouchers
 from trunkline.kernel.dial import to_text
@@ -46,6 +47,9 @@ class Hand(Protocol):
 
     def redeem(self, redeem_id: str, subscriber: int, code: str) -> dict[str, Any]:
         """Redeem a voucher; raises `NotRedeemed` or `Refused`."""
+
+    def release(self, subscriber: int, name: str) -> bool:
+        """Give a reservation back; whether there was one. Raises `NotReserved` or `Refused`."""
 
     def correct(self, number: int, lines: bytes) -> None:
         """Offer a rejected record again with corrected bytes."""
@@ -91,7 +95,8 @@ def _drain(serving: serve.Serving) -> None:
 class _Local:
     def __init__(self, serving: serve.Serving) -> None:
         self._intake = serving.intake
-        platform = serving.platform
+        self._reader = serving.reader
+        self._platform = platform = serving.platform
         self._transfers = FolderTransfers(platform.folders.data, platform.engine)
         self._vouchers = FolderVouchers(
             platform.folders.data, lambda: time.time_ns() // 1000, platform.engine, read(Guessing)
@@ -118,6 +123,11 @@ class _Local:
             "balance": done.balance,
             "amount": done.amount,
         }
+
+    def release(self, subscriber: int, name: str) -> bool:
+        platform = self._platform
+        with by_hand(platform.engine, self._reader, lambda: platform.catalogue) as reservations:
+            return reservations.release(subscriber, name)
 
     def correct(self, number: int, lines: bytes) -> None:
         self._intake.settle_reject(number, lines, "operator")
@@ -161,6 +171,11 @@ class _Remote:
         key = {"Idempotency-Key": redeem_id}
         told = ask(self._url, f"/api/v1/subscribers/{found['ref']}/vouchers", {"code": code}, key)
         return {name: told[name] for name in ("status", "voucher", "balance", "amount")}
+
+    def release(self, subscriber: int, name: str) -> bool:
+        found = ask(self._url, "/api/v1/subscribers/find", {"number": to_text(subscriber)})
+        ask(self._url, f"/api/v1/subscribers/{found['ref']}/reservations/{name}/release", {})
+        return True
 
     def correct(self, number: int, lines: bytes) -> None:
         ask(self._url, f"/api/v1/rejects/{number}/correct", {"text": lines.decode()})

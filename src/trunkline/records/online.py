@@ -6,6 +6,7 @@ reports what it used, asks again, and is released.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -187,3 +188,34 @@ SESSIONS = State(
     "Each account's charging sessions, with what each rating group was last answered.",
     formerly=(np.dtype(_BEFORE_MEMBERS),),
 )
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What of an account is spoken for: an amount that is set apart, or what a charging session was promised."""
+
+    name: str  # of the reservation, or of the session; 16 hexadecimal digits
+    owner: int  # dial word of the account's owner
+    member: int  # who uses, within the account; 0 for its owner
+    balance: str  # that an amount is set apart of; "" for a promise, which names none
+    kind: int  # records.usage.Kind of a promise; 0 for an amount that is set apart
+    group: int  # rating group of a promise; 0 otherwise
+    units: int  # set apart, or promised and not used yet
+    owed: int  # used already and not charged yet
+    time_us: int  # when it was asked last
+    until_us: int | None  # when it ends by itself; None for what only waits to be charged
+
+
+@dataclass(frozen=True)
+class WouldUse:
+    """A use that somebody thinks of, to ask how much of it an account could pay for now."""
+
+    subscriber: int  # dial word
+    kind: int  # records.usage.Kind
+    called: int  # dial word; 0 for none
+    service: str  # name of the data network or service; "" for none
+    units: int  # in the kind's own unit
+    start_us: int
+    rate_micros: int = 0  # the highest rate, in micro-units ...
+    per_units: int = 0  # ... for so many units; 0: none is named
+    cost_micros: int | None = None  # the highest cost of the whole use

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.charging_room import NOTHING_REGISTERED, Platform, metered
 from tests.opinion.pricing import Use
-from trunkline.charging import quota, rate
+from trunkline.charging import price, quota, rate
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.tariffs.compiling import compile_catalogue
 from trunkline.kernel.dial import to_key
@@ -24,19 +25,24 @@ NOW_S = 1_790_000_000
 TARIFF = {
     "operator.yaml": """
 operator: {name: Example Mobile, currency: EUR, time_zone: UTC, country_code: "44"}
-destinations: {uk: {prefixes: ["44"]}, abroad: {prefixes: ["49"]}}
+destinations: {uk: {prefixes: ["44"]}, abroad: {prefixes: ["49"]}, dear: {prefixes: ["43"]}, rising: {prefixes: ["33"]}}
 rates:
   call: {price: "0.10", per: 60s, increments: [60s, 1s], connect_fee: "0.05"}
   far:
     slots:
       - {from: 0s, price: "0.40", per: 60s, increment: 30s, connect_fee: "0.30"}
       - {from: 120s, price: "0.20", per: 60s, increment: 10s}
+  steps:
+    slots:
+      - {from: 0s, price: "0.12", per: 60s, increment: 10s, connect_fee: "0.30"}
+      - {from: 120s, price: "0.60", per: 60s, increment: 1s}
   data: {price: "0.01", per: 1MB, increments: [1KB]}
 balances:
   main: {unit: money, main: true}
   minutes: {unit: time, grant: 5m, every: month, usage: [voice], to: [uk], priority: 10, increment: 10s}
   data_pack: {unit: octets, grant: 20MB, every: month, usage: [data], priority: 10}
   gift: {unit: money, priority: 5}
+  bundle: {unit: time, usage: [voice], to: [rising], rated_by: cheap, priority: 20, increment: 10s}
 """,
     "payg.yaml": """
 plan: payg
@@ -45,7 +51,15 @@ includes: [minutes, data_pack]
 prices:
   - {usage: voice, to: [uk], rate: call}
   - {usage: voice, to: [abroad], rate: far, max_cost: "3.00"}
+  - {usage: voice, to: [dear], rate: call, end_at_cost: "0.55"}
+  - {usage: voice, to: [rising], rate: steps}
   - {usage: data, to: any, rate: data}
+""",
+    "cheap.yaml": """
+plan: cheap
+effective: 2026-01-01
+prices:
+  - {usage: voice, to: any, rate: {price: "0.06", per: 60s, increments: [10s]}}
 """,
 }
 
@@ -81,8 +95,10 @@ class Desk:
     out: dict[int, Use] = field(default_factory=dict)
     owed: list[Use] = field(default_factory=list)
 
-    def ask(self, wanted: Use, name: int) -> int:
-        """Units that the account promises; 0 wanted gives a promise back."""
+    def ask(
+        self, wanted: Use, name: int, rate_micros: int = 0, per: int = 0, cost_micros: int = 2**62
+    ) -> int:
+        """Units that the account promises, at a highest rate or cost if one is named; 0 wanted gives a promise back."""
         uses = [*self.owed, *self.out.values(), wanted]
         batch = metered([replace(each, seq=at) for at, each in enumerate(uses)])
         state = self.world._state(self.world.accounts, batch, ACCOUNTS.dtype)
@@ -99,7 +115,9 @@ class Desk:
             owed=np.array([*(True for _ in self.owed), *(False for _ in self.out), False]),
             member=np.zeros(len(uses), np.uint16),
             balance=np.full(len(uses), -1, np.int64),
+            ceiling=quota.unlimited(len(uses)),
         )
+        quotas.ceiling[-1] = rate_micros, per, cost_micros
         units = int(quota.promise(quotas, priced, groups, state, self.world.catalogue)[-1])
         self.out.pop(name, None)
         if units:
@@ -204,3 +222,84 @@ def test_what_waits_to_be_charged_counts_as_charged(
     charged.world.charge(owed)
     asked = use(what[0], what[1], wanted, 9)
     assert Desk(platform(main, gift), owed=owed).ask(asked, 1) == charged.ask(asked, 1)
+
+
+DEAR, RISING, MINUTE = "4312345678", "33123456789", 60_000
+CENT = 10_000
+
+
+def test_a_use_ends_before_it_costs_more_than_its_price_says() -> None:
+    """Fifty cents behind the fee are five minutes, however much money there is; what is used is charged as ever."""
+    desk = Desk(platform(50_000_000))
+    assert desk.ask(use("voice", DEAR, 60 * MINUTE), 1) == 5 * MINUTE
+    assert desk.ask(use("voice", DEAR, 4 * MINUTE), 2) == 4 * MINUTE
+    more = platform(50_000_000)
+    more.charge([use("voice", DEAR, 10 * MINUTE)])
+    assert more.value(PAYER, "main") == 50_000_000 - 105 * CENT, (
+        "the end is the network's to make; a charge has none"
+    )
+
+
+def test_an_end_holds_beside_other_promises() -> None:
+    """What one of two sessions would cost when the other has used the allowance counts, too: each keeps its end."""
+    desk = Desk(platform(50_000_000))
+    asked = [
+        desk.ask(use("voice", number, 60 * MINUTE, at), at)
+        for at, number in enumerate([DEAR, DEAR, RISING], 1)
+    ]
+    assert asked == [5 * MINUTE, 5 * MINUTE, 60 * MINUTE]
+
+
+CEILINGS = [  # called, micro-units, for so many ms, and how long a call may be (ms)
+    ("447700900002", 0, MINUTE, 5 * MINUTE),  # the allowance alone
+    ("447700900002", 10 * CENT, MINUTE, 90 * MINUTE),
+    ("447700900002", 10 * CENT - 1, MINUTE, 5 * MINUTE),
+    ("4930123456", 30 * CENT, MINUTE, 0),  # the first two minutes are dearer
+    ("4930123456", 40 * CENT, MINUTE, 90 * MINUTE),
+    (RISING, 12 * CENT, MINUTE, 2 * MINUTE),
+    (RISING, 2_000, 1_000, 2 * MINUTE),  # the same rate, said by the second
+    (RISING, 1_999, 1_000, 0),
+    (RISING, 60 * CENT, MINUTE, 90 * MINUTE),
+]
+
+
+def test_a_highest_rate_ends_a_use_where_it_would_be_dearer() -> None:
+    """Slots count as they are in force, fees do not, and what an allowance covers costs nothing."""
+    for called, micros, per, expected in CEILINGS:
+        asked = use("voice", called, 90 * MINUTE)
+        assert Desk(platform(90_000_000)).ask(asked, 1, micros, per) == expected, (called, micros, per)
+    assert Desk(platform(90_000_000)).ask(use("data", "", 90_000_000), 1, 9_999, 1_000_000) == 20_000_000
+    assert Desk(platform(90_000_000)).ask(use("data", "", 90_000_000), 1, 10_000, 1_000_000) == 90_000_000
+
+
+def test_the_rate_of_a_priced_allowance_counts() -> None:
+    """Units that another plan prices are asked for at that plan's rate, the rest at the use's own."""
+    for micros, expected in (
+        (5 * CENT, 0),
+        (6 * CENT, 3 * MINUTE),
+        (12 * CENT, 3 * MINUTE),
+        (60 * CENT, 90 * MINUTE),
+    ):
+        world = platform(90_000_000)
+        world.open(PAYER, "bundle", 3 * MINUTE)
+        assert Desk(world).ask(use("voice", RISING, 90 * MINUTE), 1, micros, MINUTE) == expected, micros
+
+
+def test_a_highest_cost_is_the_whole_uses() -> None:
+    """The fee counts, and an allowance does not."""
+    desk = Desk(platform(90_000_000))
+    assert desk.ask(use("voice", RISING, 90 * MINUTE), 1, cost_micros=42 * CENT) == MINUTE
+    assert desk.ask(use("voice", RISING, 90 * MINUTE), 1, cost_micros=30 * CENT) == 0
+    assert desk.ask(use("data", "", 90_000_000), 2, cost_micros=CENT) == 21_000_000
+
+
+WHOLE = st.integers(0, 2**62)
+PARTS = st.integers(1, 2**62)
+
+
+@settings(max_examples=300, deadline=None)
+@given(WHOLE, PARTS, WHOLE, PARTS)
+def test_fractions_are_compared_exactly(one: int, of: int, other: int, other_of: int) -> None:
+    """Whatever their size, and also where they are the same."""
+    assert price.above(one, of, other, other_of) is (Fraction(one, of) > Fraction(other, other_of))
+    assert price.above(one % 2**30 * 3, of % 2**30 * 3 + 3, one % 2**30, of % 2**30 + 1) is False

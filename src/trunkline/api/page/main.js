@@ -18,6 +18,7 @@ import { signIn } from "/page/views/signin.js";
 import { status } from "/page/views/status.js";
 import { subscriber } from "/page/views/subscriber.js";
 import { tariffs } from "/page/views/tariffs.js";
+import { vouchers } from "/page/views/vouchers.js";
 import { whatIf } from "/page/views/what_if.js";
 
 const VIEWS = [
@@ -34,6 +35,7 @@ const VIEWS = [
   ["whatif", "What if", "what_if", whatIf],
   ["shadow", "Shadow run", "what_if", shadow],
   ["rerating", "Re-rating", "move_money", rerating],
+  ["vouchers", "Vouchers", "make_vouchers", vouchers],
   ["audit", "Audit", "read_audit", audit],
 ];
 const main = document.getElementById("main");

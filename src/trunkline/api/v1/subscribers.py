@@ -76,7 +76,7 @@ def balances(desk: AtDesk, caller: By, subscriber: Said, numbers: Numbers = "mas
     desk.saw(caller, "read_balances", word, numbers)
     rows = account_of(desk, word)
     view = account_view(rows, desk.catalogue(), desk.now_us()) | sharing_view(desk, word, rows, full=full)
-    view["can_redeem"] = desk.vouchers is not None
+    view["can_redeem"], view["can_reserve"] = desk.vouchers is not None, desk.reservations is not None
     if desk.transfers is None:
         view["can_transfer"] = []  # the two accounts may lie with different processes
     if view["owner"] is not None and desk.catalogue().members.account_of(word)[0] != word:

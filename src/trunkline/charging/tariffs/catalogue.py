@@ -61,6 +61,7 @@ class Tables(NamedTuple):
     line_free: Array  # u1: 1 = zero-rated: costs nothing and takes nothing from allowances
     line_counter: Array  # i4: counter that chooses the tier, or NONE
     line_max_cost: Array  # i8 micro-units a use, or NONE
+    line_end_at_cost: Array  # i8 micro-units that a use granted online costs at most, or NONE
     line_min_charge: Array  # i8 micro-units a use that costs anything, 0 for none
     band_rate: Array  # i4 -> rate, or NONE where nothing is priced
     # rates: prices are numerators over `rate_den`, so one increment is exact or rounded beforehand (den 1)

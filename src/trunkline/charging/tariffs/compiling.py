@@ -161,6 +161,7 @@ class _Priced:
     rates: tuple[tuple[Named | None, str], ...]
     min_charge: int
     max_cost: int
+    end_at_cost: int
 
 
 class _Compilation:
@@ -436,7 +437,12 @@ class _Compilation:
                     target = self.targets.entries[entry(price.sheet.name, part)]
                     rank[target] = at
                     priced[target] = _Priced(
-                        price, part.destination, ((None, part.rate),), part.min_charge, part.max_cost
+                        price,
+                        part.destination,
+                        ((None, part.rate),),
+                        part.min_charge,
+                        part.max_cost,
+                        part.end_at_cost,
                     )
             for each in price.to or ():
                 target = self.targets.destinations[each.name]
@@ -464,7 +470,7 @@ class _Compilation:
         return self.line_numbers[whole]
 
     def _line_columns_of(self, priced: _Priced) -> tuple[int, ...]:
-        """schedule, first band, free, counter, max_cost, min_charge, price from the record."""
+        """schedule, first band, free, counter, max_cost, min_charge, price from the record, end_at_cost."""
         rates = [None if name == NOT_PRICED else self.tariff.rate(name) for _, name in priced.rates]
         known = [rate for rate in rates if rate]
         counter = next((self.register.counters[rate.counter.name] for rate in known if rate.counter), NONE)
@@ -479,22 +485,25 @@ class _Compilation:
             numbers = [self._rate(rate) if rate else NONE for rate in ordered]
         first, _ = self.bands.add((each,) for each in numbers)
         record = any(rate.record for rate in known)
-        return (schedule, first, int(free), counter, priced.max_cost, priced.min_charge, int(record))
+        return (
+            schedule, first, int(free), counter, priced.max_cost, priced.min_charge, int(record), priced.end_at_cost
+        )  # fmt: skip
 
     def _free(self) -> int:
         """The line of being reached where no price says otherwise."""
         if self.free_line == NONE:
             self.free_line = len(self.lines)
             first, _ = self.bands.add([(NONE,)])
-            self.lines.append((ALWAYS, first, 1, NONE, NONE, 0, 0))
+            self.lines.append((ALWAYS, first, 1, NONE, NONE, 0, 0, NONE))
             self.line_names.append("any plan terminating free")
         return self.free_line
 
     def _line_columns(self) -> dict[str, Any]:
-        columns = np.array(self.lines, np.int64).reshape(-1, 7)
+        columns = np.array(self.lines, np.int64).reshape(-1, 8)
         dtypes: dict[str, Any] = {
             "line_schedule": np.int32, "line_band_first": np.int32, "line_free": np.uint8, "line_counter": np.int32,
             "line_max_cost": np.int64, "line_min_charge": np.int64, "line_record_price": np.uint8,
+            "line_end_at_cost": np.int64,
         }  # fmt: skip
         made = {name: columns[:, at].astype(dtype) for at, (name, dtype) in enumerate(dtypes.items())}
         return {**made, "band_rate": self.bands.column(0, np.int32)}
@@ -723,8 +732,9 @@ class _Compilation:
 
 def _priced(price: Price, name: str) -> _Priced:
     return _Priced(
-        price, name, tuple((band, rate.name) for band, rate in price.rates), price.min_charge, price.max_cost
-    )
+        price, name, tuple((band, rate.name) for band, rate in price.rates), price.min_charge, price.max_cost,
+        price.end_at_cost,
+    )  # fmt: skip
 
 
 def _renewed(balance: Balance) -> tuple[int, ...]:

@@ -518,6 +518,7 @@ def _rounding(rounding: RateRounding) -> str:
 def _limits(price: Price | SheetPrice) -> str:
     parts = [f"at least {money.to_text(price.min_charge)}"] if price.min_charge else []
     parts += [f"at most {money.to_text(price.max_cost)}"] if price.max_cost >= 0 else []
+    parts += [f"ends at {money.to_text(price.end_at_cost)}"] if price.end_at_cost >= 0 else []
     return ", ".join(parts)
 
 

@@ -57,21 +57,21 @@ class Targets:
     """Numbers for what prices and balances point at: destinations by name, then groups of sheet rows."""
 
     destinations: dict[str, int]
-    entries: dict[tuple[str, str, str, int, int], int]
+    entries: dict[tuple[str, str, str, int, int, int], int]
 
     @classmethod
     def of(cls, destinations: Collection[str], sheets: dict[str, tuple[SheetPrice, ...]]) -> Targets:
         named = {name: at for at, name in enumerate(destinations)}
-        entries: dict[tuple[str, str, str, int, int], int] = {}
+        entries: dict[tuple[str, str, str, int, int, int], int] = {}
         for sheet in sorted(sheets):
             for price in sheets[sheet]:
                 entries.setdefault(entry(sheet, price), len(named) + len(entries))
         return cls(named, entries)
 
 
-def entry(sheet: str, price: SheetPrice) -> tuple[str, str, str, int, int]:
+def entry(sheet: str, price: SheetPrice) -> tuple[str, str, str, int, int, int]:
     """Rows of a sheet that lead to one destination at one price are one target."""
-    return sheet, price.destination, price.rate, price.min_charge, price.max_cost
+    return sheet, price.destination, price.rate, price.min_charge, price.max_cost, price.end_at_cost
 
 
 def number(

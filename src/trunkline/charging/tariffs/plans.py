@@ -34,6 +34,7 @@ PLAN_KEYS = (
 )  # fmt: skip
 PRICE_KEYS = (
     "usage", "directions", "zones", "to", "classes", "schedule", "rate", "sheet", "min_charge", "max_cost",
+    "end_at_cost",
 )  # fmt: skip
 PAYMENTS = {"prepaid": False, "postpaid": True}
 
@@ -93,7 +94,7 @@ def _price(reader: Reader, node: Node, plan: str, found: Found) -> Price | None:
     sheet = reader.name(keys, "sheet")
     rates: tuple[tuple[Named | None, Named], ...] = ()
     if sheet is not None:
-        for name in ("rate", "to", "classes", "schedule", "min_charge", "max_cost"):
+        for name in ("rate", "to", "classes", "schedule", "min_charge", "max_cost", "end_at_cost"):
             if name in keys:
                 reader.mistakes.add(
                     keys[name].place,
@@ -121,6 +122,14 @@ def _price(reader: Reader, node: Node, plan: str, found: Found) -> Price | None:
     min_charge = reader.value(keys, "min_charge", literals.amount, 0)
     if 0 <= max_cost < min_charge:
         reader.mistakes.add(keys["max_cost"].place, "`max_cost` is below `min_charge`")
+    end_at_cost = reader.value(keys, "end_at_cost", literals.amount, -1)
+    if 0 <= end_at_cost < min_charge:
+        reader.mistakes.add(keys["end_at_cost"].place, "`end_at_cost` is below `min_charge`")
+    if max_cost >= 0 and end_at_cost >= 0:
+        reader.mistakes.add(
+            keys["end_at_cost"].place,
+            "a use either goes on for nothing (`max_cost`) or ends (`end_at_cost`); remove one of the two",
+        )
     return Price(
         node.place,
         kinds,
@@ -133,6 +142,7 @@ def _price(reader: Reader, node: Node, plan: str, found: Found) -> Price | None:
         sheet,
         min_charge,
         max_cost,
+        end_at_cost,
     )
 
 

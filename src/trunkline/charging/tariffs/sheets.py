@@ -32,6 +32,7 @@ PRICE_COLUMNS = (
     "connect_fee",
     "min_charge",
     "max_cost",
+    "end_at_cost",
 )
 PRICE_NEEDED = PRICE_COLUMNS[:4]
 PLACE_COLUMNS = ("destination", "prefix")
@@ -105,6 +106,7 @@ def read_price_sheet(
                 rate.name if rate else "",
                 _cell(reader, place, "min_charge", cells.get("min_charge", ""), 0),
                 _cell(reader, place, "max_cost", cells.get("max_cost", ""), -1),
+                _cell(reader, place, "end_at_cost", cells.get("end_at_cost", ""), -1),
             )
         )
     return prices, {rate.name: rate for rate in rates.values() if rate}

@@ -262,6 +262,7 @@ class SheetPrice:
     rate: str
     min_charge: int = 0
     max_cost: int = -1
+    end_at_cost: int = -1
 
 
 @dataclass(frozen=True)
@@ -279,6 +280,7 @@ class Price:
     sheet: Named | None = None
     min_charge: int = 0
     max_cost: int = -1
+    end_at_cost: int = -1
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import { failure, h, heading, say, show, showCalmly, table } from "/page/dom.js"
 import { iso, moment, money, moneyColumn, quantity, sentence, words } from "/page/format.js";
 import { listen, live, watch } from "/page/live.js";
 import { choices } from "/page/views/deliveries.js";
+import { held } from "/page/views/held.js";
 
 export function subscriber(main, session, reference) {
   const number = h("input", { id: "number", type: "search", inputmode: "tel", autocomplete: "off", placeholder: "+44 7700 900001", required: true });
@@ -47,7 +48,7 @@ function one(place, session, reference) {
     await load();
   } }, "Show numbers in full");
   const entries = h("details", { class: "twin", ontoggle: () => { if (entries.open) loadLedger(); } }, h("summary", {}, "Ledger entries"), ledger);
-  const topUp = h("div", { class: "flow" });
+  const topUp = h("div", { class: "flow" }), holds = held(session, path);
   show(place, h("p", { class: "loading" }, "Loading…"));
 
   function frame() {
@@ -56,6 +57,7 @@ function one(place, session, reference) {
       h("div", { class: "pair" },
         h("section", { class: "card", "aria-labelledby": "balances-title" }, h("h3", { id: "balances-title" }, "Balances"), balances, counters),
         topUp),
+      holds.section,
       h("section", { class: "card", "aria-labelledby": "usage-title" }, h("h3", { id: "usage-title" }, "Usage, newest first"), usage, entries),
       h("section", { class: "card", "aria-label": "Alerts" }, choices(session, path)));
   }
@@ -83,6 +85,7 @@ function one(place, session, reference) {
       if (!who.isConnected) frame();
       who.textContent = view.subscriber.number;
       draw(view, used.items);
+      if (view.can_reserve) await holds.load(numbers);
     } catch (error) {
       show(place, failure(error, load));
     }
