@@ -25,13 +25,11 @@ from websockets.asyncio.client import connect
 
 from bench.figures import Figure, percentile, resident_octets
 from bench.operator import folders, prepare
-from trunkline.api.heat import HeatBoard
+from trunkline.api.heat import HeatBoard, Seen
 from trunkline.bootstrap import network as watched
 from trunkline.bootstrap.platform import opened
 from trunkline.bootstrap.tokens import add_token
 from trunkline.engines.embedded.engine import Totals
-from trunkline.ports import Commit
-from trunkline.records.network import HEAT
 from trunkline.stores.embedded.network import FOLDER
 
 Longs = npt.NDArray[np.int64]
@@ -139,36 +137,53 @@ def watching(data: Path, cells: int) -> Iterator[Watch]:
         board = HeatBoard(network.reader)
         board.load()
         network.engine.listeners.append(board.commit)
+        network.engine.early_listeners.append(board.ahead)
         yield Watch(network, board)
+
+
+class Reader:
+    """One who looks at the map: what was sent, and when."""
+
+    def __init__(self, board: HeatBoard) -> None:
+        """Begin with the whole map."""
+        self._board, self._seen = board, board.message(VIEW, Seen())[0]
+        self.sent: list[tuple[float, str]] = []
+
+    def look(self, *_told: object) -> None:
+        """Take what there is."""
+        self._seen, text = self._board.message(VIEW, self._seen)
+        if text is not None:
+            self.sent.append((time.perf_counter(), text))
 
 
 def period(work: Path, cells: int) -> list[Figure]:
     """From a file of all cells to what the map's readers are sent."""
-    seconds, processor, pushed = [], [], []
+    seconds, whole, processor = [], [], []
     with watching(work / "data", cells) as watch:
-
-        def push(commit: Commit, board: HeatBoard = watch.board) -> None:
-            if HEAT.name in commit.frames:
-                board.message(VIEW, commit.number - 1)
-                pushed.append(time.perf_counter())
-
-        watch.network.engine.listeners.append(push)
+        reader = Reader(watch.board)
+        watch.network.engine.early_listeners.append(reader.look)
+        watch.network.engine.listeners.append(reader.look)
         for number in range(PERIODS):
             path = work / f"period-{number}.csv"
             write_period(path, cells, number)
+            reader.sent.clear()
             began, used = time.perf_counter(), time.process_time()
             totals = watch.read((path, "cells_csv"))
             assert totals.measured == cells * len(COUNTERS), "every value was measured"
+            (pushed, first), *rest = reader.sent
+            assert f'"time_us":{START_US + (number + 1) * PERIOD_US}' in first, "the map shows this period"
+            assert all('"tiles":[]' in text for _, text in rest), "and nothing of it came later"
             if number >= UNCOUNTED:
-                seconds.append(pushed[-1] - began)
+                seconds.append(pushed - began)
+                whole.append(time.perf_counter() - began)
                 processor.append(time.process_time() - used)
-        assert watch.board.message(VIEW, -1)[1].count(b"[") > 1, "the map shows tiles"
     bare = _seconds(lambda: pl.read_csv(path, infer_schema_length=None))
     goal = GOAL_PERIOD if cells == 100_000 else ""
     label = "polars.read_csv of the same file"
     runs = len(seconds)
     return [
         Figure("network_period", statistics.median(seconds), "s from file to map", goal, runs, label, bare),
+        Figure("network_period_whole", statistics.median(whole), "s until all of it is durable", "", runs),
         Figure(
             "network_period_processor", statistics.median(processor), "s of processor time", "at most 4", runs
         ),

@@ -164,8 +164,8 @@ CORRECTING = Flow(
     ),
 )
 
-# The data's clock moves: what waited for it is told, and what follows from that.
-_TIME = (
+# The data's clock moves: windows that waited for it are told.
+_CLOSED = (
     Step(
         kpi.flush,
         network.PULSES,
@@ -180,6 +180,28 @@ _TIME = (
         state=rollup.SUMS,
         looks_up=(network.FORMULAS, network.INVENTORY),
     ),
+)
+
+# All KPIs of the batch are known, and the map shows them; nothing below changes them.
+_DRAWN = (
+    Step(
+        heat.spread,
+        network.KPIS,
+        (network_sums.TILE_CHANGES,),
+        looks_up=(network.FORMULAS, network.INVENTORY),
+    ),
+    Step(
+        heat.draw,
+        network_sums.TILE_CHANGES,
+        (network.HEAT,),
+        state=heat.TILES,
+        looks_up=(network.FORMULAS,),
+    ),
+    Step(heat.fade, network.PULSES, (network.HEAT,), state=heat.TILES, looks_up=(network.FORMULAS,)),
+)
+
+# What is unusual in them, or will be.
+_JUDGED = (
     Step(silence.miss, network.PULSES, (network.ANOMALIES,), state=silence.LISTENED),
     Step(detect.detect, network.KPIS, (network.ANOMALIES,), state=detect.SERIES, looks_up=(network.MODELS,)),
     Step(forecast.forecast, network.KPIS, (network.RISKS,), state=forecast.FORETOLD),
@@ -231,29 +253,18 @@ _ALARMS_DRAWN = (
     Step(
         heat.spread_alarms,
         network.ALARMS,
-        (network_sums.TILE_CHANGES,),
+        (network_sums.TILE_ALARMS,),
         state=heat.DRAWN_ALARMS,
         looks_up=(network.INVENTORY,),
     ),
-)
-_DRAWN = (
     Step(
-        heat.draw,
-        network_sums.TILE_CHANGES,
+        heat.draw_alarms,
+        network_sums.TILE_ALARMS,
         (network.HEAT,),
         state=heat.TILES,
         looks_up=(network.FORMULAS,),
     ),
 )
-_KPIS_DRAWN = (
-    Step(
-        heat.spread,
-        network.KPIS,
-        (network_sums.TILE_CHANGES,),
-        looks_up=(network.FORMULAS, network.INVENTORY),
-    ),
-)
-_FADED = (Step(heat.fade, network.PULSES, (network.HEAT,), state=heat.TILES, looks_up=(network.FORMULAS,)),)
 
 NETWORK = Flow(
     "network",
@@ -280,25 +291,18 @@ NETWORK = Flow(
         ),
         Step(pulse.advance, network.BINS, (network.ADVANCES,)),
         Step(
-            pulse.pulse,
-            network.ADVANCES,
-            (network.PULSES,),
-            state=pulse.CLOCK,
-            looks_up=(network.FORMULAS,),
-        ),
-        Step(
-            silence.listen,
-            network.BINS,
-            (network.ANOMALIES,),
-            state=silence.LISTENED,
-            looks_up=(network.FORMULAS,),
-        ),
-        Step(
             kpi.tell,
             network.BINS,
             (network.KPIS, network_sums.PARTS),
             state=kpi.WINDOWS,
             looks_up=(network.FORMULAS, network.INVENTORY),
+        ),
+        Step(
+            pulse.pulse,
+            network.ADVANCES,
+            (network.PULSES,),
+            state=pulse.CLOCK,
+            looks_up=(network.FORMULAS,),
         ),
         Step(
             rollup.add_up,
@@ -307,16 +311,22 @@ NETWORK = Flow(
             state=rollup.SUMS,
             looks_up=(network.FORMULAS, network.INVENTORY),
         ),
-        *_TIME,
+        *_CLOSED,
+        *_DRAWN,
+        Step(
+            silence.listen,
+            network.BINS,
+            (network.ANOMALIES,),
+            state=silence.LISTENED,
+            looks_up=(network.FORMULAS,),
+        ),
+        *_JUDGED,
         Step(signals.report, network.HEARD, (network.SIGNALS,)),
         *_ALARMS,
         *_RELEASED,
         *_COLLECTED,
         *_CORRELATED,
-        *_KPIS_DRAWN,
         *_ALARMS_DRAWN,
-        *_DRAWN,
-        *_FADED,
     ),
 )
 
@@ -324,22 +334,21 @@ TIME = Flow(
     "time",
     "Nothing came, and that is news too: windows close, silence is told, what was held back is judged again.",
     (
-        *_TIME,
+        *_CLOSED,
+        *_DRAWN,
+        *_JUDGED,
         *_ALARMS,
         *_RELEASED,
         *_COLLECTED,
         *_CORRELATED,
-        *_KPIS_DRAWN,
         *_ALARMS_DRAWN,
-        *_DRAWN,
-        *_FADED,
     ),
 )
 
 HANDS = Flow(
     "hands",
     "What an operator does to an alarm goes the way of every other signal.",
-    (*_ALARMS, *_COLLECTED, *_ALARMS_DRAWN, *_DRAWN),
+    (*_ALARMS, *_COLLECTED, *_ALARMS_DRAWN),
 )
 
 FLOWS = (USAGE, MONEY, SUBSCRIBERS, SERVICE, ONLINE, BILLING, CORRECTING, TRANSFERRING)

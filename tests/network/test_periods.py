@@ -161,3 +161,32 @@ def test_it_is_what_an_earlier_version_stored(whole: Frames) -> None:
     assert {stream.name: digest(stream, whole[stream.name]) for stream in COMPARED} == STORED
     for stream in (network.KPIS, network.HEAT, network.ANOMALIES, network.ALARMS, network.INCIDENTS):
         assert len(whole[stream.name]), f"without {stream.name} it proves nothing of it"
+
+
+@pytest.mark.parametrize("lanes", [0, 2])
+def test_what_is_told_early_is_what_is_committed(
+    periods: list[Path],
+    in_lanes: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    lanes: int,
+) -> None:
+    """The map of KPIs is told whole before the commit that it belongs to, and that begins with the same rows."""
+    monkeypatch.setattr(watched, "EARLY", replace(watched.EARLY, least_rows=1))
+    if lanes:
+        in_lanes(lanes)
+    told: list[tuple[int, pl.DataFrame]] = []
+    committed: list[Commit] = []
+    write_inventory(tmp_path / FOLDER / watched.INVENTORY, CELLS)
+    with watched.opened_network(tmp_path) as opened:
+        opened.engine.early_listeners.append(lambda number, rows: told.append((number, rows)))
+        opened.engine.listeners.append(committed.append)
+        for path in periods[:6]:
+            watched.ingest_telemetry(opened, [(path, "cells_csv", "bench")])
+            assert told[-1][0] == committed[-1].number
+    with_tiles = [commit for commit in committed if network.HEAT.name in commit.frames]
+    assert [number for number, _ in told] == [commit.number for commit in with_tiles]
+    for (_, rows), commit in zip(told, with_tiles, strict=True):
+        heat = commit.frames[network.HEAT.name]
+        polars.testing.assert_frame_equal(rows, heat[: len(rows)])
+        assert heat[len(rows) :]["metric"].unique().to_list() in ([], ["severity"])

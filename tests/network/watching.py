@@ -80,6 +80,7 @@ def watch(data: Path, inventory: Path) -> Iterator[Watch]:
         board = HeatBoard(network.reader)
         board.load()
         network.engine.listeners.append(board.commit)
+        network.engine.early_listeners.append(board.ahead)
         watching = Watching(network.reader, NetworkHands(network, Spooling(network.engine, sources)), board)
         stop, trouble = threading.Event(), list[BaseException]()
 

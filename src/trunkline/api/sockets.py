@@ -20,7 +20,7 @@ from starlette.websockets import WebSocketState
 from trunkline.api.access import READ_PERSON, WATCH, WATCH_NETWORK, Access, Caller, Right
 from trunkline.api.balances import account_view, sharing_view
 from trunkline.api.desk import SESSION_COOKIE, Desk
-from trunkline.api.heat import HeatBoard
+from trunkline.api.heat import HeatBoard, Seen
 from trunkline.api.live import FOREVER_US, Live, Sample
 from trunkline.api.shown import alert_rows, person, usage_rows
 from trunkline.api.v1.overview import accounting_view
@@ -87,27 +87,30 @@ async def heat(socket: WebSocket) -> None:
     """The map: send {"layer", "metric"} and, to go on after a lost connection, {"after": last seq}.
 
     Answered by a snapshot (or what came since), then by deltas as they come, each with the number `seq` to go on from.
-    Whoever reads slowly gets several steps in one delta, and a snapshot when that is shorter.
+    A delta without such a number is told ahead of its commit: whoever loses the connection behind it asks without
+    `after`. Whoever reads slowly gets several steps in one delta, and a snapshot when that is shorter.
     """
     desk: Desk = socket.app.state.desk
     async with _admitted(socket, "/api/v1/network/heat", WATCH_NETWORK) as caller:
         if desk.network is None:
             raise _Leave(NOT_FOUND)
-        looking = _Looking()
+        board, looking = desk.network.board, _Looking()
         listener = asyncio.create_task(_follow_view(socket, looking))
+        listener.add_done_callback(lambda _: looking.news.set())
         try:
-            await _send_heat(socket, desk, desk.network.board, caller, looking, listener)
+            with board.waking(looking.news):
+                await _send_heat(socket, desk, board, caller, looking, listener)
         finally:
             listener.cancel()
 
 
 class _Looking:
-    """Which view this reader looks at, and what it has seen of it."""
+    """Which view this reader looks at, what it has seen of it, and whether there may be something to say."""
 
     def __init__(self) -> None:
         self.view: tuple[str, str] | None = None
-        self.seen = -1
-        self.chosen = asyncio.Event()
+        self.seen = Seen()
+        self.news = asyncio.Event()
 
 
 async def _follow_view(socket: WebSocket, looking: _Looking) -> None:
@@ -118,8 +121,8 @@ async def _follow_view(socket: WebSocket, looking: _Looking) -> None:
             if isinstance(said.get("layer"), str) and isinstance(said.get("metric"), str):
                 after = said.get("after")
                 looking.view = said["layer"][:20], said["metric"][:100]
-                looking.seen = after if isinstance(after, int) else -1
-                looking.chosen.set()
+                looking.seen = Seen(after) if isinstance(after, int) else Seen()
+                looking.news.set()
     except WebSocketDisconnect:
         return
 
@@ -132,23 +135,27 @@ async def _send_heat(
     looking: _Looking,
     listener: asyncio.Task[None],
 ) -> None:
-    choosing = asyncio.create_task(looking.chosen.wait())
-    await asyncio.wait({choosing, listener}, timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED)
-    choosing.cancel()
-    while looking.view is not None and not listener.done():
+    """Say what is new whenever something may be; a message is put together once, and no task is made for each."""
+    while not listener.done():
         _still_in(desk, caller)
-        looking.chosen.clear()
-        view, seen = looking.view, looking.seen
-        number, text = board.message(view, seen)
-        if number != seen:
-            await asyncio.wait_for(socket.send_text(text.decode()), SEND_S)
-            if not looking.chosen.is_set():
-                looking.seen = number
-        waiting = asyncio.create_task(board.after(number, QUIET_S))
-        choosing = asyncio.create_task(looking.chosen.wait())
-        await asyncio.wait({waiting, choosing, listener}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        choosing.cancel()
+        looking.news.clear()
+        text = None
+        if looking.view is not None:
+            view, seen = looking.view, looking.seen
+            known, text = board.message(view, seen)
+            if text is not None:
+                async with asyncio.timeout(SEND_S):
+                    await socket.send_text(text)
+            if looking.view is view and looking.seen is seen:  # nothing else was asked for meanwhile
+                looking.seen = known
+        if text is not None:
+            continue
+        try:
+            async with asyncio.timeout(QUIET_S):
+                await looking.news.wait()
+        except TimeoutError:
+            if looking.view is None:
+                break
     if listener.done():
         listener.result()
 

@@ -28,10 +28,10 @@ from trunkline.engines.embedded.engine import Engine, Settings, Totals
 from trunkline.engines.embedded.intake import Spooling
 from trunkline.engines.embedded.lanes import Lanes
 from trunkline.engines.embedded.sources import LiveSources, NamedFiles
-from trunkline.engines.loop import Accounts, tallied
+from trunkline.engines.loop import Accounts, Early, tallied
 from trunkline.kernel.grouped import State
 from trunkline.kernel.identity import name_words
-from trunkline.network import formula
+from trunkline.network import formula, heat
 from trunkline.network.alarms.maintenance import preview
 from trunkline.network.alarms.rules import AlarmRules, RulesError, Window, read_rules
 from trunkline.network.alarms.signals import alarm_keys
@@ -70,8 +70,10 @@ AT_WORK = Settings(batch_records=8_000_000, decoders=2)
 LANES = Lanes(
     network.BUCKET.name,
     (network.BUCKETS // 2,),
-    travels=(network_sums.PARTS, network_sums.TILE_CHANGES),
+    travels=(network_sums.PARTS, network_sums.TILE_CHANGES, network_sums.TILE_ALARMS),
 )
+# The map of KPIs is known when all KPIs are, and half of the work is still to come.
+EARLY = Early(heat.fade, network.HEAT)
 INVENTORY, FORMULAS, RULES, CAUSES = "inventory", "formulas.yaml", "alarm_rules.json", "causes.csv"
 AGREEMENTS = "agreements.yaml"
 LISTS = ("sites", "cells", "routers", "links", "areas")
@@ -138,6 +140,7 @@ def opened_network(data: Path, watched: Watched | None = None, disk: Disk | None
             mappings.__getitem__,
             settings=AT_WORK,
             lanes=LANES,
+            early=EARLY,
             count=tallied(network.MEASURED, network.BINS),
         )
         made = Network(folder, store, engine, mappings, NetworkReader(folder))

@@ -92,7 +92,7 @@ def plan_of(prefix: str = "trunkline", buckets: int = 12) -> Staged:
         prefix=f"{prefix}.{topology.NETWORK.name}",
         newest="",
         kinds=(network.BUCKET.name, network.COMPONENT.name),
-        travels=(network_sums.PARTS, network_sums.TILE_CHANGES),
+        travels=(network_sums.PARTS, network_sums.TILE_CHANGES, network_sums.TILE_ALARMS),
         published=PUBLISHED,
         keyed={network.EVENTS.name: pl.col("object") // (1 << network.BUCKET_SHIFT)},
         merged={

@@ -132,6 +132,7 @@ def watch_network(
     board = HeatBoard(network.reader)
     board.load()
     network.engine.listeners.append(board.commit)
+    network.engine.early_listeners.append(board.ahead)
     service = Service(serving.platform, network, serving.intake, serving.reader, serving.audit)
     serving.listeners = listeners_of(network, spooling, listening or Listening())
     heard = serving.listeners.status if serving.listeners is not None else list
@@ -166,7 +167,12 @@ def run(
     app = _application(serving)
     server = uvicorn.Server(
         uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            ws_per_message_deflate=False,
         )
     )
     threads = [threading.Thread(target=_guarded(serving, server, lambda: _drive(serving)), name="engine")]

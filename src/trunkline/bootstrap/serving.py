@@ -345,7 +345,12 @@ def _word(role: Delivery) -> Worker:
 def _serve(app: FastAPI, listener: Any, stop: threading.Event) -> None:  # noqa: ANN401 -- a socket
     server = uvicorn.Server(
         uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            ws_per_message_deflate=False,
         )
     )
 

@@ -72,6 +72,19 @@ class Accounts:
     advice: str = "do the tariffs and subscribers belong to it"  # where nearly everything is rejected
 
 
+@dataclass(frozen=True)
+class Early:
+    """What may be told of a batch that is still being carried: the rows of a stream, once a step has been carried.
+
+    Nothing behind the step adds rows that belong to those. What is told early is not durable and may never become so;
+    who is told must know that. Batches of fewer than `least_rows` rows are through before it would be worth it.
+    """
+
+    step: Callable[..., Outcome]
+    stream: Stream
+    least_rows: int = 20_000
+
+
 @dataclass
 class Carried:
     """What a batch became: rows by stream name, changed state, and the records that broke a step."""
@@ -102,6 +115,10 @@ class Carried:
 
 def _content(_carried: Carried) -> None:
     """Accept every result."""
+
+
+def _nobody(_number: int, _rows: pl.DataFrame) -> None:
+    """Nobody is told."""
 
 
 class Aside:
@@ -150,6 +167,8 @@ class Carrier:
         self.tables = dict(tables)
         self._states = states
         self._most_poison = most_poison
+        self.early: Early | None = None
+        self.tell_early: Callable[[int, pl.DataFrame], None] = _nobody
         self.streams = {s.name: s for step in flow.steps for s in (step.reads, *step.writes)}
 
     def over(self, states: States) -> Carrier:
@@ -243,6 +262,8 @@ class Carrier:
             rows = carried.rows(step.reads)
             if len(rows):
                 self._run(step, rows, carried, overlay, changed)
+            if self._tells_behind(step):
+                self._told(carried, given, number)
         refused = self._refused(carried, rejected_before)
         if refused is not None and self._left_a_trace(steps, carried, refused):
             return self._onward(steps, self._without(given, steps[0].reads, carried, refused), number, judge)
@@ -252,6 +273,17 @@ class Carrier:
             self._states.put(state, overlay[name], number)
             carried.states.append((state, overlay[name]))
         return carried
+
+    def _tells_behind(self, step: Step) -> bool:
+        return self.early is not None and step.run is self.early.step
+
+    def _told(self, carried: Carried, given: Carried, number: int) -> None:
+        """Tell early what is known by now of a batch that is large enough."""
+        assert self.early is not None, "there is something to tell"
+        came = max((len(given.rows(entry)) for entry in self.entries), default=0)
+        rows = carried.rows(self.early.stream)
+        if len(rows) and came >= self.early.least_rows:
+            self.tell_early(number, rows)
 
     def _run(
         self,

@@ -189,7 +189,7 @@ def _layer_names(layers: npt.NDArray[np.uint8]) -> pl.Series:
 
 
 def spread_alarms(alarms: pl.DataFrame, state: Grouped, inventory: Inventory) -> Outcome:
-    """`ALARMS` into `TILE_CHANGES` of the metric `severity`, for cells and sites."""
+    """`ALARMS` into `TILE_ALARMS` of the metric `severity`, for cells and sites."""
     held = {
         (int(key), int(row["alarm_key"])): int(row["severity"])
         for key in state.keys
@@ -290,6 +290,11 @@ def draw(changes: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome:
     )  # fmt: skip
     heat = _tell(tiles, np.flatnonzero(complete), formulas)
     return Outcome((heat,), _kept(state, tiles))
+
+
+def draw_alarms(changes: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome:
+    """`TILE_ALARMS` into `HEAT` in the same manner: alarms are known long after KPIs, and the map need not wait."""
+    return draw(changes, state, formulas)
 
 
 def fade(pulses: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome:

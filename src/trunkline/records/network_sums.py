@@ -45,28 +45,35 @@ LATE_PARTS = Stream(
     text="Parts of windows that were closed for good: in the KPIs of their cells, but not in those of larger things.",
 )
 
+_TILE_CHANGE = Record(
+    "Tile change",
+    "By how much the cells of a batch change the sums of one metric in one tile.",
+    (
+        Column("layer", pl.String, "`h3:<resolution>` or `area`."),
+        Column("tile", pl.UInt64, "H3 index, or digest of the area's name."),
+        Column("metric", pl.String, "A KPI's name, or `severity`."),
+        TIME,
+        Column("numerator", pl.Int64, "Change of the sum of numerators, or of packed counts of alarms."),
+        Column("denominator", pl.Int64, "Change of the sum of denominators, or of packed counts of alarms."),
+        Column("cells", pl.Int32, "Change of the number of cells or objects.", "cells"),
+        BUCKET,
+    ),
+    ("layer", "tile", "metric", "time_us"),
+    days_kept=1,
+)
+
 TILE_CHANGES = Stream(
     "network.tile_changes",
-    Record(
-        "Tile change",
-        "By how much the cells of a batch change the sums of one metric in one tile.",
-        (
-            Column("layer", pl.String, "`h3:<resolution>` or `area`."),
-            Column("tile", pl.UInt64, "H3 index, or digest of the area's name."),
-            Column("metric", pl.String, "A KPI's name, or `severity`."),
-            TIME,
-            Column("numerator", pl.Int64, "Change of the sum of numerators, or of packed counts of alarms."),
-            Column(
-                "denominator", pl.Int64, "Change of the sum of denominators, or of packed counts of alarms."
-            ),
-            Column("cells", pl.Int32, "Change of the number of cells or objects.", "cells"),
-            BUCKET,
-        ),
-        ("layer", "tile", "metric", "time_us"),
-        days_kept=1,
-    ),
+    _TILE_CHANGE,
     key="bucket",
-    text="Differences on their way to the tiles of the map.",
+    text="Differences that KPIs make, on their way to the tiles of the map.",
+)
+
+TILE_ALARMS = Stream(
+    "network.tile_alarms",
+    _TILE_CHANGE,
+    key="bucket",
+    text="Differences that alarms make, on their way to the tiles of the map.",
 )
 
 BUDGETS = Stream(

@@ -27,6 +27,7 @@ from trunkline.engines.loop import (
     Carried,
     Carrier,
     Counting,
+    Early,
     FileStopped,
     States,
     TooMuchPoison,
@@ -149,6 +150,7 @@ class Engine:
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         count: Counting = counted,
         lanes: Lanes | None = None,
+        early: Early | None = None,
     ) -> None:
         """Build an engine; it does nothing before `drive` or an order."""
         self.store = store
@@ -163,14 +165,18 @@ class Engine:
         self._usage = (
             Carrier(usage, self.tables, store, most, accounts)
             if lanes is None
-            else InLanes(usage, self.tables, store, most, accounts, lanes)
+            else InLanes(usage, self.tables, store, most, accounts, lanes, early)
         )
+        self._usage.early, self._usage.tell_early = early, self._tell_early
         self._raw = usage.steps[0].reads
         self._received = usage.steps[0].writes
         self._count = count
         self.listeners: list[
             Callable[[Commit], None]
         ] = []  # called when a commit is durable; they do not wait
+        self.early_listeners: list[
+            Callable[[int, pl.DataFrame], None]
+        ] = []  # called when something is told early, with the number of the commit that may come; they do not wait
         self.correcting = threading.Lock()  # what a record comes to changes at one hand's word at a time
         self._seen_of: dict[int, tuple[int, int]] = {}
         self._stopped_files: set[int] = set()
@@ -433,6 +439,10 @@ class Engine:
         self.store.commit(commit)
         for listener in self.listeners:
             listener(commit)
+
+    def _tell_early(self, number: int, rows: pl.DataFrame) -> None:
+        for listener in self.early_listeners:
+            listener(number, rows)
 
     # -- one batch ----------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from trunkline.engines.loop import Accounts, Carried, Carrier, States
+from trunkline.engines.loop import Accounts, Carried, Carrier, Early, States
 from trunkline.kernel.flow import Flow, Step, Stream
 from trunkline.kernel.grouped import Grouped, State
 
@@ -72,12 +72,14 @@ class InLanes(Carrier):
         most_poison: int,
         accounts: Accounts,
         lanes: Lanes,
+        early: Early | None = None,
     ) -> None:
         """Take the flow as it stands on the map. A flow that takes back what rejected records left has no lanes."""
         super().__init__(flow, tables, states, most_poison, accounts)
         assert not accounts.takes_back, "what was remembered of a rejected record lies in another lane"
         self._lanes = lanes
-        self._stretches = _stretches(flow.steps[1:], lanes)
+        self.early = early
+        self._stretches = _stretches(flow.steps[1:], lanes, self._tells_behind)
 
     def _onward(
         self, steps: Sequence[Step], carried: Carried, number: int, judge: Callable[[Carried], None]
@@ -97,7 +99,9 @@ class InLanes(Carrier):
                 ]
                 written = [(lane, task.result()) for lane, task in zip(which, tasks, strict=True)]
                 self._put_together(stretch, written, parts)
-        result = Carried({name: [rows for _, rows in frames] for name, frames in parts.items()})
+                if self._tells_behind(stretch.steps[-1]):
+                    self._told(_whole(parts), carried, number)
+        result = _whole(parts)
         judge(result)
         for overlay, states in zip(overlays, changed, strict=True):
             for name, state in states.items():
@@ -155,15 +159,19 @@ class InLanes(Carrier):
                         )
 
 
-def _stretches(steps: Sequence[Step], lanes: Lanes) -> tuple[_Stretch, ...]:
-    """The steps in their order, cut where the kind changes and where rows change places."""
+def _whole(parts: Mapping[str, list[tuple[int, pl.DataFrame]]]) -> Carried:
+    return Carried({name: [rows for _, rows in frames] for name, frames in parts.items()})
+
+
+def _stretches(steps: Sequence[Step], lanes: Lanes, ends: Callable[[Step], bool]) -> tuple[_Stretch, ...]:
+    """The steps in their order, cut where the kind changes, where rows change places, and behind what is to be told."""
     found: list[tuple[bool, list[Step]]] = []
     for step in steps:
         parted = _is_parted(step, lanes)
         moved = any(step.reads is each for each in lanes.travels) and any(
             step.reads is stream for other in (found[-1][1] if found else []) for stream in other.writes
         )
-        if not found or found[-1][0] != parted or moved:
+        if not found or found[-1][0] != parted or moved or ends(found[-1][1][-1]):
             found.append((parted, []))
         found[-1][1].append(step)
     return tuple(_Stretch(parted, tuple(each)) for parted, each in found)

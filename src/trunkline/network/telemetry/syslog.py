@@ -11,6 +11,8 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
+import polars as pl
+
 from trunkline.kernel.envelope import unescaped
 from trunkline.network.telemetry import clock
 from trunkline.network.telemetry.lines import NEVER_RECEIVED, Lines
@@ -35,6 +37,8 @@ _MONTHS = {
     )
 }
 _HIGHEST_PRI = 191
+_Heard = tuple[int, str, int, int, str, str, str, str]
+"""Record, text, priority, time, host, program, message id, and what is said."""
 # RFC 5424 table 2 in the words of X.733: emergency, alert, critical, error, warning, notice, informational, debug.
 _SEVERITIES = (1, 1, 1, 2, 4, 5, 5, 5)
 _FACILITIES = (
@@ -43,10 +47,20 @@ _FACILITIES = (
 )  # fmt: skip
 
 
+# What Python's expressions and those of the compiled matcher mean alike in printable ASCII: plain characters, classes
+# without sets in them, groups, choices, and repetitions. Anything else is asked of each message by itself.
+_ALIKE = re.compile(
+    r"(?:\(\?i\))?(?:\(\?:|\(\?P<[a-z]+>|[()|.?*+^$]|\{\d+(?:,\d*)?\}|\\[dDwWsSb.\-+*?()|/]"
+    r"|\[\^?(?:\\[dws.]|[\w /.,:;=%#@!]|-(?!-))+\]|[\w /,:;=%#@!\"'<>-])*",
+    re.ASCII,
+)
+
+
 def read_messages(lines: Lines, mapping: Mapping, readings: Readings) -> None:
     """Read each line as one syslog message."""
     rules = [(re.compile(meaning.match), meaning) for meaning in mapping.meanings]
     received = lines.places.received_us.tolist()
+    heard: list[_Heard] = []
     for record, message in enumerate(lines.messages):
         if record in lines.done:
             continue
@@ -55,15 +69,29 @@ def read_messages(lines: Lines, mapping: Mapping, readings: Readings) -> None:
         if not text:
             readings.reject(record, "unreadable", "an empty message")
             continue
-        _read(record, text, lines.peers[record], received[record], (mapping, rules), readings)
+        _hear(record, text, lines.peers[record], received[record], mapping, readings, heard)
+    for each, may_mean in zip(heard, suspects([said for *_, said in heard], mapping), strict=True):
+        _tell(each, rules if may_mean else [], readings)
 
 
-def _read(
-    record: int, text: str, peer: str, received_us: int,
-    by: tuple[Mapping, list[tuple[re.Pattern[str], Meaning]]], readings: Readings,
+def suspects(said: list[str], mapping: Mapping) -> list[bool]:
+    """Which messages a rule may be found in: most say nothing that any rule is about, and all are asked at once."""
+    if not said:
+        return []
+    texts = pl.Series(said, dtype=pl.String)
+    suspects = pl.Series([not (text.isascii() and text.isprintable()) for text in said])
+    for meaning in mapping.meanings:
+        if not _ALIKE.fullmatch(meaning.match):
+            return [True] * len(said)
+        suspects |= texts.str.contains(meaning.match, strict=False).fill_null(value=True)
+    return suspects.to_list()
+
+
+def _hear(
+    record: int, text: str, peer: str, received_us: int, mapping: Mapping, readings: Readings,
+    heard: list[_Heard],
 ) -> None:  # fmt: skip
-    """One message."""
-    mapping, rules = by
+    """The parts of one message."""
     parts = _parts(text, received_us, mapping.times.zone)
     if parts is None:
         readings.reject(record, "unreadable", "not a syslog message: no <priority> up to 191 and header")
@@ -79,6 +107,12 @@ def _read(
     if time_us is None:
         readings.reject(record, "bad_time", "the message has no time that can be read")
         return
+    heard.append((record, text, priority, time_us, host, program, message_id, said))
+
+
+def _tell(message: _Heard, rules: list[tuple[re.Pattern[str], Meaning]], readings: Readings) -> None:
+    """One message as an event, by the first rule that is found in it."""
+    record, text, priority, time_us, host, program, message_id, said = message
     for pattern, meaning in rules:
         found = pattern.search(said)
         if found:

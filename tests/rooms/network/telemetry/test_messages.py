@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+from dataclasses import replace
 
-from tests.rooms.network.telemetry.reading import NOW_US, PEER, captured, read, read_with
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.rooms.network.telemetry.reading import NOW_US, PEER, captured, read, read_with, shipped
 from trunkline.kernel.envelope import wrap_notice, wrap_octets, wrap_text
+from trunkline.network.telemetry import syslog
 from trunkline.records.network import Severity
 
 LOGGED_US = 1_795_321_760_000_000  # 2026-11-22 04:29:20 UTC, when the captures were made
@@ -219,3 +225,43 @@ def test_a_message_cannot_pretend_to_be_a_notice() -> None:
     inside = wrap_notice(NOW_US, "10.0.0.1", "flood", 1)
     found = read(wrap_text(NOW_US, PEER, inside), "syslog")
     assert (len(found.events), found.reasons) == (0, ["unreadable"])
+
+
+OWN = (
+    "(?i)k",
+    r"down$",
+    r"^a\sb",
+    r"a\sb\b",
+    "x{2,3}[^ ]",
+    r"(?P<port>ge-\d+)|lost",
+    r"a[\w.]+z",
+    r"it's \d{1,4} %",
+)
+WORDS = (
+    "Interface ge-0/0/7, changed state to down", "neighbor 10.0.0.9 Down", "link up", "flood", "K", "\x1f", "\t", " ",
+    "a", "b", "xxx", "down", "lost", "z", "it's 12 %", "ä", ":", "eth0", "carrier lost", "port scan", "\u017f",
+)  # fmt: skip
+
+
+@given(st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=3)), max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_what_is_asked_of_all_at_once_misses_nothing(words: list[str]) -> None:
+    """A message in which a rule is found is a suspect: by shipped rules, by own ones, and by those hard to compare."""
+    said = "".join(words).strip()
+    for match in (
+        *[meaning.match for meaning in shipped()["syslog"].meanings],
+        *OWN,
+        r"(?=a)b|down",
+        r"\Adown\Z",
+    ):
+        mapping = replace(
+            shipped()["syslog"], meanings=(replace(shipped()["syslog"].meanings[0], match=match),)
+        )
+        (suspect,) = syslog.suspects([said], mapping)
+        assert suspect or not re.search(match, said), (match, said)
+
+
+def test_most_messages_are_not_asked_one_by_one() -> None:
+    """The shipped rules are all asked at once, and what says nothing is no suspect."""
+    said = ["session 4 of user 7 closed after 9 s", "Interface ge-0/0/7, changed state to down"]
+    assert syslog.suspects(said, shipped()["syslog"]) == [False, True]
