@@ -13,6 +13,7 @@ MEASURES: Measures = {
     "kafka_online": (online.requests, 500, 50),
     "kafka_recovery": (kafka.recovery, 5_000_000, 20_000),
     "spark_carried": (spark.carried, 4_000_000, 100_000),
+    "spark_what_if": (spark.what_if, 1_000_000, 100_000),
     "spark_live": (spark.live, 20, 5),
     "latency_kafka": (latency.kafka, 20, 3),
     "latency_spark": (latency.spark, 20, 3),

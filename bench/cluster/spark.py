@@ -23,9 +23,12 @@ from bench.operator import prepare
 from tests.cluster.spark import jars
 from tests.cluster.spark.day import kill_all
 from trunkline.bootstrap import spark as bootstrap
-from trunkline.bootstrap.catalogues import load_mappings
+from trunkline.bootstrap import spark_what_if
+from trunkline.bootstrap.catalogues import load_mappings, tariff_files
 from trunkline.bootstrap.cluster.servers import jars_folder
 from trunkline.bootstrap.kafka import plan_of
+from trunkline.bootstrap.reconcile import BEGINNING_US, END_US
+from trunkline.bootstrap.what_if import both_tariffs
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, Server, consumer
 from trunkline.engines.plan import Plan
 from trunkline.engines.spark.carry import PARTED, decode_messages
@@ -79,6 +82,26 @@ def carried(work: Path, records: int) -> list[Figure]:
                 ),
             ]
     return figures
+
+
+def what_if(work: Path, records: int) -> list[Figure]:
+    """A what-if over everything that the topics hold: read, decoded, and priced by both tariffs; by a warm session."""
+    lines = prepare(work, records, SUBSCRIBERS)
+    connector = jars.connector(jars_folder(Servers()))
+    with broker(work) as server:
+        kafka = Kafka(server.brokers, "spark-what-if", BUCKETS, PARTITIONS, kafka_copies=1)
+        plan = plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
+        bootstrap.make_topics(kafka, plan)
+        count = _fill(server, plan, _arrow(lines))
+        folders = Folders(data=work / "driver-what-if", tariffs=str(work / "tariffs"))
+        spark = _spark(work, "what-if", connector, count // BATCHES + PARTITIONS)
+        with bootstrap.opened(folders, kafka, spark, once=True) as running:
+            bootstrap.carry_on(running, threading.Event())
+            tariffs = both_tariffs(folders.data, tariff_files(work / "tariffs"))
+            answers = [spark_what_if.what_if(running, tariffs, BEGINNING_US, END_US) for _ in range(3)]
+    assert all(answer["records"] == records and answer["ledger"]["agrees"] for answer in answers)
+    seconds = min(answer["seconds"] for answer in answers)
+    return [Figure("spark_what_if", records / seconds, "CDR/s", "both tariffs, over the topics' history", 3)]
 
 
 def live(work: Path, seconds: int) -> list[Figure]:

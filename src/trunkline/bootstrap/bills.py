@@ -20,7 +20,7 @@ import polars as pl
 
 from trunkline import topology
 from trunkline.charging.bills.bill import ENTRY_COLUMNS, USAGE_COLUMNS, bills
-from trunkline.charging.bills.check import Checked, check
+from trunkline.charging.bills.check import NOTHING_CHECKED, Checked, check
 from trunkline.charging.bills.cycles import Cycles, cycles, period_of
 from trunkline.charging.bills.issue import movements_of
 from trunkline.charging.tariffs.catalogue import Catalogue
@@ -73,7 +73,7 @@ class FolderBills:
         due = cycles(part.accounts, part.last, catalogue, period)
         if not len(due.terms):
             return None
-        made = self._made(part, due, catalogue, period, now_us, b"")
+        made = _made(part, due, catalogue, period, now_us, b"")
         return {
             **made.row(0, named=True),
             "bill_id": PREVIEW,
@@ -106,7 +106,7 @@ class FolderBills:
 
     def check(self, period: int | None) -> Checked:
         """Whether the sum of bills equals the ledger, for one period or for all."""
-        found = Checked(0, 0, 0, pl.DataFrame())
+        found = NOTHING_CHECKED
         catalogue = self._catalogue()
         for words in words_of(self._reader, self._at_once):
             made = self._reader.bills_between(words[0], words[-1], period)
@@ -114,12 +114,7 @@ class FolderBills:
                 continue
             entries = self._reader.money_between(words[0], words[-1], ENTRY_COLUMNS)
             part = check(made, entries, catalogue)
-            found = Checked(
-                found.bills + part.bills,
-                found.bill_micros + part.bill_micros,
-                found.ledger_micros + part.ledger_micros,
-                pl.concat([found.differences, part.differences], how="diagonal"),
-            )
+            found = found.with_part(part)
         return found
 
     # -- ordered --------------------------------------------------------------------------------------------
@@ -127,8 +122,7 @@ class FolderBills:
     def run(self, period: int) -> BillRun:
         """Make the bills of a period that is over and have none yet; can be repeated at any time."""
         engine = self._writer()
-        if not 1 <= period % 100 <= 12 or not 1970 <= period // 100 <= 2105:
-            raise Refused(f"{period} is not a period such as 202611.")
+        refuse_no_period(period)
         if not self._running.acquire(blocking=False):
             raise Refused("A bill run is going on already; wait for its end.")
         began = time.monotonic()
@@ -143,21 +137,10 @@ class FolderBills:
     def _run_part(self, engine: Engine, words: Sequence[int], done: BillRun) -> BillRun:
         now_us, catalogue = self._now_us(), self._catalogue()
         part = self._part(words, now_us)
-        due = cycles(part.accounts, part.last, catalogue, done.period)
-        over = due.terms.filter(pl.col("until_us") <= now_us)
-        made = self._made(part, replace(due, terms=over), catalogue, done.period, now_us, self._key())
+        made, mine = bills_due(part, catalogue, done.period, now_us, self._key())
         if len(made):
             engine.order(lambda writing, number: _issue(writing, number, made, catalogue)).result()
-        return BillRun(
-            done.period,
-            done.bills + len(made),
-            done.billed + due.billed,
-            done.running + len(due.terms) - len(over),
-            done.behind + due.behind,
-            done.ahead + due.ahead,
-            done.total_micros + int(made["total_micros"].sum()),
-            0.0,
-        )
+        return together(done, mine)
 
     def dispute(self, bill_id: str, actor: str, text: str, *, settled: bool = False) -> None:
         """Write down that a bill is disputed, or that the dispute is settled."""
@@ -205,26 +188,8 @@ class FolderBills:
     def _part(self, words: Sequence[int], until_us: int) -> Part:
         return self._reader.part(words, until_us, USAGE_COLUMNS, ENTRY_COLUMNS)
 
-    @staticmethod
-    def _made(
-        part: Part, due: Cycles, catalogue: Catalogue, period: int, now_us: int, key: bytes
-    ) -> pl.DataFrame:
-        return bills(
-            due, part.usage, part.entries, catalogue, period, part.cut_seq, now_us, key, part.corrections
-        )
-
     def _key(self) -> bytes:
-        """The key of bills' names; drawn when the first bill is made, and kept with the folder."""
-        path = self._data / KEY_FILE
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            disk, fresh = Disk(), path.with_suffix(".new")
-            disk.remove(fresh)
-            disk.write(fresh, [secrets.token_bytes(32).hex().encode()])
-            fresh.chmod(0o600)
-            disk.rename(fresh, path)
-            disk.fsync_folder(path.parent)
-        return bytes.fromhex(path.read_text(encoding="ascii"))
+        return kept_key(self._data / KEY_FILE)
 
     def _known(self, bill_id: str) -> dict[str, Any]:
         found = self.bill(bill_id)
@@ -254,6 +219,58 @@ class FolderBills:
         else:
             state = "issued"
         return {**bill, "state": state, "credited_micros": credited, "notes": notes}
+
+
+def refuse_no_period(period: int) -> None:
+    """Raise `Refused` for a number that names no month."""
+    if not 1 <= period % 100 <= 12 or not 1970 <= period // 100 <= 2105:
+        raise Refused(f"{period} is not a period such as 202611.")
+
+
+def bills_due(
+    part: Part, catalogue: Catalogue, period: int, now_us: int, key: bytes
+) -> tuple[pl.DataFrame, BillRun]:
+    """The bills (`BILLS`) that some accounts are due, and what became of each of them; nothing is kept or booked."""
+    due = cycles(part.accounts, part.last, catalogue, period)
+    over = due.terms.filter(pl.col("until_us") <= now_us)
+    made = _made(part, replace(due, terms=over), catalogue, period, now_us, key)
+    running, total_micros = len(due.terms) - len(over), int(made["total_micros"].sum())
+    return made, BillRun(period, len(made), due.billed, running, due.behind, due.ahead, total_micros, 0.0)
+
+
+def together(one: BillRun, other: BillRun) -> BillRun:
+    """What two parts of a run did."""
+    return BillRun(
+        one.period,
+        one.bills + other.bills,
+        one.billed + other.billed,
+        one.running + other.running,
+        one.behind + other.behind,
+        one.ahead + other.ahead,
+        one.total_micros + other.total_micros,
+        one.seconds + other.seconds,
+    )
+
+
+def _made(
+    part: Part, due: Cycles, catalogue: Catalogue, period: int, now_us: int, key: bytes
+) -> pl.DataFrame:
+    return bills(
+        due, part.usage, part.entries, catalogue, period, part.cut_seq, now_us, key, part.corrections
+    )
+
+
+def kept_key(path: Path) -> bytes:
+    """The key of bills' names; drawn when the first bill is made, and kept with the folder."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        disk, fresh = Disk(), path.with_suffix(".new")
+        disk.remove(fresh)
+        disk.write(fresh, [secrets.token_bytes(32).hex().encode()])
+        fresh.chmod(0o600)
+        disk.rename(fresh, path)
+        disk.fsync_folder(path.parent)
+    return bytes.fromhex(path.read_text(encoding="ascii"))
 
 
 def _said(text: str) -> str:

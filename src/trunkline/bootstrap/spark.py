@@ -61,6 +61,8 @@ MINUTES = Minutes(
     count="uses",
     sums=("units", "charged_micros"),
 )
+# Entries of these were ordered as movements; bonuses follow from them, and are worked out again.
+ORDERED = (Cause.TOPUP, Cause.ADJUSTMENT, Cause.REFUND, Cause.BILL, Cause.CREDIT, Cause.VOUCHER)
 MOST_EXAMPLES = 100
 MAPPING = "trunkline"  # reads single events that do not name another
 
@@ -250,16 +252,20 @@ def reconcile(running: Running, from_us: int = BEGINNING_US, until_us: int = END
     """Charge everything that the topics hold once more, bucket by bucket, and compare to the micro-unit."""
     began = time.monotonic()
     engine = running.engine
-    topic = engine.sent.value.plan.topic(usage.REJECTED)
-    known = engine.spark.sparkContext.broadcast(
-        (running.catalogue, history.places(running.spark, engine.settings, topic, usage.REJECTED))
-    )
+    known = engine.spark.sparkContext.broadcast((running.catalogue, set_aside(running)))
 
     def judge(rows: Mapping[str, pl.DataFrame], state: Bucket) -> dict[str, Any]:
         return judged_bucket(rows, state, *known.value, from_us, until_us)
 
     found = history.judged(running.spark, engine.sent, engine.settings, judge)
     return {**_together(found), "seconds": round(time.monotonic() - began, 3)}
+
+
+def set_aside(running: Running) -> pl.DataFrame:
+    """Places of all records that stand as rejected: what decoding rejects has no bucket."""
+    engine = running.engine
+    topic = engine.sent.value.plan.topic(usage.REJECTED)
+    return history.places(running.spark, engine.settings, topic, usage.REJECTED)
 
 
 def judged_bucket(
@@ -270,9 +276,17 @@ def judged_bucket(
     from_us: int,
     until_us: int,
 ) -> dict[str, Any]:
-    """One bucket's raw records charged anew, beside what became of them.
+    """One bucket's raw records charged anew, beside what became of them."""
+    ordered, facts = bucket_facts(rows, state, rejected)
+    return judged(ordered, facts, catalogue, from_us, until_us).as_dict(0.0)
 
-    `rejected` holds the places of all that was set aside: what decoding rejects has no bucket.
+
+def bucket_facts(
+    rows: Mapping[str, pl.DataFrame], state: Bucket, rejected: pl.DataFrame
+) -> tuple[pl.DataFrame, Facts]:
+    """One bucket's raw records in the order of their arrival, and what became of them.
+
+    `rejected` holds the places of all that was set aside, as `set_aside` gives them.
     """
     nothing = {stream.name: stream.record.empty() for stream in (usage.DECODED, charging.CHARGED,
                charging.ENTRIES, charging.MOVEMENTS)}  # fmt: skip
@@ -290,7 +304,7 @@ def judged_bucket(
         decided=pl.DataFrame(),
     )
     raw = given[usage.DECODED.name].join(rejected, on=("file", "offset"), how="anti")
-    return judged(_ordered(raw, stored), facts, catalogue, from_us, until_us).as_dict(0.0)
+    return _ordered(raw, stored), facts
 
 
 def _ordered(raw: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
@@ -309,7 +323,7 @@ def _ordered(raw: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
 
 def _booked(entries: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
     """Movements of money out of their ledger entries, in their order, with the validity that was asked for."""
-    causes = [int(cause) for cause in (Cause.TOPUP, Cause.ADJUSTMENT, Cause.REFUND)]
+    causes = [int(cause) for cause in ORDERED]
     same = ("subscriber", "time_us", "balance", "amount", "cause")
     given = (
         pl.when(pl.col("credit").cast(pl.String) == "balance")

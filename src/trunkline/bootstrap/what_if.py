@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -54,12 +55,13 @@ def _day_us(text: str) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000
 
 
-def both_tariffs(reader: EmbeddedReader, draft: Mapping[str, str]) -> tuple[Catalogue, Catalogue]:
-    """The tariff in use and the draft, both with the numbers that accounts hold; nothing is remembered of the draft.
+def both_tariffs(folder: Path, draft: Mapping[str, str]) -> tuple[Catalogue, Catalogue]:
+    """The tariff that a data folder remembers and the draft, both with the numbers that accounts hold.
 
-    Raises `TariffError` with every mistake of the draft, and `Refused` when its amounts cannot be compared.
+    Nothing is remembered of the draft. Raises `TariffError` with every mistake of it, and `Refused` when its amounts
+    cannot be compared.
     """
-    running, register = compile_catalogue(remembered_tariff(reader.folder), known_register(reader.folder))
+    running, register = compile_catalogue(remembered_tariff(folder), known_register(folder))
     drafted, _ = compile_catalogue(draft, register)
     if drafted.currency != running.currency:
         raise Refused(
@@ -78,36 +80,59 @@ def what_if(
 ) -> dict[str, Any]:
     """Price usage that began in a stretch of time by both tariffs; subscribers stand in the answer as dial words."""
     began = time.monotonic()
-    running, drafted = both_tariffs(reader, draft)
-    ordered, facts = arrived(reader, mappings)
+    tariffs = both_tariffs(reader.folder, draft)
+    part = studied(*arrived(reader, mappings), tariffs, from_us, until_us)
+    return answer_of([part], tariffs, from_us, until_us, began)
+
+
+def studied(
+    ordered: pl.DataFrame, facts: Facts, tariffs: tuple[Catalogue, Catalogue], from_us: int, until_us: int
+) -> dict[str, Any]:
+    """What the usage of some accounts, all that each has, comes to by both tariffs: a part for `answer_of`.
+
+    `ordered` are decoded records in the order of their arrival (`seq`).
+    """
     taken_back = reversed_records(facts.corrections)
     metered = metered_anew(ordered).join(taken_back, on=RECORD, how="anti", maintain_order="left")
     accounts = opening(facts.accounts, metered, facts.movements)
     usage, orders = laid_out(metered, facts.movements)
-    sides = [(price_side(usage, orders, accounts, catalogue), catalogue) for catalogue in (running, drafted)]
-    found = compare_sides(usage, sides[0], sides[1], from_us, until_us)
-    if not found.records:
+    sides = [(price_side(usage, orders, accounts, catalogue), catalogue) for catalogue in tariffs]
+    stored = facts.stored.filter(pl.col("start_us") >= from_us, pl.col("start_us") < until_us)
+    books = {"records": len(stored), "charged_micros": int(stored["charged_micros"].sum())}
+    return {**told(compare_sides(usage, sides[0], sides[1], from_us, until_us)), "ledger": books}
+
+
+def answer_of(
+    parts: Sequence[dict[str, Any]],
+    tariffs: tuple[Catalogue, Catalogue],
+    from_us: int,
+    until_us: int,
+    began: float,
+) -> dict[str, Any]:
+    """The answer out of its parts; `began` is by the monotonic clock. Raises `Refused` when nothing was used.
+
+    The ledger agrees with the running side unless raw records were let go, or the tariff was changed.
+    """
+    found: dict[str, Any] = added_up(parts) if parts else {"records": 0}
+    if not found["records"]:
         raise Refused("No usage that is stored with its raw records began in that period; choose other days.")
+    running, drafted = tariffs
+    segments = {name: _shortened(rows) for name, rows in found["segments"].items()}
+    agrees = found["ledger"]["charged_micros"] == found["running_micros"]
     return {
         "from_us": None if from_us == BEGINNING_US else from_us,
         "until_us": None if until_us == END_US else until_us,
         "running_fingerprint": running.fingerprint,
         "draft_fingerprint": drafted.fingerprint,
-        **told(found),
-        "ledger": _ledger(facts, found, from_us, until_us),
+        **found,
+        "segments": segments,
+        "ledger": {**found["ledger"], "agrees": agrees},
         "seconds": round(time.monotonic() - began, 3),
     }
 
 
-def _ledger(facts: Facts, found: WhatIf, from_us: int, until_us: int) -> dict[str, Any]:
-    """What the books hold of the same period; it agrees with the running side unless raw records were let go."""
-    stored = facts.stored.filter(pl.col("start_us") >= from_us, pl.col("start_us") < until_us)
-    micros = int(stored["charged_micros"].sum())
-    return {"records": len(stored), "charged_micros": micros, "agrees": micros == found.running_micros}
-
-
 def told(found: WhatIf) -> dict[str, Any]:
-    """The answer as one value, made of plain parts."""
+    """The answer as one value, made of plain parts; every name of every segment is there."""
     counts = {name: found.pays(sign) for name, sign in (("more", 1), ("less", -1), ("same", 0))}
     more = found.subscribers.filter(pl.col("difference_micros") > 0)
     less = found.subscribers.filter(pl.col("difference_micros") < 0)
@@ -123,7 +148,7 @@ def told(found: WhatIf) -> dict[str, Any]:
             for name, (count, micros) in counts.items()
         },
         "segments": {
-            segment: _shortened(found.segments.filter(pl.col("segment") == segment).drop("segment"))
+            segment: found.segments.filter(pl.col("segment") == segment).drop("segment").to_dicts()
             for segment in SEGMENTS
         },
         "bands": found.bands.to_dicts(),
@@ -133,12 +158,61 @@ def told(found: WhatIf) -> dict[str, Any]:
     }
 
 
-def _shortened(rows: pl.DataFrame) -> list[dict[str, Any]]:
+def added_up(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Parts whose subscribers differ (what `told` makes of each) as one, in the order that each has by itself."""
+    counts = ("records", "subscribers", *SIDES)
+    largest = (pl.col("difference_micros").abs(), pl.col("records"), pl.col("name"))
+    segments = {
+        segment: _summed([row for part in parts for row in part["segments"][segment]], _NAMED)
+        .sort(largest, descending=[True, True, False])
+        .to_dicts()
+        for segment in SEGMENTS
+    }
+    refused = _summed([row for part in parts for row in part["refused"]], _REFUSED)
+    people = pl.DataFrame(
+        [row for part in parts for row in (*part["most_more"], *part["most_less"])], _OF_ONE, orient="row"
+    ).sort("difference_micros", "subscriber", descending=[True, False])
+    more, less = (people.filter(pl.col("difference_micros").sign() == sign) for sign in (1, -1))
+    return {
+        "currency": parts[0]["currency"],
+        **{name: sum(part[name] for part in parts) for name in counts},
+        "pays": {
+            name: {field: sum(part["pays"][name][field] for part in parts) for field in fields}
+            for name, fields in parts[0]["pays"].items()
+        },
+        "segments": segments,
+        "bands": [_band(rows) for rows in zip(*(part["bands"] for part in parts), strict=True)],
+        "refused": refused.sort("records", "running", "draft", descending=[True, False, False]).to_dicts(),
+        "most_more": more.head(TOP).to_dicts(),
+        "most_less": less.tail(TOP).reverse().to_dicts(),
+        "ledger": {
+            field: sum(part["ledger"][field] for part in parts) for field in ("records", "charged_micros")
+        },
+    }
+
+
+def _band(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    fields = ("subscribers", "difference_micros")
+    return {"band": rows[0]["band"], **{field: sum(row[field] for row in rows) for field in fields}}
+
+
+_SUMS = dict.fromkeys(("records", *SIDES), pl.Int64())
+_NAMED: dict[str, pl.DataType] = {"name": pl.String(), **_SUMS}
+_REFUSED: dict[str, pl.DataType] = {"running": pl.String(), "draft": pl.String(), **_SUMS}
+_OF_ONE: dict[str, pl.DataType] = {"subscriber": pl.UInt64(), **_SUMS}
+
+
+def _summed(rows: Sequence[dict[str, Any]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    keys = [name for name in schema if name not in _SUMS]
+    return pl.DataFrame(rows, schema, orient="row").group_by(keys).agg(pl.col(list(_SUMS)).sum())
+
+
+def _shortened(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with the largest differences, and the others summed, so that the sum stays the whole."""
     if len(rows) <= NAMES_TOLD:
-        return rows.to_dicts()
-    rest = rows[NAMES_TOLD:].select(pl.lit(OTHERS).alias("name"), pl.col("records", *SIDES).sum())
-    return pl.concat([rows[:NAMES_TOLD], rest]).to_dicts()
+        return rows
+    rest = {field: sum(row[field] for row in rows[NAMES_TOLD:]) for field in ("records", *SIDES)}
+    return [*rows[:NAMES_TOLD], {"name": OTHERS, **rest}]
 
 
 def as_csv(answer: dict[str, Any], show: Callable[[int], str]) -> str:
@@ -168,6 +242,15 @@ def _parts(answer: dict[str, Any], show: Callable[[int], str]) -> Iterator[tuple
         yield "subscriber", show(row["subscriber"]), row
 
 
+def keep(
+    folder: Path, answer: dict[str, Any], first: str | None, last: str | None, actor: str
+) -> dict[str, Any]:
+    """Keep an answer in a data folder, under the name of both tariffs and the days; the answer with its name."""
+    answer |= {"from": first, "to": last, "actor": actor, "time_us": time.time_ns() // 1000}
+    key = (answer["running_fingerprint"], answer["draft_fingerprint"], first, last)
+    return {"id": KeptAnswers(folder, KIND).add(key, answer), **answer}
+
+
 @dataclass(frozen=True)
 class FolderWhatIfs:
     """What-ifs of a data folder (`ports.WhatIfs`)."""
@@ -178,16 +261,14 @@ class FolderWhatIfs:
     def check(self, draft: Mapping[str, str], first: str | None, last: str | None) -> None:
         """Raise what keeps a draft from being compared over these days, before any long work."""
         days(first, last)
-        both_tariffs(self.reader, draft)
+        both_tariffs(self.reader.folder, draft)
 
     def run(
         self, draft: Mapping[str, str], first: str | None, last: str | None, actor: str
     ) -> dict[str, Any]:
         """Work it out and keep the answer."""
         answer = what_if(self.reader, draft, self.mappings, *days(first, last))
-        answer |= {"from": first, "to": last, "actor": actor, "time_us": time.time_ns() // 1000}
-        key = (answer["running_fingerprint"], answer["draft_fingerprint"], first, last)
-        return {"id": self._kept().add(key, answer), **answer}
+        return keep(self.reader.folder, answer, first, last, actor)
 
     def newest(self, limit: int) -> list[dict[str, Any]]:
         """Kept answers, the newest first."""

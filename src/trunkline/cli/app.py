@@ -64,6 +64,16 @@ class EngineName(StrEnum):
     SPARK = "spark"
 
 
+HistoryOf = Annotated[
+    EngineName,
+    typer.Option(
+        "--engine",
+        envvar="TRUNKLINE_ENGINE",
+        help="embedded: what the data folder holds. spark: what the topics of a cluster hold, by Spark.",
+    ),
+]
+
+
 class FlowName(StrEnum):
     """Which side of the map a worker of a cluster carries."""
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,14 +19,29 @@ from trunkline.bootstrap import serve
 from trunkline.bootstrap.bills import FolderBills
 from trunkline.bootstrap.catalogues import load_catalogue
 from trunkline.bootstrap.platform import opened
-from trunkline.cli.app import DATA, AsJson, Data, Full, answer_json, app, out, table
+from trunkline.cli.app import (
+    DATA,
+    AsJson,
+    Data,
+    EngineName,
+    Full,
+    HistoryOf,
+    answer_json,
+    app,
+    out,
+    table,
+)
 from trunkline.cli.hand import TOKEN, Url, ask
 from trunkline.kernel import money
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.money import to_micros
 from trunkline.ports import AuditEvent, FolderInUse, Refused
-from trunkline.settings import Folders, Http, Keeping, read
+from trunkline.settings import Folders, Http, Kafka, Keeping, Spark, read
+from trunkline.stores.embedded.audit_file import FileAudit
 from trunkline.stores.embedded.reader import EmbeddedAudit
+
+if TYPE_CHECKING:
+    from trunkline.bootstrap.spark_bills import SparkBills
 
 bill = typer.Typer(no_args_is_help=True, help="Bills: preview, run, look at, check, dispute and credit them.")
 app.add_typer(bill, name="bill")
@@ -54,12 +69,16 @@ def run_bills(
     period: Annotated[str, typer.Option(help="Month in which the period began, such as 2026-10.")],
     data: Data = DATA,
     url: Url = None,
+    engine: HistoryOf = EngineName.EMBEDDED,
     as_json: AsJson = False,
 ) -> None:
     """Make the bills of a period that is over. Each is made once: start it again whenever it was interrupted."""
     wanted = _period(period)
     if url:
         answer = ask(url, "/api/v1/bills/runs", {"period": period_text(wanted)})
+    elif engine is EngineName.SPARK:
+        answer = vars(_of_spark(data).run(wanted))
+        _saw(data, 0, "run_bills", period, engine)
     else:
         with _writing(data) as bills:
             answer = vars(bills.run(wanted))
@@ -83,14 +102,15 @@ def list_bills(
     period: Period = None,
     data: Data = DATA,
     limit: Annotated[int, typer.Option(help="How many at most, the newest period first.")] = 20,
+    engine: HistoryOf = EngineName.EMBEDDED,
     full: Full = False,
     as_json: AsJson = False,
 ) -> None:
     """Bills, the newest period first."""
     word = _word(number) if number else None
-    found = _reading(data).bills(word, _period(period) if period else None, limit, lines=False)
+    found = _books(data, engine).bills(word, _period(period) if period else None, limit, lines=False)
     if word is not None or full:
-        _saw(data, word or 0, "list_bills")
+        _saw(data, word or 0, "list_bills", "", engine)
     rows = [summary(each, _shown(full=full)) for each in found]
     if as_json:
         answer_json(rows)
@@ -102,9 +122,15 @@ def list_bills(
 
 
 @bill.command("show")
-def show(bill_id: BillId, data: Data = DATA, full: Full = False, as_json: AsJson = False) -> None:
+def show(
+    bill_id: BillId,
+    data: Data = DATA,
+    engine: HistoryOf = EngineName.EMBEDDED,
+    full: Full = False,
+    as_json: AsJson = False,
+) -> None:
     """One bill with all its lines, and what was said of it."""
-    _show(document(_known(data, bill_id, "read_bill"), _shown(full=full)), as_json=as_json)
+    _show(document(_known(data, bill_id, "read_bill", engine), _shown(full=full)), as_json=as_json)
 
 
 @bill.command("export")
@@ -114,10 +140,13 @@ def export(
     form: Annotated[Form, typer.Option("--format", help="json, html or pdf.")] = Form.HTML,
     items: Annotated[bool, typer.Option("--items", help="Tell every use, too.")] = False,
     data: Data = DATA,
+    engine: HistoryOf = EngineName.EMBEDDED,
     full: Full = False,
 ) -> None:
     """Write a bill as a file to hand on: numbers are masked unless `--full` is asked for."""
-    found = _known(data, bill_id, "export_bill")
+    if items and engine is EngineName.SPARK:
+        raise Refused("On Spark bills lie apart from the usage; leave --items out.")
+    found = _known(data, bill_id, "export_bill", engine)
     uses = _reading(data).items(found, ITEMS_AT_MOST) if items else None
     octets = rendered(document(found, _shown(full=full), uses), form)
     try:
@@ -129,9 +158,14 @@ def export(
 
 
 @bill.command("check")
-def check_bills(period: Period = None, data: Data = DATA, as_json: AsJson = False) -> None:
+def check_bills(
+    period: Period = None,
+    data: Data = DATA,
+    engine: HistoryOf = EngineName.EMBEDDED,
+    as_json: AsJson = False,
+) -> None:
     """Whether the sum of bills equals the ledger, bill by bill; ends with exit code 7 where it does not."""
-    found = _reading(data).check(_period(period) if period else None)
+    found = _books(data, engine).check(_period(period) if period else None)
     answer = {
         "bills": found.bills,
         "bill_micros": found.bill_micros,
@@ -223,8 +257,10 @@ def _shown(*, full: bool) -> Callable[[int], str]:
     return to_text if full else lambda word: mask(to_text(word))
 
 
-def _saw(data: Path, word: int, action: str, detail: str = "") -> None:
-    audit = EmbeddedAudit(data)
+def _saw(
+    data: Path, word: int, action: str, detail: str = "", engine: EngineName = EngineName.EMBEDDED
+) -> None:
+    audit = FileAudit(data) if engine is EngineName.SPARK else EmbeddedAudit(data)
     audit.record(AuditEvent(time.time_ns() // 1000, getpass.getuser(), "command line", action, word, detail))
     audit.close()
 
@@ -232,6 +268,17 @@ def _saw(data: Path, word: int, action: str, detail: str = "") -> None:
 def _reading(data: Path) -> FolderBills:
     catalogue = load_catalogue(data, None)
     return FolderBills(data, lambda: catalogue)
+
+
+def _books(data: Path, engine: EngineName) -> FolderBills | SparkBills:
+    """The bills of a data folder, or of a cluster that Spark charges."""
+    return _of_spark(data) if engine is EngineName.SPARK else _reading(data)
+
+
+def _of_spark(data: Path) -> SparkBills:
+    from trunkline.bootstrap.spark_bills import SparkBills
+
+    return SparkBills(read(Folders, data=data), read(Kafka), read(Spark))
 
 
 @contextmanager
@@ -248,12 +295,12 @@ def _writing(data: Path) -> Iterator[FolderBills]:
         ) from error
 
 
-def _known(data: Path, bill_id: str, action: str) -> dict[str, Any]:
+def _known(data: Path, bill_id: str, action: str, engine: EngineName = EngineName.EMBEDDED) -> dict[str, Any]:
     """A bill that is there; the look is written down."""
-    found = _reading(data).bill(bill_id)
+    found = _books(data, engine).bill(bill_id)
     if found is None:
         raise Refused(f"There is no bill {bill_id}. `trunkline bill list` shows them.")
-    _saw(data, found["subscriber"], action, bill_id)
+    _saw(data, found["subscriber"], action, bill_id, engine)
     return found
 
 

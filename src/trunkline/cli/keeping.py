@@ -15,7 +15,7 @@ from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
 from trunkline.bootstrap.platform import let_go, opened
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US
 from trunkline.bootstrap.reconcile import reconcile as reconcile_books
-from trunkline.cli.app import DATA, AsJson, Data, EngineName, answer_json, app, out, table
+from trunkline.cli.app import DATA, AsJson, Data, EngineName, HistoryOf, answer_json, app, out, table
 from trunkline.cli.money import since
 from trunkline.cli.network import tell_network, told_of_network
 from trunkline.kernel import money
@@ -83,13 +83,7 @@ def reconcile(
     ] = None,
     until: Annotated[str | None, typer.Option(help="First moment after the period.")] = None,
     mappings: Annotated[Path | None, typer.Option(help="Folder of mapping files of your own.")] = None,
-    engine: Annotated[
-        EngineName,
-        typer.Option(
-            envvar="TRUNKLINE_ENGINE",
-            help="embedded: what the data folder holds. spark: what the topics of a cluster hold, by Spark.",
-        ),
-    ] = EngineName.EMBEDDED,
+    engine: HistoryOf = EngineName.EMBEDDED,
     as_json: AsJson = False,
 ) -> None:
     """Charge the raw records once more and compare, to the micro-unit; differences by cause."""

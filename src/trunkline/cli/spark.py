@@ -1,15 +1,16 @@
-"""Spark from the command line: `run` carries what the topics bring, `reconcile` charges what they hold once more."""
+"""Spark from the command line: `run` carries what the topics bring; the books are looked at over all they hold."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
 from trunkline import settings
-from trunkline.bootstrap import network_spark
+from trunkline.bootstrap import network_spark, spark_what_if
 from trunkline.bootstrap import spark as bootstrap
 from trunkline.cli.app import answer_json, err, out
 from trunkline.engines.spark.figures import Totals
@@ -54,6 +55,13 @@ def reconcile_spark(folders: Folders, from_us: int, until_us: int) -> dict[str, 
     """Charge what the topics hold once more, by Spark, and compare."""
     with bootstrap.opened(folders, settings.read(Kafka), settings.read(Spark), looking=True) as running:
         return bootstrap.reconcile(running, from_us, until_us)
+
+
+def what_if_spark(
+    folders: Folders, draft: Mapping[str, str], first: str | None, last: str | None, actor: str
+) -> dict[str, Any]:
+    """Price what the topics hold by the tariff in use and a draft, by Spark."""
+    return spark_what_if.run(folders, settings.read(Kafka), settings.read(Spark), draft, first, last, actor)
 
 
 def _told(totals: Totals) -> None:

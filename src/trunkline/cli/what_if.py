@@ -8,14 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
+from trunkline import settings
 from trunkline.bootstrap.catalogues import load_mappings, tariff_files
 from trunkline.bootstrap.views import masked
-from trunkline.bootstrap.what_if import FolderWhatIfs
+from trunkline.bootstrap.what_if import FolderWhatIfs, as_csv
 from trunkline.charging.what_if import SEGMENTS
-from trunkline.cli.app import DATA, AsJson, Data, Full, answer_json, app, out, table
+from trunkline.cli.app import DATA, AsJson, Data, EngineName, Full, HistoryOf, answer_json, app, out, table
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.money import to_text as amount
 from trunkline.ports import AuditEvent
+from trunkline.settings import Folders
+from trunkline.stores.embedded.audit_file import FileAudit
 from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
 
 SHOWN = 12
@@ -36,6 +39,7 @@ def what_if(
     last: Last = None,
     mappings: Mappings = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the answer to this file, as CSV.")] = None,
+    engine: HistoryOf = EngineName.EMBEDDED,
     full: Full = False,
     as_json: AsJson = False,
 ) -> None:
@@ -44,15 +48,24 @@ def what_if(
     Usage since the beginning is charged once more by both tariffs, so that allowances stand as they would; days choose
     which of it is compared. The answer is kept, and the page shows it, too.
     """
-    studies = FolderWhatIfs(EmbeddedReader(data), load_mappings(mappings))
-    answer = studies.run(tariff_files(tariffs), first, last, getpass.getuser())
-    audit = EmbeddedAudit(data)
+    draft, actor = tariff_files(tariffs), getpass.getuser()
+    audit: EmbeddedAudit | FileAudit
+    if engine is EngineName.SPARK:
+        from trunkline.cli.spark import what_if_spark
+
+        folders = settings.read(Folders, data=data, mappings=mappings)
+        answer = what_if_spark(folders, draft, first, last, actor)
+        audit = FileAudit(data)
+    else:
+        studies = FolderWhatIfs(EmbeddedReader(data), load_mappings(mappings))
+        answer = studies.run(draft, first, last, actor)
+        audit = EmbeddedAudit(data)
     detail = f"{answer['id']}{' full' if full else ''}"
-    audit.record(AuditEvent(answer["time_us"], getpass.getuser(), "command line", "what_if", 0, detail))
+    audit.record(AuditEvent(answer["time_us"], actor, "command line", "what_if", 0, detail))
     audit.close()
     show = to_text if full else masked
     if csv is not None:
-        csv.write_text(studies.table(answer, show), encoding="utf-8")
+        csv.write_text(as_csv(answer, show), encoding="utf-8")
     if as_json:
         answer_json(named(answer, show))
     else:

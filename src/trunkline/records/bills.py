@@ -72,7 +72,11 @@ BILLS = Stream(
         "Bill",
         "What a period came to for one account.",
         (
-            Column("seq", pl.Int64, "Arrival number; the ledger's entry of the bill has it, too."),
+            Column(
+                "seq",
+                pl.Int64,
+                "Arrival number; the ledger's entry of the bill has it, too. None on Spark, where it is booked later.",
+            ),
             Column("bill_id", pl.String, "Made from account and period with the data folder's key."),
             Column("period", pl.Int32, "Year times 100 plus the month in which the period began."),
             Column("subscriber", pl.UInt64, "Whose account.", personal=True),

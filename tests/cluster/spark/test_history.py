@@ -7,24 +7,23 @@ from typing import Any
 
 import polars as pl
 
+from tests.cluster.spark.buckets import Rows, rows_by_bucket, set_aside
 from tests.cluster.spark.day import PARTITIONS, Day
-from tests.cluster.spark.test_carry import Given, carried, enrolled, messages, work
+from tests.cluster.spark.test_carry import carried, enrolled, messages, work
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US
 from trunkline.bootstrap.spark import judged_bucket
-from trunkline.engines.loop import PLACE
 from trunkline.engines.spark.blobs import Bucket
-from trunkline.engines.spark.carry import Work, bucket_folder, decode_messages, frames_of
+from trunkline.engines.spark.carry import Work, bucket_folder
 from trunkline.records import charging, usage
 from trunkline.settings import Folders
 
 __all__ = ["work"]  # the fixture
 
 
-def found(work: Work, rows: dict[int, dict[str, pl.DataFrame]]) -> list[dict[str, Any]]:
+def found(work: Work, rows: Rows) -> list[dict[str, Any]]:
     """What judging every bucket finds."""
     catalogue: Any = work.tables[charging.TARIFFS.name]
-    none = usage.REJECTED.record.empty()
-    rejected = pl.concat([each.get(usage.REJECTED.name, none).select(PLACE) for each in rows.values()])
+    rejected = set_aside(rows)
     return [
         judged_bucket(
             rows.get(at, {}), Bucket(bucket_folder(work.folder, at), work.plan.states, 10**6), catalogue, rejected,
@@ -43,29 +42,7 @@ def test_history_agrees(work: Work, day: Day) -> None:
         + carried(work, 1, messages(raw, day.lines[:2500]))
         + carried(work, 2, messages(raw, day.lines[2500:], 2500))
     )
-    cells = [
-        c for b in decode_messages(Given(work), None)(iter([messages(raw, day.lines)])) for c in b.to_pylist()
-    ]
-    names = {work.plan.topic(stream): stream.name for stream in work.plan.results}
-    cells += [
-        {
-            "bucket": m["partition"],
-            "stream": names[str(m["topic"])],
-            "partition": 0,
-            "offset": at,
-            "piece": 0,
-            "rows": m["value"],
-        }
-        for at, m in enumerate(written)
-        if m["topic"] in names
-    ]
-    rows = {
-        bucket: {
-            name: pl.concat(frames, how="diagonal_relaxed")
-            for name, frames in frames_of([c for c in cells if c["bucket"] == bucket]).items()
-        }
-        for bucket in range(PARTITIONS)
-    }
+    rows = rows_by_bucket(work, day.lines, written)
     right = found(work, rows)
     assert sum(each["records"] for each in right) == sum(each.rated for each in day.embedded.accounting())
     assert [(each["differences"], each["account_differences"]) for each in right] == [(0, 0)] * PARTITIONS

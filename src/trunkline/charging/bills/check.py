@@ -28,9 +28,25 @@ class Checked:
     ledger_micros: int  # what the ledger says of the same stretch, and of the bills' own movements
     differences: pl.DataFrame  # DIFFERENCES: a row for each bill and what of it differs
 
+    def with_part(self, part: Checked) -> Checked:
+        """What this check and one of other bills found together."""
+        return Checked(
+            self.bills + part.bills,
+            self.bill_micros + part.bill_micros,
+            self.ledger_micros + part.ledger_micros,
+            pl.concat([self.differences, part.differences]),
+        )
+
+
+NOTHING_CHECKED = Checked(0, 0, 0, pl.DataFrame(schema=DIFFERENCES))
+
 
 def check(bills: pl.DataFrame, entries: pl.DataFrame, catalogue: Catalogue) -> Checked:
-    """Compare bills (`BILLS`) with the entries (`ENTRIES`) of their subscribers."""
+    """Compare bills (`BILLS`) with the entries (`ENTRIES`) of their subscribers.
+
+    What a bill booked is found by its moment, the end of the period, which no two bills of an account share: so an
+    entry that stands there twice is found, too.
+    """
     anew = (
         main_entries(entries, bills, catalogue)
         .filter(pl.col("cause").is_in(ON_BILLS))
@@ -40,7 +56,7 @@ def check(bills: pl.DataFrame, entries: pl.DataFrame, catalogue: Catalogue) -> C
     given = pl.col("credit").cast(pl.String) == "balance"
     booked = (
         entries.filter(pl.col("cause") == int(Cause.BILL))
-        .group_by(KEY, "seq")
+        .group_by(KEY, pl.col("time_us").alias("until_us"))
         .agg(pl.when(given).then(-pl.col("amount")).otherwise("amount").sum().alias("extra_anew"))
     )
     lines = bills.select("bill_id", "lines").explode("lines").select(
@@ -49,7 +65,7 @@ def check(bills: pl.DataFrame, entries: pl.DataFrame, catalogue: Catalogue) -> C
     rows = (
         bills.drop("lines")
         .join(anew, on="bill_id", how="left")
-        .join(booked, on=(KEY, "seq"), how="left")
+        .join(booked, on=(KEY, "until_us"), how="left")
         .join(lines.group_by("bill_id").agg(pl.col("lines_anew").sum()), on="bill_id", how="left")
         .with_columns(pl.col("usage_anew", "extra_anew", "lines_anew").fill_null(0))
     )

@@ -106,6 +106,11 @@ class Bucket:
             rows[_members(offsets[where], counts[where])] = run.rows[_members(run.offsets[at], counts[where])]
         return Grouped(keys, offsets, rows)
 
+    def everything(self, state: State) -> Grouped:
+        """What the version holds under all keys that hold anything, ascending."""
+        runs = [self._run(name, state).keys for name in self._files]
+        return _without_empty(self.gather(state, np.unique(np.concatenate([np.empty(0, np.uint64), *runs]))))
+
     def put(self, state: State, groups: Grouped, _number: int) -> None:
         """What keys hold from now on; durable with `write`."""
         before = self.changed.get(state.name)

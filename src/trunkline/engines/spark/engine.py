@@ -36,6 +36,7 @@ from trunkline.kernel.flow import Flow
 ENROLLED = "enrolled"
 DAY_US = 86_400_000_000
 STATE_FOLDER = "buckets"
+CHARGING = "charging"  # the query, and the folder of its offsets and commits
 # What tasks are told of a message. Its headers are taken apart by Spark: while it fills an Arrow batch it asks after
 # each row how large that is, and a column of empty lists answers by going over all rows so far.
 MESSAGE = (
@@ -130,9 +131,9 @@ class Engine:
     def _charging(self) -> StreamingQuery:
         writer = (
             self._messages()
-            .writeStream.queryName("charging")
+            .writeStream.queryName(CHARGING)
             .foreachBatch(self._carry)
-            .option("checkpointLocation", str(self.settings.checkpoint / "charging"))
+            .option("checkpointLocation", str(self.settings.checkpoint / CHARGING))
         )
         query: StreamingQuery = writer.trigger(**self._trigger).start()
         return query

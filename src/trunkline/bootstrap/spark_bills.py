@@ -1,0 +1,167 @@
+"""The bill run of a cluster: each bucket's bills in one task, out of what the topics hold and the state beside them.
+
+A task keeps its bills as one file before anything is booked, and then what they add is handed in as movements under
+their names, which are booked once however often they come. So a run that was killed is simply started again: bills
+that are there stay as they are, the others are made, and what was not certainly handed in is handed in again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from trunkline.bootstrap.bills import bills_due, kept_key, refuse_no_period, together
+from trunkline.bootstrap.spark import Running, opened, settings_of
+from trunkline.charging.bills.bill import ENTRY_COLUMNS, USAGE_COLUMNS
+from trunkline.charging.bills.check import DIFFERENCES, NOTHING_CHECKED, Checked, check
+from trunkline.charging.bills.issue import movements_of
+from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.engines.plan import BUCKET_BITS
+from trunkline.engines.spark import history
+from trunkline.engines.spark.blobs import Bucket
+from trunkline.engines.wire import rows_out
+from trunkline.kernel.flow import Stream
+from trunkline.ports import BillRun, Refused
+from trunkline.records.charging import ACCOUNTS, CHARGED, CORRECTIONS, ENTRIES, MOVEMENTS
+from trunkline.settings import Folders, Kafka, Spark
+from trunkline.stores.embedded.bill_files import BillFiles
+from trunkline.stores.embedded.bills import NAMING, Part
+
+FOLDER = "bills"  # in the checkpoint's folder, whose fate bills share
+KEY = "bills.key"  # of their names; in the folder of the bills
+STATE: dict[str, Any] = {"state": "issued", "credited_micros": 0, "notes": []}
+
+
+class SparkBills:
+    """Bills of a cluster that Spark charges: run and checked by Spark, and read from their files without it."""
+
+    def __init__(self, folders: Folders, kafka: Kafka, spark: Spark) -> None:
+        """Nothing is opened before it is asked for."""
+        self._folders, self._kafka, self._spark = folders, kafka, spark
+        self.files = BillFiles(settings_of(folders, kafka, spark).checkpoint / FOLDER)
+
+    def run(self, period: int) -> BillRun:
+        """Make the bills of a period that is over and have none yet, and hand in what they book; can be repeated."""
+        refuse_no_period(period)
+        began, now_us = time.monotonic(), time.time_ns() // 1000
+        with opened(self._folders, self._kafka, self._spark, looking=True) as running:
+            done = made(running, self.files, period, now_us)
+            hand_in(running, self.files)
+        return replace(done, seconds=round(time.monotonic() - began, 3))
+
+    def check(self, period: int | None) -> Checked:
+        """Whether the sum of bills equals the ledger that the topics hold, for one period or for all."""
+        with opened(self._folders, self._kafka, self._spark, looking=True) as running:
+            return checked(running, self.files, period)
+
+    def bills(
+        self, subscriber: int | None, period: int | None, limit: int, offset: int = 0, *, lines: bool = True
+    ) -> list[dict[str, Any]]:
+        """Bills, the newest period first."""
+        found = self.files.bills(subscriber, period, limit, offset, lines=lines)
+        return [row | STATE for row in found.iter_rows(named=True)]
+
+    def bill(self, bill_id: str) -> dict[str, Any] | None:
+        """One bill."""
+        found = self.files.bill(bill_id)
+        return found.row(0, named=True) | STATE if len(found) else None
+
+
+def made(running: Running, files: BillFiles, period: int, now_us: int) -> BillRun:
+    """Let every bucket make and keep the bills that it is due, out of what is whole in topics and state."""
+    kept_key(files.folder / KEY)
+    folder = str(files.folder)
+    known = running.spark.sparkContext.broadcast(running.catalogue)
+
+    def judge(rows: Mapping[str, pl.DataFrame], state: Bucket) -> dict[str, Any]:
+        return asdict(billed_bucket(rows, state, known.value, Path(folder), period, now_us))
+
+    engine = running.engine
+    before = history.whole_until(engine.settings)
+    streams = (CHARGED, ENTRIES)
+    parts = history.found(running.spark, engine.sent, engine.settings, judge, streams, before)
+    done = BillRun(period, 0, 0, 0, 0, 0, 0, 0.0)
+    for part in parts:
+        done = together(done, BillRun(**part))
+    return done
+
+
+def billed_bucket(
+    rows: Mapping[str, pl.DataFrame],
+    state: Bucket,
+    catalogue: Catalogue,
+    folder: Path,
+    period: int,
+    now_us: int,
+) -> BillRun:
+    """Make and keep one bucket's bills of a period; `state` is as it was when all rows before it were whole.
+
+    What arrived later is on the next bill. Raises `FileExistsError` when another run makes bills of this bucket.
+    """
+    files, bucket = BillFiles(folder), int(state.folder.name)
+    known = files.known(bucket)
+    cut_seq = state.next_row << BUCKET_BITS
+    if len(known.last) and int(known.last.select(pl.max("cut_seq")).item()) > cut_seq:
+        raise Refused(
+            "The state is older than the newest bills. Let the query run on, or restore both together."
+        )
+    part = Part(
+        accounts=state.everything(ACCOUNTS),
+        last=known.last,
+        usage=_plain(rows, CHARGED, USAGE_COLUMNS),
+        entries=_plain(rows, ENTRIES, ENTRY_COLUMNS),
+        corrections=CORRECTIONS.record.empty().select(NAMING),
+        cut_seq=cut_seq,
+    )
+    key = kept_key(folder / KEY)
+    found, done = bills_due(part, catalogue, period, now_us, key)
+    if len(found):
+        files.add(bucket, known.next, found)
+    return done
+
+
+def hand_in(running: Running, files: BillFiles) -> int:
+    """Hand in what kept bills book, where it is not certain that it was; how many movements."""
+    engine, count = running.engine, 0
+    for path, kept in files.waiting():
+        moved = movements_of(kept.with_columns(pl.lit(0, pl.Int64).alias("seq")), running.catalogue)
+        history.hand_in(running.spark, engine.sent, engine.settings, MOVEMENTS, list(rows_out(moved)))
+        files.handed_in(path)
+        count += len(moved)
+    return count
+
+
+def checked(running: Running, files: BillFiles, period: int | None) -> Checked:
+    """Compare bills with the ledger that the topics hold, bucket by bucket."""
+    folder = str(files.folder)
+    known = running.spark.sparkContext.broadcast(running.catalogue)
+
+    def judge(rows: Mapping[str, pl.DataFrame], state: Bucket) -> dict[str, Any]:
+        found = checked_bucket(rows, state, known.value, Path(folder), period)
+        return vars(found) | {"differences": found.differences.to_dicts()}
+
+    engine = running.engine
+    whole = NOTHING_CHECKED
+    for part in history.found(running.spark, engine.sent, engine.settings, judge, (ENTRIES,)):
+        differences = pl.DataFrame(part["differences"], DIFFERENCES, orient="row")
+        whole = whole.with_part(Checked(**(part | {"differences": differences})))
+    return whole
+
+
+def checked_bucket(
+    rows: Mapping[str, pl.DataFrame], state: Bucket, catalogue: Catalogue, folder: Path, period: int | None
+) -> Checked:
+    """Compare one bucket's bills with its entries."""
+    bills = BillFiles(folder).of_bucket(int(state.folder.name), period)
+    return check(bills, _plain(rows, ENTRIES, ENTRY_COLUMNS), catalogue)
+
+
+def _plain(rows: Mapping[str, pl.DataFrame], stream: Stream, columns: tuple[str, ...]) -> pl.DataFrame:
+    """Some columns of a stream's rows, its categories as text; none where the bucket has none."""
+    found = rows.get(stream.name, stream.record.empty()).select(columns)
+    return found.with_columns(pl.col(pl.Categorical).cast(pl.String))
