@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from trunkline.kernel.flow import Flow, Step, Stream
-from trunkline.records import bills, charging, network, network_sums, online, usage
+from trunkline.records import bills, charging, giving, network, network_sums, online, usage
 from trunkline.topology import FLOWS as MONEY_FLOWS
 from trunkline.topology import NETWORK_FLOWS, SUBSCRIBERS, USAGE
 
@@ -17,6 +17,7 @@ COMES_IN = {
     bills.BILLS.name,
     charging.CORRECTIONS.name,
     charging.TRANSFERS.name,
+    giving.OFFERS.name,
     network.TELEMETRY.name,
 }
 GOES_OUT = {
@@ -26,6 +27,9 @@ GOES_OUT = {
     charging.CHARGED.name,
     charging.ENTRIES.name,
     charging.REFUSED.name,
+    giving.SIDES.name,
+    giving.HANDED.name,
+    giving.NOT_HANDED.name,
     online.ANSWERS.name,
     charging.ALERTS.name,
     network.REJECTED.name,
@@ -71,7 +75,7 @@ def test_every_stream_is_on_the_map() -> None:
     """A stream that no flow carries would be a promise that nobody keeps."""
     promised = {
         thing.name
-        for family in (bills, usage, charging, network, network_sums)
+        for family in (bills, usage, charging, giving, network, network_sums)
         for thing in vars(family).values()
         if isinstance(thing, Stream)
     }

@@ -31,10 +31,10 @@ from trunkline.engines.kafka.bucket import progress_key
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, Server, consumer
 from trunkline.engines.kafka.follower import last_progress
 from trunkline.engines.kafka.promising import ROLES
-from trunkline.engines.kafka.router import STREAM, Edge, Router
+from trunkline.engines.kafka.router import Edge, Router
 from trunkline.engines.kafka.topics import make, topics
 from trunkline.engines.kafka.worker import Work, Worker
-from trunkline.engines.plan import Plan
+from trunkline.engines.plan import STREAM, Plan
 from trunkline.engines.wire import rows_in
 from trunkline.records import charging, usage
 from trunkline.settings import Folders, Servers

@@ -259,7 +259,7 @@ class Transfer:
 
 
 class Transfers(Protocol):
-    """Handing on between subscribers; both accounts lie with one process."""
+    """Handing on between subscribers, whose accounts may lie apart."""
 
     def transfer(self, order: Transfer) -> tuple[Transfer, bool]:
         """Book a transfer: as it was booked, and whether that was done before under its name.

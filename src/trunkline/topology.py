@@ -17,7 +17,7 @@ from trunkline.network.alarms import life, signals
 from trunkline.network.detect import detect, silence
 from trunkline.network.incidents import correlate
 from trunkline.network.telemetry import decode as decode_telemetry
-from trunkline.records import bills, charging, network, network_sums, online, usage
+from trunkline.records import bills, charging, giving, network, network_sums, online, usage
 
 # Whatever moves money ends here: who crossed a mark is told.
 _WATCHED = Step(
@@ -86,6 +86,41 @@ TRANSFERRING = Flow(
             transfers.transfer,
             charging.TRANSFERS,
             (charging.ENTRIES, charging.CHANGES, charging.MOVEMENTS, charging.REFUSED),
+            state=charging.ACCOUNTS,
+            looks_up=(charging.TARIFFS,),
+        ),
+        _WATCHED,
+    ),
+)
+
+OFFERING = Flow(
+    "offers",
+    "Where accounts lie apart: the receiver's side says whether it is there, and the giver's side decides.",
+    (
+        Step(
+            transfers.offer,
+            giving.OFFERS,
+            (giving.HANDOVERS,),
+            state=charging.ACCOUNTS,
+        ),
+    ),
+)
+
+HANDING = Flow(
+    "handovers",
+    "Where accounts lie apart: what is given is booked at the moment at which what is received goes on its way.",
+    (
+        Step(
+            transfers.hand_over,
+            giving.HANDOVERS,
+            (
+                charging.ENTRIES,
+                charging.CHANGES,
+                charging.MOVEMENTS,
+                giving.SIDES,
+                giving.HANDED,
+                giving.NOT_HANDED,
+            ),
             state=charging.ACCOUNTS,
             looks_up=(charging.TARIFFS,),
         ),
@@ -351,5 +386,5 @@ HANDS = Flow(
     (*_ALARMS, *_COLLECTED, *_ALARMS_DRAWN),
 )
 
-FLOWS = (USAGE, MONEY, SUBSCRIBERS, SERVICE, ONLINE, BILLING, CORRECTING, TRANSFERRING)
+FLOWS = (USAGE, MONEY, SUBSCRIBERS, SERVICE, ONLINE, BILLING, CORRECTING, TRANSFERRING, OFFERING, HANDING)
 NETWORK_FLOWS = (NETWORK, TIME, HANDS)

@@ -14,7 +14,7 @@ from tests.delivery.small import delivering
 from trunkline.api.access import RIGHTS, Role
 from trunkline.api.export import main
 from trunkline.api.metrics import METRICS, OF_DELIVERY, OF_NETWORK, MetricName, Metrics
-from trunkline.bootstrap.alert_delivery import FolderDeliveries
+from trunkline.bootstrap.alert_delivery import LedgerDeliveries
 from trunkline.ports import Accounting
 
 PAGE = (Path(__file__).parents[2] / "docs" / "interface.md").read_text()
@@ -49,7 +49,7 @@ async def test_every_metric_of_the_list_is_shown_and_no_other(world: World, tmp_
         await client.post("/api/v1/events", content=b"{}", headers={"Content-Type": "application/x-ndjson"})
         assert_shown((await client.get("/metrics")).text, set(METRICS) - set(OF_NETWORK) - set(OF_DELIVERY))
     life = delivering(tmp_path, [])
-    desk = FolderDeliveries(life.ledger, life.reader, (), ())
+    desk = LedgerDeliveries(life.ledger, life.reader, (), ())
     metrics = Metrics(world.store, lambda: 0, watched=QuietNetwork(), deliveries=desk)
     assert_shown(metrics.text().decode(), set(METRICS))
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from tests.api.small_catalogue import CATALOGUE
-from trunkline.bootstrap.alert_delivery import AlertDelivery, FolderDeliveries
+from trunkline.bootstrap.alert_delivery import AlertDelivery, DeliveryLedger, LedgerDeliveries
 from trunkline.bootstrap.alert_ways import load_templates
 from trunkline.charging.delivery import Usual
 from trunkline.kernel.dial import to_key
@@ -102,7 +102,7 @@ def delivering(
 
 
 @contextmanager
-def desk_of_deliveries(folder: Path, channel: AlertChannel | None = None) -> Iterator[FolderDeliveries]:
+def desk_of_deliveries(folder: Path, channel: AlertChannel | None = None) -> Iterator[LedgerDeliveries]:
     """What the API asks, with three alerts taken up and tried; the first customer's is a dead letter."""
 
     def fate(message: AlertMessage) -> None:
@@ -116,12 +116,12 @@ def desk_of_deliveries(folder: Path, channel: AlertChannel | None = None) -> Ite
     for name in life.channels:
         life.deliver(name)
     try:
-        yield FolderDeliveries(life.ledger, life.reader, tuple(life.channels), tuple(life.templates), Clock())
+        yield LedgerDeliveries(life.ledger, life.reader, tuple(life.channels), tuple(life.templates), Clock())
     finally:
         life.ledger.close()
 
 
-def summed(ledger: EmbeddedDeliveries) -> dict[str, int]:
+def summed(ledger: DeliveryLedger) -> dict[str, int]:
     """How many deliveries are in each state, after looking that they add up to what was planned."""
     counts = ledger.counts()
     states: dict[str, int] = {}

@@ -346,5 +346,5 @@ def test_a_usual_channel_must_be_set_up(tmp_path: Path) -> None:
     """Else everybody's alerts would be dead letters."""
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(Refused, match="not set up"):
-        alert_delivery(tmp_path, None, lambda: None, Delivery(alert_channels="sms"))  # type: ignore[arg-type,return-value]
+        alert_delivery(lambda: None, None, lambda: None, Delivery(alert_channels="sms"))  # type: ignore[arg-type,return-value]
     assert list(tmp_path.iterdir()) == []

@@ -16,6 +16,7 @@ from trunkline.bootstrap.catalogues import load_catalogue
 from trunkline.cli import app
 from trunkline.cli.app import failed
 from trunkline.settings import Delivery
+from trunkline.stores.embedded.deliveries import EmbeddedDeliveries
 from trunkline.stores.embedded.reader import EmbeddedReader
 
 ADDRESS = "anna.example@mail.example"
@@ -99,7 +100,9 @@ def test_dead_letters_by_hand(data: Path, tmp_path: Path) -> None:
         receiver.answer = lambda told: (410 if number(7).encode() in told.body else 200, {})
         settings = Delivery(alert_channels="sms", alert_sms=receiver.url)
         catalogue = load_catalogue(data, None)
-        _, life = alert_delivery(data, EmbeddedReader(data), lambda: catalogue, settings)
+        _, life = alert_delivery(
+            lambda: EmbeddedDeliveries(data), EmbeddedReader(data), lambda: catalogue, settings
+        )
         assert life is not None
         while life.take_up() or life.deliver("sms")[0]:
             pass

@@ -87,8 +87,8 @@ def test_over_http(tmp_path: Path) -> None:
         assert word(1) in seen.filter(seen["action"] == "transfer_in")["subscriber"].to_list()
 
 
-def test_where_accounts_lie_apart(tmp_path: Path) -> None:
-    """A process that cannot book both sides at one moment says so, and offers nothing."""
+def test_where_none_are_booked(tmp_path: Path) -> None:
+    """A process that books no transfers says so, and offers nothing."""
     with giving(tmp_path) as (_, serving, _):
         ask = Asked(serving, None)
         body = {"to": number(1), "balance": "main", "amount": 2_000_000}

@@ -11,13 +11,9 @@ from trunkline.ports import Transfer
 
 
 def transfers_of(desk: Desk) -> ports.Transfers:
-    """The desk's transfers; 501 where both accounts may lie with different processes."""
+    """The desk's transfers; 501 where this process books none."""
     if desk.transfers is None:
-        raise Problem(
-            501,
-            "no_transfers",
-            "Transfers are booked by a process on a data folder; on a cluster the two accounts may lie apart.",
-        )
+        raise Problem(501, "no_transfers", "This process books no transfers.")
     return desk.transfers
 
 

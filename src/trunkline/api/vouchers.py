@@ -16,14 +16,9 @@ Answer = TypeVar("Answer")
 
 
 def vouchers_of(desk: Desk) -> ports.Vouchers:
-    """The desk's vouchers; 501 where two subscribers may redeem at processes that know nothing of each other."""
+    """The desk's vouchers; 501 where this process keeps none."""
     if desk.vouchers is None:
-        raise Problem(
-            501,
-            "no_vouchers",
-            "Vouchers are kept by a process on a data folder; on a cluster two subscribers who redeem the same one"
-            " may lie with different workers.",
-        )
+        raise Problem(501, "no_vouchers", "This process keeps no vouchers.")
     return desk.vouchers
 
 

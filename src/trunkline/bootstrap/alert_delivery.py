@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from trunkline.charging.choices import ChoiceError, parse_choice, read_choices
 from trunkline.charging.delivery import (
@@ -24,6 +24,7 @@ from trunkline.charging.delivery import (
     SENT,
     WAITING,
     Choice,
+    Planned,
     Usual,
     judge,
     key_of,
@@ -35,9 +36,15 @@ from trunkline.charging.delivery import (
 from trunkline.charging.messages import Templates, Words, figures, told
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.dial import to_text
-from trunkline.ports import AlertChannel, AlertMessage, Reader, Refused, TryLater, Undeliverable
+from trunkline.ports import (
+    AlertChannel,
+    AlertMessage,
+    Reader,
+    Refused,
+    TryLater,
+    Undeliverable,
+)
 from trunkline.records.charging import RowKind, Unit
-from trunkline.stores.embedded.deliveries import EmbeddedDeliveries, Planned
 
 log = logging.getLogger("trunkline.alerts")
 
@@ -75,12 +82,58 @@ def kept(choice: Choice) -> dict[str, str]:
     }
 
 
-class FolderDeliveries:
-    """Deliveries and choices of a data folder (`ports.Deliveries`)."""
+class DeliveryLedger(Protocol):
+    """Where it is written what became of every alert on every channel, and what customers chose.
+
+    What a call writes is durable when it returns. Any thread may call; who was let `begin` a delivery tries it.
+    """
+
+    def taken(self) -> int:
+        """Running number of the last alert that was taken up."""
+
+    def plan(self, planned: Sequence[Planned], alerts: int, last: int, now_us: int) -> None:
+        """Take up so many alerts, up to the number `last`; an alert that was planned before stays as it was."""
+
+    def due(self, channel: str, now_us: int, limit: int) -> list[dict[str, Any]]:
+        """Open deliveries of a channel whose time has come, those that wait longest first."""
+
+    def begin(self, number: int) -> int:
+        """Write down that a delivery is tried now; which attempt it is. 0 when it is not ours to try."""
+
+    def change(self, number: int, state: str, due_us: int, now_us: int, reason: str = "") -> None:
+        """Say what became of an open delivery; one that is not open stays as it is."""
+
+    def retry(self, numbers: Sequence[int] | None, now_us: int) -> int:
+        """Open dead letters again, all of them when no numbers are given; how many there were."""
+
+    def let_go(self, before_us: int) -> int:
+        """Remove what was done with before a moment; how many rows."""
+
+    def deliveries(self, state: str | None, limit: int, offset: int = 0) -> list[dict[str, Any]]:
+        """Deliveries, newest first."""
+
+    def counts(self) -> dict[str, Any]:
+        """`states` (by channel), `alerts`, `planned`, `let_go` and `taken`."""
+
+    def choices(self, subscriber: int) -> list[dict[str, str]]:
+        """What a customer chose, a row a channel."""
+
+    def choose(self, chosen: Sequence[tuple[int, dict[str, str]]]) -> None:
+        """Keep choices, each instead of an earlier one of its customer and channel."""
+
+    def forget(self, subscriber: int, channel: str | None = None) -> int:
+        """Forget what a customer chose, for one channel or for all; how many choices there were."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class LedgerDeliveries:
+    """Deliveries and choices of a data folder or a keyspace (`ports.Deliveries`)."""
 
     def __init__(
         self,
-        ledger: EmbeddedDeliveries,
+        ledger: DeliveryLedger,
         reader: Reader,
         channels: Sequence[str],
         languages: Sequence[str],
@@ -156,7 +209,7 @@ class AlertDelivery:
     """Takes alerts up and delivers them. One thread takes up, one a channel delivers."""
 
     reader: Reader
-    ledger: EmbeddedDeliveries
+    ledger: DeliveryLedger
     channels: Mapping[str, AlertChannel]
     usual: Usual
     templates: Templates
@@ -164,6 +217,7 @@ class AlertDelivery:
     attempts_max: int = 12
     per_second: int = 20
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
+    look_every_s: float = LOOK_EVERY_S
 
     # -- taking up ----------------------------------------------------------------------------------------
 
@@ -315,13 +369,13 @@ class AlertDelivery:
         return [("alerts", lambda: self._go_on(stop, self._take_up)), *delivering]
 
     def _take_up(self) -> float:
-        return 0.0 if self.take_up() == AT_ONCE else LOOK_EVERY_S
+        return 0.0 if self.take_up() == AT_ONCE else self.look_every_s
 
     def _deliver(self, channel: str, stop: threading.Event) -> float:
         tried, reached = self.deliver(channel, stop)
         if not reached:
             return REST_S
-        return 0.0 if tried == A_TURN else LOOK_EVERY_S
+        return 0.0 if tried == A_TURN else self.look_every_s
 
     def _go_on(self, stop: threading.Event, turn: Callable[[], float]) -> None:
         """Turn after turn; trouble of a turn never stops the charging beside it, and is never silent."""

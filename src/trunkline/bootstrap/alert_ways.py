@@ -12,11 +12,11 @@ from trunkline.api.channels.mail import PLAIN, STARTTLS, TLS, Mail, Relay
 from trunkline.api.channels.sms import SmsGateway
 from trunkline.api.channels.webhook import Webhook
 from trunkline.bootstrap.addresses import is_loopback
-from trunkline.bootstrap.alert_delivery import AlertDelivery, FolderDeliveries
+from trunkline.bootstrap.alert_delivery import AlertDelivery, DeliveryLedger, LedgerDeliveries
 from trunkline.charging.delivery import CHANNELS, EMAIL, HOUR_US, NEVER_QUIET, Usual, parse_kinds, parse_quiet
 from trunkline.charging.messages import SHIPPED, MessageError, Templates, joined, parse_language
 from trunkline.charging.tariffs.catalogue import Catalogue
-from trunkline.ports import AlertChannel, Refused
+from trunkline.ports import AlertChannel, Reader, Refused
 from trunkline.settings import Delivery
 from trunkline.stores.embedded.deliveries import EmbeddedDeliveries
 from trunkline.stores.embedded.reader import EmbeddedReader
@@ -149,20 +149,23 @@ def secret(name: str) -> str:
 
 
 def alert_delivery(
-    data: Path,
-    reader: EmbeddedReader,
+    opened: Callable[[], DeliveryLedger],
+    reader: Reader,
     catalogue: Callable[[], Catalogue],
     chosen: Delivery,
     networks: tuple[str, ...] = (),
-) -> tuple[FolderDeliveries, AlertDelivery | None]:
-    """The ledger for whoever asks, and what delivers; None while no channel is set up. Raises `Refused`."""
+) -> tuple[LedgerDeliveries, AlertDelivery | None]:
+    """The ledger for whoever asks, and what delivers; None while no channel is set up. Raises `Refused`.
+
+    The ledger is `opened` when the settings have been found good.
+    """
     templates = load_templates(Path(chosen.alert_templates) if chosen.alert_templates else None)
     usual, channels = usual_of(chosen, templates), channels_of(chosen, networks)
     unready = [each for each in usual.channels if each not in channels]
     if unready:
         raise Refused(f"TRUNKLINE_ALERT_CHANNELS names {unready[0]}, which is not set up.")
-    ledger = EmbeddedDeliveries(data)
-    desk = FolderDeliveries(ledger, reader, tuple(channels), tuple(templates))
+    ledger = opened()
+    desk = LedgerDeliveries(ledger, reader, tuple(channels), tuple(templates))
     if not channels:
         return desk, None
     delivery = AlertDelivery(
@@ -171,7 +174,7 @@ def alert_delivery(
     return desk, delivery
 
 
-def folder_deliveries(data: Path, chosen: Delivery) -> FolderDeliveries:
+def folder_deliveries(data: Path, chosen: Delivery) -> LedgerDeliveries:
     """The ledger of a data folder for the command line, beside whoever delivers."""
     templates = load_templates(Path(chosen.alert_templates) if chosen.alert_templates else None)
     reader = EmbeddedReader(data)
@@ -184,4 +187,4 @@ def folder_deliveries(data: Path, chosen: Delivery) -> FolderDeliveries:
         )
         if is_set
     ]
-    return FolderDeliveries(EmbeddedDeliveries(data), reader, channels, tuple(templates))
+    return LedgerDeliveries(EmbeddedDeliveries(data), reader, channels, tuple(templates))

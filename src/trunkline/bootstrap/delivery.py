@@ -29,6 +29,7 @@ from trunkline.engines.wire import ARROW, Unreadable, change_in, progress_in, ro
 from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouped import Grouped
 from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS
+from trunkline.records.giving import HANDED, SIDES
 from trunkline.records.usage import HELD, REJECTED
 from trunkline.stores.cassandra.connection import Connection, Unreachable
 from trunkline.stores.cassandra.writer import Writer
@@ -110,7 +111,9 @@ class Delivery:
         """Nothing is read before `run`. `connect` makes a connection, or raises `Unreachable`."""
         self._server, self._plan, self._connect, self.role = server, plan, connect, role
         self._way = way or Way()
-        self._streams = {plan.topic(stream): stream for stream in (*_ROWS, *_SET_ASIDE, MOVEMENTS)}
+        self._streams = {
+            plan.topic(stream): stream for stream in (*_ROWS, *_SET_ASIDE, MOVEMENTS, HANDED, SIDES)
+        }
         self._changelog = plan.changelog(ACCOUNTS)
         self._raws: _Raws | None = None
         self.group = f"{plan.prefix}.cassandra.{role}"
@@ -235,6 +238,8 @@ class Delivery:
             told.progress[key] = progress_in(value), offset, message.timestamp()[1] * 1000
         elif topic == self._plan.answers:
             answer = progress_in(value)
+            if "movement_id" not in answer:  # of a transfer, whose sides are told of by themselves
+                return
             number = (message.timestamp()[1] << 20) + (offset & 0xFFFFF)
             name, status, reason = (
                 str(answer.get(each) or "") for each in ("movement_id", "status", "reason")
@@ -243,6 +248,13 @@ class Delivery:
         elif topic == self._plan.undigested:
             headers = {name: _text(each) for name, each in _headers(message)}
             writer.rows(HELD, _undelivered(message, headers.get("reason", "")), *self._other_place(message))
+        elif topic == self._plan.topic(SIDES):
+            sides = rows_in(value, SIDES.record)
+            number = (message.timestamp()[1] << 20) + (offset & 0xFFFFF)
+            writer.rows(MOVEMENTS, sides)
+            given = sides.filter(pl.col("amount") < 0)  # what is received is booked and answered elsewhere
+            answers = [(number, name, "booked", "") for name in given.get_column("movement_id")]
+            told.answers.setdefault(partition, []).extend(answers)
         elif (stream := self._streams[topic]) in _SET_ASIDE:
             writer.rows(stream, self.with_octets(rows_in(value, stream.record)), partition, offset)
         else:
@@ -251,12 +263,17 @@ class Delivery:
 
     def _other_place(self, message: Message) -> tuple[int, int]:
         """Where such a message stands among the held records: apart from conflicts, and from other topics' messages."""
+        later = [
+            self._plan.topic(HANDED),
+            self._plan.topic(SIDES),
+        ]  # behind those that have their places already
         others = [
-            *self._streams,
+            *(topic for topic in self._streams if topic not in later),
             self._plan.answers,
             self._plan.undigested,
             self._changelog,
             self._plan.progress,
+            *later,
         ]
         apart = others.index(message.topic() or "") + 1
         return (apart << BUCKET_BITS) + (message.partition() or 0), message.offset() or 0

@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from trunkline.engines.plan import Plan
 from trunkline.engines.wire import rows_out
 from trunkline.kernel.grouped import State
 from trunkline.ports import Refused
-from trunkline.records import charging, usage
+from trunkline.records import charging, giving, usage
 from trunkline.settings import Folders, Kafka
 from trunkline.stores.embedded.table import Table
 
@@ -52,14 +52,26 @@ def plan_of(prefix: str = "trunkline", buckets: int = 12) -> Plan:
     return Plan(
         usage=topology.USAGE,
         accounts=ACCOUNTS,
-        orders=(topology.MONEY, topology.SUBSCRIBERS),
+        orders=(topology.MONEY, topology.SUBSCRIBERS, topology.OFFERING),
         bucket=charging.ACCOUNTS.key,
-        named={charging.MOVEMENTS.name: "movement_id"},
-        refused=(charging.REFUSED,),
+        inner=(topology.HANDING,),
+        named={charging.MOVEMENTS.name: "movement_id", giving.HANDOVERS.name: "transfer_id"},
+        refused=(charging.REFUSED, giving.NOT_HANDED),
         buckets=buckets,
         prefix=prefix,
         asks=topology.ONLINE,
         beside=(charging.MINUTES,),
+    )
+
+
+def without_transfers(plan: Plan) -> Plan:
+    """A plan for an engine whose buckets pass nothing on to each other: what is left is what it carries."""
+    return replace(
+        plan,
+        orders=(topology.MONEY, topology.SUBSCRIBERS),
+        inner=(),
+        named={charging.MOVEMENTS.name: "movement_id"},
+        refused=(charging.REFUSED,),
     )
 
 

@@ -27,7 +27,7 @@ from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
 from trunkline.api.studies import Studies
 from trunkline.bootstrap.addresses import bound, is_loopback
-from trunkline.bootstrap.alert_delivery import AlertDelivery, FolderDeliveries
+from trunkline.bootstrap.alert_delivery import AlertDelivery, LedgerDeliveries
 from trunkline.bootstrap.alert_ways import alert_delivery
 from trunkline.bootstrap.bills import FolderBills
 from trunkline.bootstrap.catalogues import remembered_tariff
@@ -52,6 +52,7 @@ from trunkline.engines.listeners.listeners import Listeners
 from trunkline.ports import Refused
 from trunkline.records import charging
 from trunkline.settings import Delivery, Guessing, Http, Keeping, Listening, Online, Watched, read
+from trunkline.stores.embedded.deliveries import EmbeddedDeliveries
 from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
 
 log = logging.getLogger("trunkline.serve")
@@ -77,7 +78,7 @@ class Serving:
     network: NetworkLife | None = None
     listeners: Listeners | None = None
     online: OnlineLife | None = None
-    deliveries: FolderDeliveries | None = None
+    deliveries: LedgerDeliveries | None = None
     telling: AlertDelivery | None = None
     trouble: BaseException | None = None
 
@@ -146,7 +147,11 @@ def tell_customers(serving: Serving, chosen: Delivery) -> None:
     networks = tuple(filter(None, serving.http.notify_networks.split(",")))
     platform = serving.platform
     serving.deliveries, serving.telling = alert_delivery(
-        platform.folders.data, serving.reader, lambda: platform.catalogue, chosen, networks
+        lambda: EmbeddedDeliveries(platform.folders.data),
+        serving.reader,
+        lambda: platform.catalogue,
+        chosen,
+        networks,
     )
 
 

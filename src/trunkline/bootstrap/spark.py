@@ -27,7 +27,7 @@ from trunkline.bootstrap.catalogues import (
     load_mappings,
     remembered_tariff,
 )
-from trunkline.bootstrap.kafka import plan_of, properties, server_of
+from trunkline.bootstrap.kafka import plan_of, properties, server_of, without_transfers
 from trunkline.bootstrap.platform import catalogue_for, subscribers_file
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US, Facts, judged
 from trunkline.bootstrap.schemas import declare
@@ -156,7 +156,8 @@ def opened(
     looking: bool = False,
 ) -> Iterator[Running]:
     """A Spark session and an engine over it; the session ends at the end. Who only looks makes nothing."""
-    plan = replace(plan_of(kafka.kafka_prefix, kafka.kafka_buckets), asks=None)  # quota is asked for on kafka
+    plan = without_transfers(plan_of(kafka.kafka_prefix, kafka.kafka_buckets))
+    plan = replace(plan, asks=None)  # quota is asked for on kafka
     settings = settings_of(folders, kafka, spark, once=once)
     if looking and not Path(settings.state).is_dir():
         raise Refused(

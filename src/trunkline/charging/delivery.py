@@ -60,6 +60,20 @@ NEVER_QUIET = Quiet()
 
 
 @dataclass(frozen=True)
+class Planned:
+    """What is to be done with one alert on one channel."""
+
+    alert: int  # its running number
+    alert_id: str
+    channel: str
+    subscriber: int
+    kind: str
+    state: str
+    due_us: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Choice:
     """By which channel a customer is told, and how. Empty fields are as the operator has them."""
 

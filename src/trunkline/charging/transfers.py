@@ -3,6 +3,10 @@
 The tariff says what may be handed on, how much at a time, and what that costs. Only what is there can be handed on,
 never credit, and what had an end keeps it, so nothing lives longer by changing hands. The sides of a transfer are
 movements with one arrival number; by that number, and by their names, the ledger's entries name each other.
+
+Where the two accounts may lie apart, the receiver's side is asked first whether there is an account at all, the giver's
+side decides and books what it gives, and what the receiver gets goes on its way in the same moment, as a movement that
+cannot be refused any more.
 """
 
 from __future__ import annotations
@@ -18,10 +22,12 @@ from trunkline.charging.movements import book, regroup, row_for
 from trunkline.charging.rate import subscription_at
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.tariffs.giving_rules import TransferRule
-from trunkline.kernel.flow import Outcome
+from trunkline.kernel.flow import Outcome, Stream
 from trunkline.kernel.grouped import Grouped
+from trunkline.kernel.grouping import locate
 from trunkline.kernel.outcomes import Reason
 from trunkline.records.charging import CARRIED, MOVEMENTS, NEVER_S, REFUSED, Cause, RowKind
+from trunkline.records.giving import HANDED, HANDOVERS, NOT_HANDED, SIDES
 
 Rows = npt.NDArray[Any]
 Order = dict[str, Any]
@@ -84,6 +90,74 @@ def transfer(orders: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> O
     )
 
 
+def offer(offers: pl.DataFrame, accounts: Grouped) -> Outcome:
+    """Send offers (`OFFERS`) on to the giver's side (`HANDOVERS`), with whether the receiver has an account.
+
+    An account that is there stays there, so what is said holds when it arrives.
+    """
+    groups = locate(accounts.keys, offers["subscriber"].to_numpy())
+    known = (accounts.offsets[1:] > accounts.offsets[:-1])[groups]
+    rows = offers.rename({"subscriber": "receiver", "giver": "subscriber"})
+    return Outcome((HANDOVERS.record.conform(rows.with_columns(known=pl.Series(known, dtype=pl.Boolean))),))
+
+
+def hand_over(handovers: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
+    """Book the giver's side of transfers (`HANDOVERS`) in their order.
+
+    Ledger entries, watched changes, what the receivers get (`MOVEMENTS`, to be posted where their accounts lie), all
+    sides, the transfers that were booked, those that were refused with a reason, and the accounts.
+    """
+    held = {int(key): accounts.rows_of(int(key)).copy() for key in accounts.keys}
+    given: list[Order] = []
+    taken: list[Order] = []
+    entries: list[Rows] = []
+    handed: list[Order] = []
+    refused: list[Order] = []
+    for order in handovers.iter_rows(named=True):
+        account = held[order["subscriber"]]
+        there = bool(len(account)) and order["known"]
+        receiver = order | {"subscriber": order["receiver"]}
+        found, reason = sides_of(order, receiver, account, catalogue, there=there)
+        mine = [side for side in found if side["subscriber"] == order["subscriber"]]
+        booked: list[Rows] = []
+        for side in mine:
+            account, entry, reason = book(account.copy(), side, catalogue)
+            if reason:
+                break
+            entry["row"], entry["part"] = len(given) + len(booked), len(booked)
+            booked.append(entry)
+        if reason:
+            refused.append(order | {"reason": reason})
+            continue
+        held[order["subscriber"]] = account
+        given += mine
+        taken += [side for side in found if side["subscriber"] != order["subscriber"]]
+        entries += booked
+        fee = sum(-side["amount"] for side in mine if side["cause"] == int(Cause.TRANSFER_FEE))
+        handed.append(order | {"fee_micros": fee})
+    batch = _frame(MOVEMENTS, given).rename({"time_us": "start_us"})
+    every = np.concatenate(entries) if entries else np.empty(0, ENTRY)
+    return Outcome(
+        (
+            entries_of(every, batch, catalogue),
+            changes_of(every, batch, catalogue),
+            _frame(MOVEMENTS, taken),
+            _frame(SIDES, given + taken),
+            _frame(HANDED, handed),
+            _frame(NOT_HANDED, refused),
+        ),
+        regroup(accounts, held) if handed else None,
+    )
+
+
+def _frame(stream: Stream, rows: list[Order]) -> pl.DataFrame:
+    """Rows as the stream has them."""
+    schema = stream.record.schema
+    return stream.record.conform(
+        pl.DataFrame([{name: row[name] for name in schema} for row in rows], schema=schema)
+    )
+
+
 def _both(group: pl.DataFrame) -> tuple[Order, Order]:
     """The two rows of a transfer: the giver's and the receiver's."""
     rows = group.sort("gives", descending=True).to_dicts()
@@ -96,13 +170,21 @@ def planned(
 ) -> tuple[list[Order], str]:
     """The movements that a transfer consists of, or the reason why it cannot be."""
     account = held[giver["subscriber"]]
+    there = bool(len(account)) and bool(len(held[receiver["subscriber"]]))
+    return sides_of(giver, receiver, account, catalogue, there=there)
+
+
+def sides_of(
+    giver: Order, receiver: Order, account: Rows, catalogue: Catalogue, *, there: bool
+) -> tuple[list[Order], str]:
+    """As `planned`, from the giver's `account` alone; `there` says whether both have one."""
     amount = int(giver["amount"])
     known = giver["balance"] in catalogue.balances and giver["balance"] != ""
     balance = catalogue.balances.index(giver["balance"]) if known else -1
     rule = catalogue.giving.transfer(balance) if known else None
     if giver["subscriber"] == receiver["subscriber"]:
         return [], "same_subscriber"
-    if not len(account) or not len(held[receiver["subscriber"]]):
+    if not there:
         return [], "unknown_subscriber"
     if rule is None:
         return [], "not_transferable"

@@ -11,7 +11,7 @@ import typer
 
 from trunkline import settings
 from trunkline.api.people import mask_address, number_word
-from trunkline.bootstrap.alert_delivery import FolderDeliveries
+from trunkline.bootstrap.alert_delivery import LedgerDeliveries
 from trunkline.bootstrap.alert_ways import folder_deliveries, load_templates
 from trunkline.bootstrap.views import masked, moment
 from trunkline.charging.delivery import CHANNELS, FAILED, STATES
@@ -217,7 +217,7 @@ def check(
 # -- how ---------------------------------------------------------------------------------------------------
 
 
-def _desk(data: Path) -> FolderDeliveries:
+def _desk(data: Path) -> LedgerDeliveries:
     return folder_deliveries(data, settings.read(Delivery))
 
 

@@ -55,7 +55,7 @@ def serve(
 
     serve_cluster(
         folders, http, settings.read(Kafka), settings.read(Cassandra), stop, started, settings.read(Watched),
-        settings.read(Online),
+        settings.read(Online), settings.read(settings.Delivery),
     )  # fmt: skip
 
 

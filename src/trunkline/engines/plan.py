@@ -23,6 +23,7 @@ from trunkline.kernel.grouped import Keys, State
 MOST_BUCKETS = 1 << 10  # a row's arrival number has ten bits for its bucket
 BUCKET_BITS = 10
 PLACE_BITS = 24  # of a record's offset: the octet within its message
+STREAM = "stream"  # header of a work message: which stream its rows are of
 
 
 class Framing(Protocol):
@@ -46,7 +47,8 @@ class Plan:
 
     `usage` begins with blocks of bytes and is accounted for; its first step runs in the router. `orders` begin with
     rows (top-ups, subscribers) and are carried whole in their bucket. `bucket` is the column that says whose money
-    it is. `named` are the streams whose rows are orders with a name of their own, by the column of that name: the
+    it is. `inner` begin with rows that other flows write, perhaps in another bucket, and that nobody hands in.
+    `named` are the streams whose rows are orders with a name of their own, by the column of that name: the
     same name is carried once. `beside` is what an engine writes besides the flows' own results, such as sums of them;
     `consulted` names topics of other flows that workers read, and the group in whose name they ask.
     """
@@ -55,6 +57,7 @@ class Plan:
     accounts: Accounts
     orders: tuple[Flow, ...]
     bucket: str
+    inner: tuple[Flow, ...] = ()
     named: Mapping[str, str] = field(default_factory=dict)
     refused: tuple[Stream, ...] = ()
     buckets: int = 12
@@ -71,7 +74,19 @@ class Plan:
     @property
     def flows(self) -> tuple[Flow, ...]:
         """All flows."""
-        return (self.usage, *self.orders)
+        return (self.usage, *self.orders, *self.inner)
+
+    @property
+    def carried_whole(self) -> tuple[Flow, ...]:
+        """The flows that begin with rows."""
+        return (*self.orders, *self.inner)
+
+    @property
+    def passed_on(self) -> frozenset[str]:
+        """Names of the streams with which one of these flows ends and another one begins."""
+        begun = {flow.steps[0].reads.name for flow in self.carried_whole}
+        written = {s.name for flow in self.carried_whole for step in flow.steps for s in step.writes}
+        return frozenset(begun & written)
 
     @property
     def raw(self) -> Stream:
@@ -102,7 +117,7 @@ class Plan:
     @property
     def edges(self) -> tuple[Stream, ...]:
         """Where others hand in."""
-        return tuple(flow.steps[0].reads for flow in self.flows)
+        return tuple(flow.steps[0].reads for flow in (self.usage, *self.orders))
 
     @property
     def results(self) -> tuple[Stream, ...]:
@@ -144,7 +159,7 @@ class Plan:
     @property
     def carries(self) -> dict[str, tuple[Stream, ...]]:
         """The streams whose rows travel in each topic between the workers."""
-        return {self.work: (*self.entries, *(stream for stream in self.edges if stream is not self.raw))}
+        return {self.work: (*self.entries, *(flow.steps[0].reads for flow in self.carried_whole))}
 
     @property
     def served(self) -> tuple[State, ...]:

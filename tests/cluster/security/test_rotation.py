@@ -20,8 +20,8 @@ from tests.waiting import until
 from trunkline.api.workers import Worker
 from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.cluster import credentials
+from trunkline.bootstrap.intake import ClusterIntake
 from trunkline.bootstrap.kafka import client_properties
-from trunkline.bootstrap.serving import ClusterIntake
 from trunkline.bootstrap.workers import Listener, saying
 from trunkline.engines.kafka.client import Server
 from trunkline.engines.kafka.rights import grant, rights

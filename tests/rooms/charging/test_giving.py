@@ -17,7 +17,8 @@ from tests.opinion.giving import Giver, Promise, fee
 from trunkline.charging.movements import post
 from trunkline.charging.tariffs import check, compare, describe
 from trunkline.charging.tariffs.giving_rules import TransferRule
-from trunkline.charging.transfers import transfer
+from trunkline.charging.transfers import hand_over, offer, transfer
+from trunkline.engines.loop import over
 from trunkline.kernel.dial import to_key
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.money import Rounding
@@ -31,6 +32,7 @@ from trunkline.records.charging import (
     Cause,
     RowKind,
 )
+from trunkline.records.giving import OFFERS
 
 OPERATOR = """
 operator: {name: Test, currency: EUR, time_zone: Europe/Berlin, time_zones: [America/New_York], country_code: "49"}
@@ -221,6 +223,9 @@ def test_transfers_lose_nothing(orders: list[tuple[int, int, str, int]], size: i
     assert alone.rows[2].is_empty()
     assert alone.state is not None
     assert alone.state.rows.tolist() == after.rows.tolist()
+    lying_apart, names = apart(made, before, frame)
+    assert lying_apart.rows.tolist() == after.rows.tolist()
+    assert names == {f"t{seq}" for seq in sides["seq"]}
 
 
 @given(
@@ -296,6 +301,67 @@ def handed_on(
             "the ledger's account of transfers is not empty"
         )
     return accounts, pl.concat(sides), pl.DataFrame({"name": refused}, schema={"name": pl.String})
+
+
+def apart(made: Platform, accounts: Grouped, frame: pl.DataFrame) -> tuple[Grouped, set[str]]:
+    """Carry the same orders as on a cluster, each side given its own accounts; the accounts, and what was booked."""
+    booked: set[str] = set()
+    for order in frame.filter("gives").iter_rows(named=True):
+        receiver = frame.filter(~pl.col("gives") & (pl.col("transfer_id") == order["transfer_id"]))[
+            "subscriber"
+        ][0]
+        said = OFFERS.record.conform(
+            pl.DataFrame(
+                [order | {"subscriber": receiver, "giver": order["subscriber"]}],
+                schema_overrides={"subscriber": pl.UInt64, "giver": pl.UInt64},
+            )
+        )
+        (handover,) = offer(said, of(accounts, receiver)).rows
+        assert handover["known"].all()
+        outcome = hand_over(
+            handover.with_columns(seq=pl.lit(order["seq"])), of(accounts, order["subscriber"]), made.catalogue
+        )
+        _, _, taken, sides, handed, refused = outcome.rows
+        assert len(handed) + len(refused) == 1
+        assert len(taken) == len(sides.filter(pl.col("amount") > 0))
+        if not len(handed):
+            assert outcome.state is None
+            continue
+        assert outcome.state is not None
+        accounts = over(accounts, outcome.state)
+        arrived = post(taken, of(accounts, receiver), made.catalogue)
+        assert arrived.rows[2].is_empty(), "what was given is never refused"
+        assert arrived.state is not None
+        accounts = over(accounts, arrived.state)
+        booked.add(handed["transfer_id"][0])
+        fees = sides.filter(pl.col("cause") == int(Cause.TRANSFER_FEE))
+        assert handed["fee_micros"][0] == -int(fees["amount"].sum())
+    return accounts, booked
+
+
+def of(accounts: Grouped, subscriber: int) -> Grouped:
+    """The accounts of one side."""
+    rows = accounts.rows_of(subscriber)
+    return Grouped(np.array([subscriber], np.uint64), np.array([0, len(rows)], np.int64), rows)
+
+
+def test_who_is_not_there_receives_nothing() -> None:
+    """The giver's side refuses in the same words as where accounts lie together, and nothing goes on its way."""
+    made = platform()
+    made.open(NUMBERS[0], "main", 20_000_000)
+    stranger = to_key("4915100009999")
+    nobody = Grouped(np.array([stranger], np.uint64), np.zeros(2, np.int64), np.empty(0, ACCOUNT_ROW))
+    said = {
+        "transfer_id": "t", "subscriber": stranger, "giver": to_key(NUMBERS[0]), "time_us": 1_790_000_000_000_000,
+        "balance": "main", "amount": 1_000_000,
+    }  # fmt: skip
+    types = {"subscriber": pl.UInt64, "giver": pl.UInt64}
+    offered = OFFERS.record.conform(pl.DataFrame([said], schema_overrides=types))
+    (handover,) = offer(offered, nobody).rows
+    outcome = hand_over(handover, of(state(made), to_key(NUMBERS[0])), made.catalogue)
+    assert outcome.state is None
+    assert [len(rows) for rows in outcome.rows] == [0, 0, 0, 0, 0, 1]
+    assert outcome.rows[5]["reason"].to_list() == ["unknown_subscriber"]
 
 
 def held(made: Platform, accounts: Grouped, balance: str) -> int:

@@ -111,9 +111,7 @@ class ChoicesAnswer(BaseModel):
 def deliveries_of(desk: Desk) -> ports.Deliveries:
     """The desk's deliveries; 501 where this process has none."""
     if desk.deliveries is None:
-        raise Problem(
-            501, "no_deliveries", "This process delivers no alerts; ask one that runs on a data folder."
-        )
+        raise Problem(501, "no_deliveries", "This process delivers no alerts.")
     return desk.deliveries
 
 

@@ -22,9 +22,9 @@ import polars as pl
 from trunkline.engines.kafka.topics import SLACK_DAYS
 from trunkline.engines.loop import POISON, Carried, Carrier, counted, over
 from trunkline.engines.orders import Answer, sort_out
-from trunkline.engines.plan import BUCKET_BITS, CARRIED, PLACE_BITS, Held, Plan
+from trunkline.engines.plan import BUCKET_BITS, CARRIED, PLACE_BITS, STREAM, Held, Plan
 from trunkline.engines.wire import Message, changes_out, progress_out, rows_out
-from trunkline.kernel.flow import Flow
+from trunkline.kernel.flow import Flow, Stream
 from trunkline.kernel.grouped import Grouped, Keys, State
 
 ROUND_OCTETS = 16 << 20  # a round begins when so much, and twice the state, was written since the last began
@@ -105,10 +105,15 @@ class Bucket:
         self.accounts: dict[str, list[int]] = {}
         self.more: dict[str, int] = {}  # what else its next owner must know to go on
         self._usage = Carrier(plan.usage, tables, self, accounts=plan.accounts)
-        self._orders = {flow.steps[0].reads.name: (flow, Carrier(flow, tables, self)) for flow in plan.orders}
+        self._orders = {
+            flow.steps[0].reads.name: (flow, Carrier(flow, tables, self)) for flow in plan.carried_whole
+        }
         self._carried: list[Carried] = []
         self._answers: list[Answer] = []
         self._told: list[Message] = []
+        self._onward: list[
+            tuple[Stream, pl.DataFrame]
+        ] = []  # what other flows begin with, in whatever buckets
 
     # -- states -------------------------------------------------------------------------------------------
 
@@ -148,7 +153,7 @@ class Bucket:
     def _carry_orders(self, flow: Flow, carrier: Carrier, rows: pl.DataFrame) -> None:
         name = self.plan.named.get(flow.steps[0].reads.name)
         if name is None:
-            self._carried.append(carrier.whole(self._numbered(rows), self.commit + 1))
+            self._keep(flow, carrier.whole(self._numbered(rows), self.commit + 1))
             return
         orders = sort_out(flow.steps[0].reads.name, name, rows, lambda keys: self.gather(CARRIED, keys))
         self._answers += orders.answers
@@ -158,7 +163,7 @@ class Bucket:
         groups, answers = orders.remembered(name, carried, self.plan.refused)
         self.put(CARRIED, groups, self.commit + 1)
         carried.states.append((CARRIED, groups))
-        self._carried.append(carried)
+        self._keep(flow, carried)
         self._answers += answers
 
     def carry_lines(self, lines: bytes, mapping: str, source: str, now_us: int) -> None:
@@ -198,6 +203,28 @@ class Bucket:
         """Have a message written with the turn."""
         self._told.append(message)
 
+    def _keep(self, flow: Flow, carried: Carried) -> None:
+        """Take what a flow made of some orders, and what it begins other flows with."""
+        self._carried.append(carried)
+        for stream in (stream for step in flow.steps for stream in step.writes):
+            if stream.name in self.plan.passed_on and carried.frames.get(stream.name):
+                self._onward.append((stream, carried.rows(stream)))
+
+    def _passed_on(self) -> list[Message]:
+        """What other flows begin with, as messages of the buckets that it belongs to."""
+        messages = []
+        for stream, rows in self._onward:
+            headers: list[tuple[str, str | bytes | None]] = [(STREAM, stream.name)]
+            buckets = self.plan.part(stream, rows)
+            for number in np.unique(buckets).tolist():
+                some = rows.filter(pl.Series(buckets == number, dtype=pl.Boolean))
+                messages += [
+                    Message(self.plan.work, number, value, headers=headers)
+                    for value in rows_out(stream.record.conform(some))
+                ]
+        self._onward = []
+        return messages
+
     def _numbered(self, rows: pl.DataFrame) -> pl.DataFrame:
         first = self.arrivals
         self.arrivals += len(rows)
@@ -229,6 +256,7 @@ class Bucket:
         ]
         messages += [Message(self.plan.answers, self.number, progress_out(answer)) for answer in answers]
         messages += told
+        messages += self._passed_on()
         messages += self._changelog(carried, slice_keys)
         messages.append(self.progress())
         return messages

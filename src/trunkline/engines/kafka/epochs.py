@@ -23,9 +23,10 @@ from trunkline.engines import wire
 from trunkline.engines.kafka.bucket import Bucket
 from trunkline.engines.kafka.client import PATIENCE_S, Unfit, consumer
 from trunkline.engines.kafka.committer import Turn
-from trunkline.engines.kafka.router import NOTE, STREAM, aside
+from trunkline.engines.kafka.router import NOTE, aside
 from trunkline.engines.kafka.worker import PAUSE_S, ChargerLife, Roles, RouterLife, Work, committed_at
 from trunkline.engines.loop import Carried
+from trunkline.engines.plan import STREAM
 from trunkline.engines.stages import Place, Sent, Staged
 from trunkline.engines.wire import Unreadable, progress_in, progress_out, rows_in, rows_out
 

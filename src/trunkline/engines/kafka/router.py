@@ -21,13 +21,12 @@ import polars as pl
 from confluent_kafka import Message as Taken
 
 from trunkline.engines.loop import POISON, Carried, Carrier
-from trunkline.engines.plan import PLACE_BITS, Framing, Plan
+from trunkline.engines.plan import PLACE_BITS, STREAM, Framing, Plan
 from trunkline.engines.wire import ARROW, Message, Unreadable, progress_out, rows_in, rows_out
 from trunkline.kernel.flow import Flow, Stream
 from trunkline.kernel.grouped import Grouped, Keys, State
 from trunkline.kernel.grouping import order_by_group
 
-STREAM = "stream"  # header of a work message: which stream its rows are of
 NOTE = "routed"  # there instead, when a message only says that something was routed
 MAPPING, SOURCE = "mapping", "source"  # headers of a raw message: how it is read, and whose it is
 DAY_US = 86_400_000_000

@@ -36,10 +36,10 @@ from trunkline.engines.kafka.client import (
 from trunkline.engines.kafka.committer import Committer, Turn
 from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.kafka.follower import Follower, last_progress
-from trunkline.engines.kafka.router import STREAM, Edge, Router, aside, edge_key
+from trunkline.engines.kafka.router import Edge, Router, aside, edge_key
 from trunkline.engines.kafka.standby import Standbys
 from trunkline.engines.loop import POISON
-from trunkline.engines.plan import Framing, Plan
+from trunkline.engines.plan import STREAM, Framing, Plan
 from trunkline.engines.wire import Unreadable, rows_in, rows_out
 
 log = logging.getLogger(__name__)
@@ -299,7 +299,9 @@ class ChargerLife(_Group):
         self.built = {"warm": 0, "cold": 0}  # buckets, from a copy that was kept, and from the beginning
         self.passed_over: set[int] = set()
         plan = work.plan
-        self._streams = {s.name: s for s in (plan.decoded, *(flow.steps[0].reads for flow in plan.orders))}
+        self._streams = {
+            s.name: s for s in (plan.decoded, *(flow.steps[0].reads for flow in plan.carried_whole))
+        }
         self._changelogs = {plan.changelog(state): state.name for state in plan.kept}
         self._cut: dict[tuple[str, int], int] = {}
         self.pause_s, self.turn_rows = PAUSE_S, TURN_ROWS

@@ -239,7 +239,9 @@ class CassandraReader:
             rows = self._connection.ask(
                 table.select("WHERE subscriber = ?"), (tables.stored_word(subscriber),)
             )
-        frame = tables.frame_of(rows, table.columns).filter(pl.col("status").is_not_null())
+        frame = tables.frame_of(rows, table.columns).filter(
+            pl.col("status").is_not_null() & pl.col("balance").is_not_null()
+        )
         frame = frame.sort("number", descending=True)[offset:most]
         return frame.select(*MOVEMENTS.record.schema, "status", "reason")
 

@@ -21,6 +21,7 @@ import polars as pl
 from trunkline.kernel.columns import Column
 from trunkline.kernel.flow import Stream
 from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS
+from trunkline.records.giving import HANDED
 from trunkline.records.usage import HELD, REJECTED
 
 DAY_S = 86_400
@@ -194,6 +195,126 @@ ANSWER_TABLE = Table(
     (("number", "DESC"), ("movement_id", "ASC")),
     MOVEMENTS.record.days_kept,
 )
+TRANSFER_TABLE = Table(
+    "charging_handed",
+    HANDED.text,
+    (DAY, *HANDED.record.columns),
+    ("day",),
+    (("time_us", "DESC"), ("transfer_id", "ASC")),
+    HANDED.record.days_kept,
+    indexes=("transfer_id", "subscriber", "receiver"),
+)
+TRANSFER_ORDER_TABLE = Table(
+    "charging_transfer_orders",
+    "What was ordered under the name of each transfer; the first order has it for good.",
+    (
+        Column("transfer_id", pl.String, "Name of the transfer."),
+        Column("giver", pl.UInt64, "Who hands on, a dial word less 2**63.", personal=True),
+        Column("receiver", pl.UInt64, "Who receives, a dial word less 2**63.", personal=True),
+        Column("balance", pl.String, "Name of the balance definition."),
+        _integer("amount", "How much the receiver gets."),
+        Column("time_us", pl.Int64, "When it was ordered first.", "us UTC"),
+    ),
+    ("transfer_id",),
+    (),
+    HANDED.record.days_kept,
+)
+_VOUCHER = (
+    Column("batch", pl.String, "Name of the batch."),
+    _integer("number", "Number within the batch."),
+)
+VOUCHER_BATCH_TABLE = Table(
+    "voucher_batches",
+    "Vouchers that are alike.",
+    (
+        Column("shard", pl.Int32, "0."),
+        _VOUCHER[0],
+        Column("balance", pl.String, "Name of the balance definition that they add to."),
+        _integer("amount", "How much each adds, in the balance's unit."),
+        _integer("valid_days", "How long what they add may be used; null for ever."),
+        Column("expires_us", pl.Int64, "From when on they cannot be redeemed.", "us UTC"),
+        _integer("size", "How many there are."),
+        Column("state", pl.String, "making, made, active or blocked."),
+        Column("made_us", pl.Int64, "When they were made.", "us UTC"),
+        Column("actor", pl.String, "Who made them."),
+    ),
+    ("shard",),
+    (("batch", "ASC"),),
+)
+VOUCHER_TABLE = Table(
+    "vouchers",
+    "What is kept of each code.",
+    (
+        Column("digest", pl.Binary, "Keyed digest of the code."),
+        *_VOUCHER,
+        Column(
+            "turn", pl.Int32, "Which of its codes it is; above 0 where another voucher had the ones before."
+        ),
+    ),
+    ("digest",),
+    (),
+)
+VOUCHER_TURNED_TABLE = Table(
+    "vouchers_turned",
+    "The vouchers whose first code another one had.",
+    (*_VOUCHER, Column("turn", pl.Int32, "Which of its codes it has.")),
+    ("batch",),
+    (("number", "ASC"),),
+)
+VOUCHER_BLOCKED_TABLE = Table(
+    "vouchers_blocked",
+    "Vouchers that were taken out of circulation by themselves.",
+    (
+        *_VOUCHER,
+        Column("time_us", pl.Int64, "When.", "us UTC"),
+        Column("actor", pl.String, "By whom."),
+    ),
+    ("batch",),
+    (("number", "ASC"),),
+)
+VOUCHER_WRONG_TABLE = Table(
+    "vouchers_wrong",
+    "Codes that were tried and are none.",
+    (
+        Column("subscriber", pl.UInt64, "For whom, a dial word less 2**63.", personal=True),
+        Column("time_us", pl.Int64, "When.", "us UTC"),
+    ),
+    ("subscriber",),
+    (("time_us", "ASC"),),
+    400,
+)
+VOUCHER_ORDER_TABLE = Table(
+    "voucher_orders",
+    "Which voucher each order redeems.",
+    (
+        Column("subscriber", pl.UInt64, "For whom, a dial word less 2**63.", personal=True),
+        Column("mark", pl.String, "What is kept of the order's name."),
+        *_VOUCHER,
+    ),
+    ("subscriber", "mark"),
+    (),
+)
+REDEEMED_TABLE = Table(
+    "vouchers_redeemed",
+    "Vouchers that an order has: on its way to the ledger, or there.",
+    (
+        *_VOUCHER,
+        Column("mark", pl.String, "What is kept of the order's name."),
+        Column("subscriber", pl.UInt64, "For whom, a dial word less 2**63.", personal=True),
+        Column("balance", pl.String, "Name of the balance definition."),
+        _integer("amount", "How much it adds."),
+        Column("valid_until_s", pl.Int64, "Until when that may be used.", "s UTC"),
+        Column("time_us", pl.Int64, "When it was ordered.", "us UTC"),
+        Column("state", pl.String, "claimed, or booked."),
+    ),
+    ("batch", "number"),
+    (),
+    indexes=("batch", "state"),
+)
+VOUCHER_TABLES = (
+    VOUCHER_BATCH_TABLE, VOUCHER_TABLE, VOUCHER_TURNED_TABLE, VOUCHER_BLOCKED_TABLE, VOUCHER_WRONG_TABLE,
+    VOUCHER_ORDER_TABLE, REDEEMED_TABLE,
+)  # fmt: skip
 PROGRESS_TABLE = Table(
     "engine_progress",
     "How far each bucket and edge of the engine is, and its counts.",
@@ -241,6 +362,60 @@ ALERT_NUMBER_TABLE = Table(
     ("alert_id",),
     (),
 )
+DELIVERY_TABLE = Table(
+    "alert_deliveries",
+    "What became of every alert on every channel; each is changed by light-weight transactions only.",
+    (
+        _integer("block", "Four thousand of the number."),
+        _integer(
+            "number", "Four times the alert's running number, and one more for each channel before its own."
+        ),
+        _integer("alert", "The alert's running number."),
+        ALERT_COLUMNS[0],
+        Column(
+            "channel", pl.String, "By which channel; empty where it only says that the alert was planned."
+        ),
+        Column("subscriber", pl.UInt64, "Whom it is for, a dial word less 2**63.", personal=True),
+        Column("kind", pl.String, "Kind of the alert."),
+        Column("state", pl.String, "What became of it."),
+        Column("attempts", pl.Int32, "How often it was tried."),
+        Column("counted_from", pl.Int32, "Attempts before it was offered again by a person."),
+        Column(
+            "due_us", pl.Int64, "When it is tried next; while somebody tries it, when another may.", "us UTC"
+        ),
+        Column("changed_us", pl.Int64, "When its state changed last.", "us UTC"),
+        Column("reason", pl.String, "Why it failed."),
+    ),
+    ("alert",),  # light-weight transactions wait for each other within a partition
+    (("number", "ASC"),),
+    indexes=("block", "state", "channel", "due_us"),
+)
+DELIVERIES_GONE_TABLE = Table(
+    "alert_deliveries_gone",
+    "What was let go of the ledger of deliveries.",
+    (
+        _integer("block", "Four thousand of the number."),
+        _integer("rows", "Deliveries that it had."),
+        _integer("alerts", "Alerts that they were of."),
+    ),
+    ("block",),
+    (),
+)
+CHOICE_TABLE = Table(
+    "alert_choices",
+    "How customers wish to be told.",
+    (
+        Column("subscriber", pl.UInt64, "Whose choice, a dial word less 2**63.", personal=True),
+        Column("channel", pl.String, "Of which channel."),
+        Column("address", pl.String, "Mailbox, webhook or number.", personal=True),
+        Column("language", pl.String, "In which language; empty: the operator's."),
+        Column("time_zone", pl.String, "By which clock; empty: the account's."),
+        Column("quiet_hours", pl.String, "When not; empty: the operator's."),
+        Column("opted_out", pl.String, "Of which kinds not."),
+    ),
+    ("subscriber",),
+    (("channel", "ASC"),),
+)
 AUDIT_TABLE = Table(
     "audit",
     "Every look at personal data and every change.",
@@ -278,8 +453,10 @@ META_TABLE = Table(
 HISTORY_TABLES = {stream.name: history(stream) for stream in HISTORY}
 ASIDE_TABLES = {stream.name: set_aside(stream) for stream in SET_ASIDE}
 TABLES = (
-    *HISTORY_TABLES.values(), *ASIDE_TABLES.values(), ACCOUNT_TABLE, MOVEMENT_TABLE, ANSWER_TABLE, PROGRESS_TABLE,
-    PART_TABLE, ALERT_TABLE, ALERT_LOG_TABLE, ALERT_NUMBER_TABLE, AUDIT_TABLE, RECONCILIATION_TABLE, META_TABLE,
+    *HISTORY_TABLES.values(), *ASIDE_TABLES.values(), ACCOUNT_TABLE, MOVEMENT_TABLE, ANSWER_TABLE,
+    TRANSFER_TABLE, TRANSFER_ORDER_TABLE, *VOUCHER_TABLES, PROGRESS_TABLE,
+    PART_TABLE, ALERT_TABLE, ALERT_LOG_TABLE, ALERT_NUMBER_TABLE, DELIVERY_TABLE,
+    DELIVERIES_GONE_TABLE, CHOICE_TABLE, AUDIT_TABLE, RECONCILIATION_TABLE, META_TABLE,
 )  # fmt: skip
 
 

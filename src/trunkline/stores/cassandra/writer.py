@@ -21,6 +21,7 @@ from trunkline.kernel.columns import Column
 from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouped import Grouped
 from trunkline.records.charging import ALERTS, MOVEMENTS
+from trunkline.records.giving import HANDED
 from trunkline.stores.cassandra import tables
 from trunkline.stores.cassandra.alerts import AlertLog
 from trunkline.stores.cassandra.connection import AT_ONCE, Connection, bound
@@ -61,6 +62,8 @@ class Writer:
             self._alerts.append(stream.record.conform(frame))
         elif stream.name == MOVEMENTS.name:
             self._movements(frame)
+        elif stream.name == HANDED.name:
+            self._handed(frame)
 
     def accounts(self, groups: Grouped, number: int) -> None:
         """What accounts hold from commit `number` of their bucket on; an older commit changes nothing."""
@@ -109,6 +112,13 @@ class Writer:
         frame = MOVEMENTS.record.conform(frame).filter(pl.col("movement_id").is_not_null())
         names = [column.name for column in columns]
         self._write(columns, frame, ("movement_id",), table.insert(names))
+
+    def _handed(self, frame: pl.DataFrame) -> None:
+        table = tables.TRANSFER_TABLE
+        day = (pl.col("time_us") // tables.DAY_US).cast(pl.Int32).alias("day")
+        frame = HANDED.record.conform(frame).with_columns(day)
+        self._note(HANDED.name, frame.get_column("day").unique().to_list())
+        self._write(table.columns, frame, ("day",), table.insert())
 
     def _history(self, stream: Stream, frame: pl.DataFrame) -> None:
         table, time = tables.HISTORY_TABLES[stream.name], tables.TIME_OF[stream.name]

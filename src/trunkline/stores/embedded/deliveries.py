@@ -8,10 +8,10 @@ by, so that at any moment `planned` is the sum of all states and of what was let
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trunkline.charging.delivery import Planned
 from trunkline.stores.embedded.beside import BesideManifest
 from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.manifest import stored_word, word_of
@@ -40,20 +40,6 @@ _COLUMNS = (
 CHOSEN = ("channel", "address", "language", "time_zone", "quiet_hours", "opted_out")
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM deliveries"  # noqa: S608 -- our own names
 _IS_OPEN = "state IN ('waiting', 'held')"
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What is to be done with one alert on one channel."""
-
-    alert: int  # its running number
-    alert_id: str
-    channel: str
-    subscriber: int
-    kind: str
-    state: str
-    due_us: int
-    reason: str = ""
 
 
 class EmbeddedDeliveries(BesideManifest):

@@ -42,6 +42,31 @@ CREATE INDEX IF NOT EXISTS wrong_by_subscriber ON wrong (subscriber, time_us);
 _BATCH = ("batch", "balance", "amount", "valid_days", "expires_us", "size", "state", "made_us", "actor")
 
 
+def secret_in(folder: Path, disk: Disk) -> bytes:
+    """The secret that lies in a folder, made when there is none; whoever else may read it is told of."""
+    path = folder / SECRET
+    if not path.exists():
+        _new_secret(path, disk)
+    if path.stat().st_mode & OTHERS_MAY:
+        raise FolderDamaged(f"{path} may be read by others than its owner; take that right away: chmod 600")
+    found = path.read_bytes()
+    if len(found) != SECRET_OCTETS:
+        raise FolderDamaged(f"{path} is not whole. Bring it back from a backup.")
+    return found
+
+
+def _new_secret(path: Path, disk: Disk) -> None:
+    """Whole or not at all, also when two processes make one: the first that is in place counts."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    draft.touch(mode=0o600)
+    disk.write(draft, [secrets.token_bytes(SECRET_OCTETS)])
+    disk.fsync(draft)
+    with suppress(FileExistsError):
+        path.hardlink_to(draft)
+    disk.remove(draft)
+    disk.fsync_folder(path.parent)
+
+
 class EmbeddedVouchers(BesideManifest):
     """The vouchers of a data folder; any thread and any process may use it."""
 
@@ -54,32 +79,11 @@ class EmbeddedVouchers(BesideManifest):
 
     def secret(self) -> bytes:
         """What codes are worked out from; made when it is first asked for, and never told anybody."""
-        path = self._folder / SECRET
-        if not path.exists():
-            if self._rows("SELECT 1 FROM batches LIMIT 1"):
-                raise FolderDamaged(
-                    f"{path} is missing; without it no voucher can be read. Bring it back from a backup."
-                )
-            self._new_secret(path)
-        if path.stat().st_mode & OTHERS_MAY:
+        if not (self._folder / SECRET).exists() and self._rows("SELECT 1 FROM batches LIMIT 1"):
             raise FolderDamaged(
-                f"{path} may be read by others than its owner; take that right away: chmod 600"
+                f"{self._folder / SECRET} is missing; without it no voucher can be read. Bring it back from a backup."
             )
-        found = path.read_bytes()
-        if len(found) != SECRET_OCTETS:
-            raise FolderDamaged(f"{path} is not whole. Bring it back from a backup.")
-        return found
-
-    def _new_secret(self, path: Path) -> None:
-        """Whole or not at all, also when two processes make one: the first that is in place counts."""
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        draft.touch(mode=0o600)
-        self._disk.write(draft, [secrets.token_bytes(SECRET_OCTETS)])
-        self._disk.fsync(draft)
-        with suppress(FileExistsError):
-            path.hardlink_to(draft)
-        self._disk.remove(draft)
-        self._disk.fsync_folder(self._folder)
+        return secret_in(self._folder, self._disk)
 
     # -- batches --------------------------------------------------------------------------------------------
 
