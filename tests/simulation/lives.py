@@ -76,9 +76,13 @@ def lives_of(module: str, *arguments: str | Path) -> Iterator[Lives]:
     with subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, start_new_session=True,
     ) as process:  # fmt: skip
-        yield Lives(process)
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(10)
+        try:
+            yield Lives(process)
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(10)
+        finally:
+            with suppress(ProcessLookupError):  # a life that hangs would be waited for without end
+                os.killpg(process.pid, signal.SIGKILL)

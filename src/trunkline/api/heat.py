@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 import orjson
@@ -36,7 +37,12 @@ ROWS_FOLDED = 200_000  # so many changes at least before they are put into the w
 View = tuple[str, str]  # layer, metric
 _NAME = ["layer", "tile", "metric"]
 _COLUMNS = (*_NAME, "value_milli", "severity", "cells", "time_us")
-_NOTHING = HEAT.record.empty().select(_COLUMNS)
+
+
+@cache
+def _nothing() -> pl.DataFrame:
+    """No tiles; not made while modules are imported, for whoever forks then would fork Polars' threads, too."""
+    return HEAT.record.empty().select(_COLUMNS)
 
 
 class Seen(NamedTuple):
@@ -60,7 +66,7 @@ class HeatBoard:
     """Tiles by view. `ahead` and `commit` are called by threads that carry and write, all else by the loop."""
 
     reader: ports.NetworkReader
-    _base: pl.DataFrame = field(default_factory=lambda: _NOTHING)
+    _base: pl.DataFrame = field(default_factory=_nothing)
     _later: list[pl.DataFrame] = field(default_factory=list)  # what came since, the oldest first
     _steps: deque[_Step] = field(default_factory=deque)
     _ahead: _Step | None = None
@@ -94,7 +100,7 @@ class HeatBoard:
     def commit(self, commit: ports.Commit) -> None:
         """A commit is durable: bring the board up to it and wake whoever waits."""
         frames = commit.frames
-        tiles = _columns(frames[HEAT.name]) if HEAT.name in frames else _NOTHING
+        tiles = _columns(frames[HEAT.name]) if HEAT.name in frames else _nothing()
         told = sum(len(frames[name]) for name in (ALARMS.name, INCIDENTS.name) if name in frames)
         expected = self._ahead
         if not len(tiles) and not told and expected is None:
@@ -234,4 +240,4 @@ def _of_view(parts: Sequence[pl.DataFrame], view: View) -> pl.DataFrame:
     """The rows of one view, in the order of their steps and within one of their times."""
     wanted = (pl.col("layer") == view[0]) & (pl.col("metric") == view[1])
     chosen = [_in_order_of_time(part.filter(wanted)) for part in parts]
-    return pl.concat(chosen) if chosen else _NOTHING
+    return pl.concat(chosen) if chosen else _nothing()
