@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.online.ear import Ear
-from tests.online.world import ALICE, API, World, data_request, running, usage
+from tests.online.world import ALICE, API, World, data_request, granted, running, usage
 from tests.waiting import until
 from trunkline.bootstrap.reconcile import reconcile
 from trunkline.charging.sharing import shares
@@ -61,13 +60,6 @@ def asking(who: str, at: int, number: int, **units: Any) -> dict[str, Any]:
     body = data_request(number, at=f"2026-11-22T10:00:{at:02d}Z", multipleUnitUsage=[usage(10, **units)])
     body["pDUSessionChargingInformation"]["userInformation"] = {"servedGPSI": f"msisdn-{who}"}
     return body
-
-
-def granted(answer: httpx.Response) -> int:
-    """Octets that may be used now."""
-    assert answer.status_code in (200, 201), answer.text
-    (told,) = answer.json()["multipleUnitInformation"]
-    return int(told.get("grantedUnit", {}).get("totalVolume", 0))
 
 
 @pytest.mark.timeout(900)

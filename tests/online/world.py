@@ -155,3 +155,10 @@ def usage(
     if wanted is not None:
         told["requestedUnit"] = wanted
     return told
+
+
+def granted(answer: httpx.Response) -> int:
+    """Octets that may be used now."""
+    assert answer.status_code in (200, 201), answer.text
+    (told,) = answer.json()["multipleUnitInformation"]
+    return int(told.get("grantedUnit", {}).get("totalVolume", 0))

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
 import polars as pl
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from trunkline.bootstrap.together import run_together
 from trunkline.engines.kafka.bucket import lines_at
 from trunkline.engines.kafka.client import PARTITION_EOF, PATIENCE_S, Lost, Server, consumer, told
 from trunkline.engines.kafka.credentials import Credentials
@@ -383,26 +385,7 @@ def deliver(
 
 def deliver_roles(roles: list[Delivery], stop: threading.Event) -> tuple[list[Delivery], Callable[[], None]]:
     """Roles, each in a thread; what they are, and a function that waits for their end and raises their trouble."""
-    failed: list[BaseException] = []
-
-    def guarded(role: Delivery) -> None:
-        try:
-            role.run(stop)
-        except BaseException as error:  # noqa: BLE001 -- raised again by whoever waits
-            failed.append(error)
-            stop.set()
-
-    threads = [threading.Thread(target=guarded, args=(role,), name=role.role) for role in roles]
-    for thread in threads:
-        thread.start()
-
-    def wait() -> None:
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise failed[0]
-
-    return roles, wait
+    return roles, run_together([(role.role, partial(role.run, stop)) for role in roles], stop)
 
 
 def _rows_of(value: bytes, stream: Stream) -> pl.DataFrame:

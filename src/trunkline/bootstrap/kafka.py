@@ -21,7 +21,8 @@ from confluent_kafka import Producer
 
 from trunkline import topology
 from trunkline.bootstrap.catalogues import load_mappings, tariff_files
-from trunkline.bootstrap.online import RULES, SWITCH_S
+from trunkline.bootstrap.nchf_port import SWITCH_S
+from trunkline.bootstrap.online import RULES
 from trunkline.bootstrap.platform import ACCOUNTS, subscribers_file
 from trunkline.bootstrap.schemas import declare
 from trunkline.bootstrap.warming import warm

@@ -6,26 +6,18 @@ of tokens and nothing else. Doors hold nothing: each takes requests for sessions
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from trunkline.api.access import Access
-from trunkline.api.callbacks import Callbacks
-from trunkline.api.nchf.http2 import serve, tls_of
-from trunkline.api.nchf.messages import Asked, Quotas
-from trunkline.api.nchf.notify import Notifier
-from trunkline.api.nchf.service import Charging
-from trunkline.bootstrap.addresses import bound
 from trunkline.bootstrap.kafka import plan_of, server_of
-from trunkline.bootstrap.online import LONGEST_URI, READY_S, SWITCH_S, assert_safe, limited
+from trunkline.bootstrap.nchf_port import NchfPort, limited
+from trunkline.bootstrap.together import run_together
 from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.charging.tariffs import compile_catalogue
 from trunkline.charging.tariffs.catalogue import Catalogue, Register
@@ -73,8 +65,8 @@ class DoorReader:
         )
 
 
-class DoorLife:
-    """A door and the HTTP/2 server before it: asking, hearing, notifying."""
+class DoorLife(NchfPort):
+    """A door: asking, hearing, and the port of network functions."""
 
     def __init__(
         self,
@@ -85,28 +77,16 @@ class DoorLife:
         networks: Sequence[str],
     ) -> None:
         """Listen; nothing is answered before `works` run. Raises `Refused` for what would not be safe."""
-        assert_safe(settings)
-        self._settings, self._catalogue = settings, catalogue
-        self.notifier = Notifier(Callbacks(networks))
+        super().__init__(settings, networks, lambda: time.time_ns() // 1000)
+        self._catalogue = catalogue
         name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
         self.door = Door(server, plan, name, lambda: catalogue().members, self._heard, self._told)
+        self.online = self.door
         self.reader = DoorReader(self.door)
-        self._quotas = Quotas(
-            settings.online_octets,
-            settings.online_seconds,
-            settings.online_events,
-            settings.online_validity_s,
-            settings.online_grace_s,
-        )
-        advice = "Choose another port with TRUNKLINE_ONLINE_PORT."
-        self._listener = bound(settings.online_host, max(settings.online_port, 0), advice)
-        self.port = self._listener.getsockname()[1]
 
-    @property
-    def root(self) -> str:
-        """Where network functions reach it."""
-        scheme = "https" if self._settings.online_certificate else "http"
-        return f"{scheme}://{self._settings.online_host}:{self.port}"
+    def payer_of(self, subscriber: int) -> int:
+        """Whose account pays for a subscriber."""
+        return self._catalogue().members.account_of(subscriber)[0]
 
     def _heard(self, request: QuotaRequest, answers: list[QuotaAnswer]) -> None:
         if request.action == Action.RESERVE:
@@ -119,68 +99,6 @@ class DoorLife:
             self.notifier.ended(who, vanished=True)
         elif what == "richer":
             self.notifier.topped_up(who)
-
-    def _opened(self, session: int, asked: Asked, body: Mapping[str, Any]) -> None:
-        uri = body.get("notifyUri")
-        if isinstance(uri, str) and len(uri) <= LONGEST_URI:
-            payer, _ = self._catalogue().members.account_of(asked.request.subscriber)
-            self.notifier.opened(session, payer, uri)
-
-    def _serve(self, access: Access, count: Callable[[str, int, float], None], stop: threading.Event) -> None:
-        application = Charging(
-            self.door, access, self._quotas, lambda: self.root, self._opened, count,
-            lambda: time.time_ns() // 1000,
-        )  # fmt: skip
-        settings = self._settings
-        tls = None
-        if settings.online_certificate:
-            tls = tls_of(settings.online_certificate, settings.online_key, settings.online_clients)
-
-        async def served() -> None:
-            application.mailbox.open()
-            await serve(self._listener, application, tls, stop)
-
-        while not self.door.ready.wait(READY_S) and not stop.is_set():
-            continue  # who comes meanwhile waits in the line of the socket
-        asyncio.run(served())
-
-    def works(
-        self, access: Access, count: Callable[[str, int, float], None], stop: threading.Event
-    ) -> list[tuple[str, Callable[[], None]]]:
-        """What runs in threads of its own: names and functions that return when `stop` is set."""
-        sys.setswitchinterval(SWITCH_S)
-        return [
-            ("door", lambda: self.door.run(stop)),
-            ("online-http", lambda: self._serve(access, count, stop)),
-            ("online-notify", lambda: self.notifier.run(stop)),
-        ]
-
-
-def run_together(
-    works: Sequence[tuple[str, Callable[[], None]]], stop: threading.Event
-) -> Callable[[], None]:
-    """Start works in threads; a function that waits for their end, and raises what ended one of them."""
-    failed: list[BaseException] = []
-
-    def guarded(work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 -- raised again by whoever waits
-            failed.append(error)
-        finally:
-            stop.set()
-
-    threads = [threading.Thread(target=guarded, args=(work,), name=name) for name, work in works]
-    for thread in threads:
-        thread.start()
-
-    def wait() -> None:
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise failed[0]
-
-    return wait
 
 
 def agreed(server: Server, plan: Plan) -> Catalogue:

@@ -170,16 +170,7 @@ def run(
     """Drive and serve until asked to stop (Ctrl-C, SIGTERM) or until something fails, which is raised."""
     listener, serving.http = listening(serving.http)
     app = _application(serving)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-            ws_per_message_deflate=False,
-        )
-    )
+    server = http_server(app)
     threads = [threading.Thread(target=_guarded(serving, server, lambda: _drive(serving)), name="engine")]
     threads.append(threading.Thread(target=_guarded(serving, server, lambda: _keep(serving)), name="keeping"))
     taking_back = withdrawals(serving.platform)
@@ -249,6 +240,20 @@ def listening(http: Http) -> tuple[socket.socket, Http]:
     # It listens before the link is told: whoever opens it at once is kept waiting, not refused.
     listener = bound(http.host, http.port, advice)
     return listener, Http(**{**vars(http), "port": listener.getsockname()[1]})
+
+
+def http_server(app: FastAPI) -> uvicorn.Server:
+    """What serves the API and the page: silent about itself, and patient with requests when it is told to stop."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            ws_per_message_deflate=False,
+        )
+    )
 
 
 def _guarded(serving: Serving, server: uvicorn.Server, work: Callable[[], None]) -> Callable[[], None]:

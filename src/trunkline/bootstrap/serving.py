@@ -16,7 +16,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 
 from trunkline.api.access import Role
@@ -30,12 +29,13 @@ from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.delivery import Delivery, deliver
 from trunkline.bootstrap.intake import ClusterIntake
 from trunkline.bootstrap.kafka import plan_of, server_of
-from trunkline.bootstrap.online_cluster import NEEDS_WORKERS, DoorLife, run_together
+from trunkline.bootstrap.online_cluster import NEEDS_WORKERS, DoorLife
 from trunkline.bootstrap.registry import PATH as REGISTRY_PATH
 from trunkline.bootstrap.registry import Shelf, registry_app
 from trunkline.bootstrap.reservations import OnlineReservations
 from trunkline.bootstrap.schemas import declare
-from trunkline.bootstrap.serve import assert_safe, listening
+from trunkline.bootstrap.serve import assert_safe, http_server, listening
+from trunkline.bootstrap.together import run_together
 from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.bootstrap.transfer_serving import ClusterTransfers
 from trunkline.bootstrap.voucher_serving import ClusterVouchers, going_on
@@ -177,16 +177,7 @@ def _word(role: Delivery) -> Worker:
 
 
 def _serve(app: FastAPI, listener: Any, stop: threading.Event) -> None:  # noqa: ANN401 -- a socket
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-            ws_per_message_deflate=False,
-        )
-    )
+    server = http_server(app)
 
     def watch() -> None:
         stop.wait()

@@ -19,6 +19,7 @@ from tests.online.world import (
     BOB,
     LOOKING_ON,
     PATIENCE_S,
+    TARIFF,
     TOKEN,
     call_request,
     data_request,
@@ -26,24 +27,16 @@ from tests.online.world import (
 )
 from tests.waiting import until
 from trunkline.api.access import Access, Role, Token, digest
-from trunkline.bootstrap.online_cluster import DoorLife, agreed, run_together
+from trunkline.bootstrap.online_cluster import DoorLife, agreed
+from trunkline.bootstrap.together import run_together
 from trunkline.kernel.dial import to_key
 from trunkline.settings import Online
 
 CAROL = "447700900003"
 MEMBERS = tuple(f"44770090001{at}" for at in range(3))
 MB = 1_000_000
-TARIFF = """
-operator: {name: Example Mobile, currency: EUR, time_zone: UTC, country_code: "44"}
-destinations: {uk: {prefixes: ["44"]}, premium: {prefixes: ["449"]}}
-rates:
-  call: {price: "0.10", per: 60s, increments: [60s, 1s], connect_fee: "0.05"}
-  data: {price: "0.01", per: 1MB, increments: [1KB]}
-  text: {price: "0.08", per: 1}
-balances:
-  main: {unit: money, main: true}
-  minutes: {unit: time, grant: 10m, every: month, usage: [voice], to: [uk], priority: 10}
-  pool: {unit: octets, grant: 60MB, every: month, usage: [data], priority: 10, shared: true, member_limit: 25MB}
+SHARED_TARIFF = f"""{TARIFF.rstrip()}
+  pool: {{unit: octets, grant: 60MB, every: month, usage: [data], priority: 10, shared: true, member_limit: 25MB}}
 """
 PLANS = {
     "payg": "includes: [minutes]",
@@ -64,7 +57,7 @@ def operator(folder: Path, balances: dict[str, str]) -> Path:
     """Tariffs and subscribers; Carol has a family, the others pay for themselves."""
     tariffs = folder / "tariffs"
     tariffs.mkdir(parents=True)
-    (tariffs / "operator.yaml").write_text(TARIFF)
+    (tariffs / "operator.yaml").write_text(SHARED_TARIFF)
     for name, includes in PLANS.items():
         (tariffs / f"{name}.yaml").write_text(PLAN.format(name=name, includes=includes))
     lines = ["subscriber,plan,balance,owner"]

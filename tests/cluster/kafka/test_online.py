@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import orjson
 import pytest
 
@@ -19,7 +18,7 @@ from tests.cluster.kafka.running import Day
 from tests.cluster.kafka.workers import TIMES, Workers, chance_of
 from tests.online.ear import Ear
 from tests.online.test_kill import SESSIONS, Session
-from tests.online.world import ALICE, API, BOB, PATIENCE_S, data_request, usage
+from tests.online.world import ALICE, API, BOB, PATIENCE_S, data_request, granted, usage
 from tests.waiting import until
 from trunkline.bootstrap.online import SOURCE
 from trunkline.bootstrap.reservations import OnlineReservations
@@ -57,13 +56,6 @@ def asking(at: int, number: int = 1, who: str = ALICE, **units: dict[str, int]) 
     )
     body["pDUSessionChargingInformation"]["userInformation"]["servedGPSI"] = f"msisdn-{who}"
     return body
-
-
-def granted(answer: httpx.Response) -> int:
-    """How many octets were granted."""
-    assert answer.status_code in (200, 201), answer.text
-    (told,) = answer.json()["multipleUnitInformation"]
-    return int(told.get("grantedUnit", {}).get("totalVolume", 0))
 
 
 @pytest.mark.timeout(900)

@@ -19,6 +19,7 @@ from trunkline.api.desk import AtDesk, By, Desk, JsonBody, Needs, wants_full
 from trunkline.api.exact import ExactResponse
 from trunkline.api.movements import movement_name
 from trunkline.api.problems import Problem
+from trunkline.api.reservations import not_reserved, reservations_of
 from trunkline.api.tmf import shapes
 from trunkline.api.tmf.paging import (
     PERSON,
@@ -77,7 +78,7 @@ def create_reservation(
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
     """The whole amount or nothing, once for each Idempotency-Key, until validFor.endDateTime (an hour by default)."""
-    port = _port(desk)
+    port = reservations_of(desk)
     word, balance = _bucket_of(desk, order)
     catalogue = desk.catalogue()
     unit = Unit(int(catalogue.tables.balance_unit[catalogue.balances.index(balance)]))
@@ -91,7 +92,7 @@ def create_reservation(
     try:
         kept = port.reserve(wanted)
     except ports.NotReserved as error:
-        raise _refused(error) from error
+        raise not_reserved(error) from error
     item = _item(request, desk, kept, full=wants_full(caller, request.query_params.get("numbers", "masked")))
     said = {"description": order.description, "reason": order.reason}
     return answer_created({**item, **{name: text for name, text in said.items() if text}})
@@ -106,7 +107,7 @@ def create_reservation(
 )
 def reservations(request: Request, desk: AtDesk, caller: By) -> Response:
     """What is set apart now, of one subscriber (`logicalResource.id` a number or reference) or of all."""
-    port = _port(desk)
+    port = reservations_of(desk)
     full = wants_full(caller, request.query_params.get("numbers", "masked"))
     listing, said = listing_of(request).take(*PERSON)
     words = [word for word in (desk.people.word(each) for each in said) if word is not None]
@@ -148,31 +149,17 @@ def release(desk: AtDesk, caller: By, id: Id) -> Response:  # noqa: A002
     found = _found(desk, id)
     desk.saw(caller, "release", found.subscriber, f"{found.balance} {found.amount} {found.name}")
     try:
-        released = _port(desk).release(found.subscriber, found.name)
+        released = reservations_of(desk).release(found.subscriber, found.name)
     except ports.NotReserved as error:
-        raise _refused(error) from error
+        raise not_reserved(error) from error
     if not released:
         raise Problem(404, "not_found", "There is nothing with this id.")
     return Response(status_code=204)
 
 
-def _port(desk: Desk) -> ports.Reservations:
-    if desk.reservations is None:
-        raise Problem(
-            501,
-            "no_reservations",
-            "Reservations are kept by online charging, which this process does not do: set TRUNKLINE_ONLINE_PORT.",
-        )
-    return desk.reservations
-
-
-def _refused(error: ports.NotReserved) -> Problem:
-    return Problem(503 if error.reason == "no_answer" else 409, error.reason, str(error))
-
-
 def _found(desk: Desk, name: str) -> Reservation:
     """A reservation by its id: the subscriber's reference and its name."""
-    port = _port(desk)
+    port = reservations_of(desk)
     reference, _, rest = name.partition(".")
     word = desk.people.word(reference) if reference.startswith("~") else None
     for each in port.of(word) if word is not None else ():

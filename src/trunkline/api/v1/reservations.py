@@ -16,6 +16,7 @@ from trunkline.api.balances import UNITS, micro_text
 from trunkline.api.desk import AtDesk, By, Desk, JsonBody, Needs, wants_full
 from trunkline.api.people import number_word
 from trunkline.api.problems import Problem
+from trunkline.api.reservations import not_reserved, reservations_of
 from trunkline.api.shapes import Order, Person
 from trunkline.api.shown import person
 from trunkline.api.v1.overview import Numbers
@@ -104,7 +105,7 @@ class UsableAnswer(BaseModel):
 def reservations(desk: AtDesk, caller: By, subscriber: Said, numbers: Numbers = "masked") -> dict[str, Any]:
     """Of a member of a shared account what its own sessions hold; of the owner all, with whose it is."""
     full = wants_full(caller, numbers)
-    port, word = _port(desk), desk.subscriber(subscriber)
+    port, word = reservations_of(desk), desk.subscriber(subscriber)
     desk.saw(caller, "read_reservations", word, numbers)
     account_of(desk, word)
     owner, member = desk.catalogue().members.account_of(word)
@@ -132,7 +133,7 @@ def release(
 ) -> dict[str, Any]:
     """From now on its amount may be promised and set apart again. A session's quota is its network function's."""
     del order
-    port, word = _port(desk), desk.subscriber(subscriber)
+    port, word = reservations_of(desk), desk.subscriber(subscriber)
     account_of(desk, word)
     kept = next((each for each in port.of(word) if each.name == name and each.subscriber == word), None)
     if kept is None:
@@ -141,7 +142,7 @@ def release(
     try:
         released = port.release(word, name)
     except ports.NotReserved as error:
-        raise Problem(503 if error.reason == "no_answer" else 409, error.reason, str(error)) from error
+        raise not_reserved(error) from error
     if not released:
         raise Problem(404, "not_found", "This subscriber has no such reservation; it may be over already.")
     return {"name": name, "status": "released"}
@@ -166,7 +167,7 @@ def may_use(
     highest_cost_micros: HighestCost = None,
 ) -> dict[str, Any]:
     """As many units as a session that began now would be granted at most; nothing is promised or kept."""
-    port, word = _port(desk), desk.subscriber(subscriber)
+    port, word = reservations_of(desk), desk.subscriber(subscriber)
     desk.saw(caller, "ask_may_use", word, f"{usage} {units}")
     account_of(desk, word)
     kind = Kind[usage.upper()]
@@ -185,16 +186,6 @@ def may_use(
         "units": granted,
         "reason": reason,
     }
-
-
-def _port(desk: Desk) -> ports.Reservations:
-    if desk.reservations is None:
-        raise Problem(
-            501,
-            "no_reservations",
-            "Reservations are kept by online charging, which this process does not do: set TRUNKLINE_ONLINE_PORT.",
-        )
-    return desk.reservations
 
 
 def _row(desk: Desk, held: Hold, *, full: bool) -> dict[str, Any]:

@@ -7,11 +7,11 @@ ever.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 Client = TypeVar("Client", Consumer, Producer)
 PATIENCE_S = 30.0
@@ -134,3 +134,15 @@ def told(error: KafkaException) -> str:
     """A server's trouble in its own short words, without what was sent."""
     trouble = error.args[0]
     return f"{trouble.name()}: {trouble.str()}" if isinstance(trouble, KafkaError) else type(error).__name__
+
+
+def without_notices(taken: Iterable[Message]) -> list[Message]:
+    """Messages without the client's own notices; raises `Lost` for one that trying again does not mend."""
+    found = []
+    for message in taken:
+        trouble = message.error()
+        if trouble is None:
+            found.append(message)
+        elif trouble.fatal() or not (trouble.retriable() or trouble.code() == PARTITION_EOF):
+            raise Lost(f"{trouble.name()}: {trouble.str()}")
+    return found

@@ -21,7 +21,6 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 
 from trunkline.engines import wire
 from trunkline.engines.kafka.client import (
-    PARTITION_EOF,
     PATIENCE_S,
     Lost,
     Server,
@@ -29,6 +28,7 @@ from trunkline.engines.kafka.client import (
     patiently,
     producer,
     told,
+    without_notices,
 )
 from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.kafka.registry import Registry, Wanted, subject_of
@@ -155,7 +155,7 @@ class _Life:
             credentials = Credentials(server, reader, writer)
             while not stop.is_set():
                 credentials.look()
-                taken = _taken(reader)
+                taken = without_notices(reader.consume(MESSAGES_AT_ONCE, _WAIT_S))
                 if taken:
                     self._turn(reader, writer, taken)
 
@@ -242,17 +242,6 @@ class _Life:
             for exit_, number, encode in self._exits[topic]:
                 messages += [wire.Message(exit_, partition, framed(number, encode(each))) for each in found]
         return messages, unread
-
-
-def _taken(reader: Consumer) -> list[Message]:
-    found = []
-    for message in reader.consume(MESSAGES_AT_ONCE, _WAIT_S):
-        trouble = message.error()
-        if trouble is None:
-            found.append(message)
-        elif trouble.fatal() or not (trouble.retriable() or trouble.code() == PARTITION_EOF):
-            raise Lost(f"{trouble.name()}: {trouble.str()}")
-    return found
 
 
 def _line(event_: dict[str, Any]) -> bytes:

@@ -17,7 +17,7 @@ import polars as pl
 from confluent_kafka import Message, TopicPartition
 
 from trunkline.engines.kafka.bucket import Bucket
-from trunkline.engines.kafka.client import PARTITION_EOF, Lost, consumer
+from trunkline.engines.kafka.client import consumer, without_notices
 from trunkline.engines.kafka.committer import Turn
 from trunkline.engines.kafka.desk import Desk
 from trunkline.engines.kafka.worker import (
@@ -135,14 +135,7 @@ class PromisingLife(ChargerLife):
         first = self._asked.poll(timeout_s)
         if first is None:
             return []
-        found = []
-        for message in (first, *self._asked.consume(MOST_AT_ONCE - 1, 0.0)):
-            trouble = message.error()
-            if trouble is None:
-                found.append(message)
-            elif trouble.fatal() or not (trouble.retriable() or trouble.code() == PARTITION_EOF):
-                raise Lost(f"{trouble.name()}: {trouble.str()}")
-        return found
+        return without_notices([first, *self._asked.consume(MOST_AT_ONCE - 1, 0.0)])
 
     def _carefully(self, desk: Desk, messages: Iterable[Message]) -> None:
         """Answer one request after another, each announced before it is tried: workers died of something here."""

@@ -24,7 +24,6 @@ from confluent_kafka.admin import AdminClient
 from trunkline.engines import wire
 from trunkline.engines.kafka.bucket import Bucket, NewHeld, Trying
 from trunkline.engines.kafka.client import (
-    PARTITION_EOF,
     PATIENCE_S,
     Lost,
     Server,
@@ -32,6 +31,7 @@ from trunkline.engines.kafka.client import (
     consumer,
     producer,
     told,
+    without_notices,
 )
 from trunkline.engines.kafka.committer import Committer, Turn
 from trunkline.engines.kafka.credentials import Credentials
@@ -150,13 +150,7 @@ class _Group(ABC):
 
     def take(self, most: int, timeout_s: float) -> list[Message]:
         """Messages that are there, without the client's own notices."""
-        found = []
-        for message in self.consumer.consume(most, timeout_s):
-            trouble = message.error()
-            if trouble is None:
-                found.append(message)
-            elif trouble.fatal() or not (trouble.retriable() or trouble.code() == PARTITION_EOF):
-                raise Lost(f"{trouble.name()}: {trouble.str()}")
+        found = without_notices(self.consumer.consume(most, timeout_s))
         if self.lost:
             raise Lost("the group went on without us")
         if self._trouble is not None:
