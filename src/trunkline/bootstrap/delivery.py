@@ -1,8 +1,8 @@
 """From the engine's topics into Cassandra: what was committed there is soon what people are answered with.
 
 Offsets move only when every row before them is acknowledged, and every write is idempotent, so a crash at any moment
-costs a little work twice and nothing else. Accounts are delivered by a thread of their own: a balance must not wait
-behind a day's history. Any number of processes may deliver beside each other.
+costs a little work twice and nothing else. Accounts are delivered by a thread of their own (`balance_delivery`): a
+balance must not wait behind a day's history. Any number of processes may deliver beside each other.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,11 +25,9 @@ from trunkline.engines.kafka.bucket import lines_at
 from trunkline.engines.kafka.client import PARTITION_EOF, PATIENCE_S, Lost, Server, consumer, told
 from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.kafka.router import MAPPING
-from trunkline.engines.loop import over
 from trunkline.engines.plan import BUCKET_BITS, PLACE_BITS, Plan
-from trunkline.engines.wire import ARROW, Unreadable, change_in, progress_in, rows_in
+from trunkline.engines.wire import ARROW, Unreadable, progress_in, rows_in
 from trunkline.kernel.flow import Stream
-from trunkline.kernel.grouped import Grouped
 from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS
 from trunkline.records.giving import HANDED, SIDES
 from trunkline.records.usage import HELD, REJECTED
@@ -38,14 +36,11 @@ from trunkline.stores.cassandra.writer import Writer
 
 log = logging.getLogger(__name__)
 
-BALANCES, HISTORY = "balances", "history"
-MESSAGES_AT_ONCE = 500
+HISTORY = "history"
 HISTORY_AT_ONCE = 100  # messages; one of them holds thousands of rows
 _WAIT_S = 0.05
 _LONGEST_REST_S = 5.0
 _RAW_WAIT_S = 10.0
-_ASIDE_S = 1.0
-_LATE_US = 250_000
 _NO_SUCH_PARTITION = (KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)  # noqa: SLF001 -- its names
 _SET_ASIDE = (REJECTED, HELD)
 _ROWS = (CHARGED, ENTRIES, ALERTS)
@@ -63,44 +58,11 @@ class Delivered:
     lag: dict[str, int] = field(default_factory=dict)
 
 
-class Way:
-    """Whose turn it is at the database: history stands aside while balances are written, or when they are late."""
-
-    def __init__(self) -> None:
-        """Nobody is at it."""
-        self._free = threading.Event()
-        self._free.set()
-
-    @contextmanager
-    def taken(self, handed_in_us: int) -> Iterator[None]:
-        """Balances are written, the oldest of which were committed then (us UTC)."""
-        self._free.clear()
-        try:
-            yield
-        finally:
-            if time.time_ns() // 1000 - handed_in_us < _LATE_US:
-                self._free.set()
-
-    def leave(self) -> None:
-        """There are no balances to write."""
-        self._free.set()
-
-    def free(self) -> bool:
-        """Return when balances are written and young; or after a second, so that history comes on, whatever happens."""
-        return self._free.wait(_ASIDE_S)
-
-
 @dataclass
 class _Told:
     """What some messages say, before it is written."""
 
     frames: dict[str, list[pl.DataFrame]] = field(default_factory=dict)  # by topic
-    changes: dict[int, tuple[Grouped, int]] = field(
-        default_factory=dict
-    )  # accounts by partition, and their commit
-    progress: dict[str, tuple[Any, int, int]] = field(
-        default_factory=dict
-    )  # by key: body, place, time (us UTC)
     answers: dict[int, list[tuple[int, str, str, str]]] = field(default_factory=dict)  # by partition
 
 
@@ -108,11 +70,18 @@ class Delivery:
     """One thread's share: the topics of a role, carried over until told to stop."""
 
     def __init__(
-        self, server: Server, plan: Plan, connect: Callable[[], Connection], role: str, way: Way | None = None
+        self,
+        server: Server,
+        plan: Plan,
+        connect: Callable[[], Connection],
+        role: str = HISTORY,
+        give_way: Callable[[], object] = lambda: None,
     ) -> None:
-        """Nothing is read before `run`. `connect` makes a connection, or raises `Unreachable`."""
+        """Nothing is read before `run`. `connect` makes a connection, or raises `Unreachable`; `give_way` returns when
+        nothing is more urgent.
+        """
         self._server, self._plan, self._connect, self.role = server, plan, connect, role
-        self._way = way or Way()
+        self._give_way = give_way
         self._streams = {
             plan.topic(stream): stream for stream in (*_ROWS, *_SET_ASIDE, MOVEMENTS, HANDED, SIDES)
         }
@@ -124,8 +93,6 @@ class Delivery:
     @property
     def topics(self) -> list[str]:
         """What is delivered."""
-        if self.role == BALANCES:
-            return [self._changelog, self._plan.progress]
         return [*self._streams, self._plan.answers, self._plan.undigested]
 
     def run(self, stop: threading.Event) -> None:
@@ -150,55 +117,67 @@ class Delivery:
             closing(consumer(self._server, self.group, {"enable.partition.eof": True})) as reader,
         ):
             writer = self.writer(connection)
-            reader.subscribe(self.topics)
+            self.begin(reader, writer)
             credentials = Credentials(self._server, reader)
             while not stop.is_set():
                 if credentials.look():
                     self._raws.close()  # it is made anew when it is needed
-                self._turn(reader, writer, stop)
+                self.turn(reader, writer, stop)
+            self.end(reader)
 
     def writer(self, connection: Connection) -> Writer:
         """Who writes what is delivered."""
-        return Writer(connection, self._way.free)
+        return Writer(connection, self._give_way)
+
+    def begin(self, reader: Consumer, writer: Writer) -> None:  # noqa: ARG002 -- for those who remember
+        """A life begins."""
+        reader.subscribe(self.topics)
+
+    def end(self, reader: Consumer) -> None:
+        """A life ends well."""
 
     def with_octets(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows that were set aside with `path`, `mapping` and `raw`, out of the topic in which they came."""
         assert self._raws is not None, "a life has begun"
         return self._raws.joined(rows)
 
-    def _turn(self, reader: Consumer, writer: Writer, stop: threading.Event) -> None:
-        taken = []
-        ended: dict[str, int] = {}
-        most = HISTORY_AT_ONCE if self.role == HISTORY else MESSAGES_AT_ONCE
-        for message in reader.consume(most, _WAIT_S):
-            trouble = message.error()
-            if trouble is None:
-                taken.append(message)
-            elif trouble.code() == PARTITION_EOF:  # what is left up to the end are marks of transactions
-                ended[f"{message.topic()}/{message.partition()}"] = 0
-            elif trouble.fatal() or not trouble.retriable():
-                raise Lost(f"{trouble.name()}: {trouble.str()}")
+    def turn(self, reader: Consumer, writer: Writer, stop: threading.Event) -> None:
+        """Carry what there is over."""
+        taken = self.take(reader, HISTORY_AT_ONCE)
         if not taken:
-            self.delivered.lag |= ended
-            if self.role == BALANCES:
-                self._way.leave()
             return
-        while not self._written(taken, writer):
+        while not self.surely(lambda: self.write(taken, writer)):
             if stop.wait(0.2):
                 return
         ends: dict[tuple[str, int], int] = {}
         for message in taken:
             ends[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
-        reader.commit(
-            offsets=[TopicPartition(*where, end) for where, end in ends.items()], asynchronous=False
-        )
-        self.delivered.messages += len(taken)
-        self.delivered.lag |= _lag(reader, ends) | ended
+        self.commit(reader, ends, len(taken))
+        self.delivered.lag |= lag_of(reader, ends)
 
-    def _written(self, taken: Sequence[Message], writer: Writer) -> bool:
-        """Whether everything of these messages is acknowledged; what is written again does no harm."""
+    def take(self, reader: Consumer, most: int) -> list[Message]:
+        """Messages that are there; raises `Lost` for trouble that asking again does not mend."""
+        taken = []
+        for message in reader.consume(most, _WAIT_S):
+            trouble = message.error()
+            if trouble is None:
+                taken.append(message)
+            elif trouble.code() == PARTITION_EOF:  # what is left up to the end are marks of transactions
+                self.delivered.lag[f"{message.topic()}/{message.partition()}"] = 0
+            elif trouble.fatal() or not trouble.retriable():
+                raise Lost(f"{trouble.name()}: {trouble.str()}")
+        return taken
+
+    def commit(self, reader: Consumer, ends: Mapping[tuple[str, int], int], messages: int) -> None:
+        """Everything before these offsets is written."""
+        offsets = [TopicPartition(*where, end) for where, end in ends.items()]
+        reader.commit(offsets=offsets, asynchronous=False)
+        self.delivered.messages += messages
+
+    def surely(self, act: Callable[[], None]) -> bool:
+        """Whether the database answered; what is written again does no harm."""
         try:
-            self.write(taken, writer)
+            act()
         except Unreachable as error:
             self.delivered.waits += 1
             self.delivered.last_trouble = str(error)
@@ -212,33 +191,22 @@ class Delivery:
             try:
                 self._sort(message, told, writer)
             except Unreadable as error:
-                writer.rows(HELD, _undelivered(message, str(error)), *self._other_place(message))
-        oldest_us = min(message.timestamp()[1] for message in taken) * 1000
-        with self._way.taken(oldest_us) if told.changes else nullcontext():
-            for groups, number in told.changes.values():
-                writer.accounts(groups, number)
-                self.delivered.rows += len(groups)
+                self.set_aside(message, str(error), writer)
         for partition, answers in told.answers.items():
             writer.answers(answers, partition)
         for name, parts in told.frames.items():
-            rows = parts[0] if len(parts) == 1 else pl.concat(parts)
-            writer.rows(self._streams[name], rows)
-            self.delivered.rows += len(rows)
-        writer.progress(told.progress)
+            writer.messages(self._streams[name], parts)
+            self.delivered.rows += sum(map(len, parts))
+
+    def set_aside(self, message: Message, reason: str, writer: Writer) -> None:
+        """Hold a message that nobody can read, for a person to see."""
+        writer.rows(HELD, _undelivered(message, reason), *self._other_place(message))
 
     def _sort(self, message: Message, told: _Told, writer: Writer) -> None:
         """Put together what is written together, and write the rest at once."""
         topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
         value = message.value() or b""
-        if topic == self._changelog:
-            change = change_in(value, ACCOUNTS)
-            earlier = told.changes.get(partition)
-            groups = change.groups if earlier is None else over(earlier[0], change.groups)
-            told.changes[partition] = groups, change.number
-        elif topic == self._plan.progress:
-            key = (message.key() or b"").decode()
-            told.progress[key] = progress_in(value), offset, message.timestamp()[1] * 1000
-        elif topic == self._plan.answers:
+        if topic == self._plan.answers:
             answer = progress_in(value)
             if "movement_id" not in answer:  # of a transfer, whose sides are told of by themselves
                 return
@@ -249,7 +217,7 @@ class Delivery:
             told.answers.setdefault(partition, []).append((number, name, status, reason))
         elif topic == self._plan.undigested:
             headers = {name: _text(each) for name, each in _headers(message)}
-            writer.rows(HELD, _undelivered(message, headers.get("reason", "")), *self._other_place(message))
+            self.set_aside(message, headers.get("reason", ""), writer)
         elif topic == self._plan.topic(SIDES):
             sides = rows_in(value, SIDES.record)
             number = (message.timestamp()[1] << 20) + (offset & 0xFFFFF)
@@ -375,14 +343,6 @@ def _octets_of(message: Message) -> tuple[bytes, str]:
     return message.value() or b"", headers.get(MAPPING, "")
 
 
-def deliver(
-    server: Server, plan: Plan, connect: Callable[[], Connection], stop: threading.Event
-) -> tuple[list[Delivery], Callable[[], None]]:
-    """Both roles, each in a thread; what they are, and a function that waits for their end and raises their trouble."""
-    way = Way()
-    return deliver_roles([Delivery(server, plan, connect, role, way) for role in (BALANCES, HISTORY)], stop)
-
-
 def deliver_roles(roles: list[Delivery], stop: threading.Event) -> tuple[list[Delivery], Callable[[], None]]:
     """Roles, each in a thread; what they are, and a function that waits for their end and raises their trouble."""
     return roles, run_together([(role.role, partial(role.run, stop)) for role in roles], stop)
@@ -410,7 +370,8 @@ def _undelivered(message: Message, reason: str) -> pl.DataFrame:
     )
 
 
-def _lag(reader: Consumer, ends: dict[tuple[str, int], int]) -> dict[str, int]:
+def lag_of(reader: Consumer, ends: Mapping[tuple[str, int], int]) -> dict[str, int]:
+    """Messages behind these offsets, by topic and partition."""
     found = {}
     for (topic, partition), end in ends.items():
         _, high = reader.get_watermark_offsets(TopicPartition(topic, partition), cached=True)

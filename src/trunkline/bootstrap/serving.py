@@ -25,8 +25,9 @@ from trunkline.api.sign_in import sign_in_link
 from trunkline.api.workers import Worker
 from trunkline.bootstrap import network_cluster, network_serving
 from trunkline.bootstrap.alert_serving import telling
+from trunkline.bootstrap.balance_delivery import deliver
 from trunkline.bootstrap.catalogues import load_mappings
-from trunkline.bootstrap.delivery import Delivery, deliver
+from trunkline.bootstrap.delivery import Delivery
 from trunkline.bootstrap.intake import ClusterIntake
 from trunkline.bootstrap.kafka import plan_of, server_of
 from trunkline.bootstrap.online_cluster import NEEDS_WORKERS, DoorLife

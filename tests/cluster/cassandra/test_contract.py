@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -16,10 +18,12 @@ from trunkline.bootstrap.platform import opened
 from trunkline.bootstrap.serve import MONEY
 from trunkline.engines.embedded.intake import EngineIntake
 from trunkline.engines.embedded.sources import LiveSources
+from trunkline.kernel.grouped import Grouped
 from trunkline.ports import AuditEvent, Commit, Refused
 from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS, RowKind
 from trunkline.records.usage import HELD, REJECTED
 from trunkline.settings import Folders
+from trunkline.stores.cassandra.accounts import Accounts
 from trunkline.stores.cassandra.connection import LAYOUT, Connection
 from trunkline.stores.cassandra.reader import CassandraAudit, CassandraReader
 from trunkline.stores.cassandra.writer import Writer
@@ -38,12 +42,13 @@ class Mirror:
     """Delivers an embedded engine's commits as an engine's topics would be: every one of them, each twice."""
 
     def __init__(self, connection: Connection) -> None:
-        self._writer = Writer(connection)
+        self._writer, self._accounts = Writer(connection), Accounts(connection)
         self._sums: dict[str, list[int]] = {}
 
     def begin(self, reader: EmbeddedReader) -> None:
         """What was there before the first commit that is seen."""
-        self._writer.accounts(reader.accounts(), 0)
+        self._settle(reader.accounts(), 0)
+        self._accounts.begin({0: time.time_ns() // 1000})
         for frame in reader.scan(ENTRIES, *EVER):
             self._writer.rows(ENTRIES, frame)
 
@@ -56,10 +61,17 @@ class Mirror:
         for _ in range(2):
             self._deliver(commit)
 
+    def _settle(self, groups: Grouped, number: int) -> None:
+        self._accounts.settle(groups, np.full(len(groups), number, np.int64))
+
     def _deliver(self, commit: Commit) -> None:
         for state, groups in commit.states:
             if state is ACCOUNTS:
-                self._writer.accounts(groups, commit.number)
+                if commit.number % 2:
+                    self._settle(groups, commit.number)
+                else:
+                    numbers = np.full(len(groups), commit.number, np.int64)
+                    self._accounts.tell(groups, numbers, time.time_ns() // 1000, 0)
         for name, frame in commit.frames.items():
             if name in SERVED:
                 self._writer.rows(SERVED[name], frame, 0, commit.number)

@@ -21,8 +21,9 @@ from tests.cluster.conftest import Cassandra, Kafka
 from tests.contract import test_ports as contract
 from tests.contract.test_ports import EVER
 from tests.waiting import until
+from trunkline.bootstrap.balance_delivery import deliver
 from trunkline.bootstrap.cluster import credentials
-from trunkline.bootstrap.delivery import Delivery, deliver
+from trunkline.bootstrap.delivery import Delivery
 from trunkline.bootstrap.kafka import plan_of
 from trunkline.bootstrap.platform import Platform, opened
 from trunkline.bootstrap.serve import MONEY
@@ -190,9 +191,9 @@ def same(world: World, served: CassandraReader) -> None:
 
 
 def rows_in(connection: Connection, stream: Stream) -> int:
-    """How many rows a table has, counted by the database."""
+    """How many rows the pages of a table have, counted by the database."""
     table = tables.HISTORY_TABLES[stream.name]
-    return int(connection.session.execute(f"SELECT count(*) FROM {table.name}", timeout=60).one()[0])
+    return int(connection.session.execute(f"SELECT sum(count) FROM {table.name}", timeout=60).one()[0])
 
 
 def deliverer(administrator: Connection, folder: Path) -> Contact:
@@ -296,10 +297,7 @@ def test_everything_again_changes_nothing(
         alerts = CassandraReader(connection).alerts(0, 100_000)
         assert len(alerts)
         server, plan = Server(kafka.bootstrap_servers), plan_of("again", 1)
-        again = [
-            Delivery(server, plan, lambda: Connection(contact(cassandra)), role.role)
-            for role in running.roles
-        ]
+        again = [type(role)(server, plan, lambda: Connection(contact(cassandra))) for role in running.roles]
         stop = threading.Event()
         for role in again:
             role.group = f"again.{role.role}"

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from trunkline.bootstrap import delivery
+from trunkline.bootstrap import balance_delivery as delivery
 
 
 def test_history_stands_aside(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tests.cluster.cassandra.test_delivery import World, contract_charged, lines
 from tests.cluster.conftest import Cassandra, Kafka
 from tests.cluster.mirror.conftest import Site, mirror
 from tests.waiting import until
-from trunkline.bootstrap.delivery import deliver
+from trunkline.bootstrap.balance_delivery import deliver
 from trunkline.bootstrap.kafka import plan_of
 from trunkline.engines.kafka.client import Server
 from trunkline.engines.plan import Plan
@@ -84,9 +84,11 @@ def served_from(
         rated = sum(row.rated for row in running.embedded.accounting())
         table = tables.HISTORY_TABLES[CHARGED.name].name
         until(
-            lambda: connection.session.execute(f"SELECT count(*) FROM {table}", timeout=60).one()[0] == rated,
+            lambda: connection.session.execute(f"SELECT sum(count) FROM {table}", timeout=60).one()[0] == rated,
             "the usage has come", 240, 1.0,
         )  # fmt: skip
+        people = running.embedded.subscribers(0, 1000)
+        until(lambda: served.subscribers(0, 1000) == people, "the accounts are settled", 240, 1.0)
         until(
             lambda: len(served.rejects(None, 10_000)) == len(running.embedded.rejects(None, 10_000))
             and len(served.held(10_000)) == len(running.embedded.held(10_000)),

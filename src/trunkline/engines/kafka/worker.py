@@ -48,6 +48,7 @@ ROUTED_MESSAGES = 40_000
 TURN_ROWS = 200_000
 TAKEN_MESSAGES = 24
 PAUSE_S = 0.02
+ROUTED_S = 0.1  # messages are gathered for so long: each turn costs the brokers a transaction over many partitions
 MEASURED_EVERY_S = 1.0
 LONGEST_REST_S = 5.0
 MOST_BARREN_LIVES = 3  # of one worker, when it is not the servers' fault
@@ -256,7 +257,7 @@ class RouterLife(_Group):
         while not stop.is_set():
             self.committer.check()
             self.wait_for_room(stop)
-            taken = _by_partition(self.take(ROUTED_MESSAGES, PAUSE_S))
+            taken = _by_partition(self.take(ROUTED_MESSAGES, ROUTED_S))
             if not taken:
                 continue
             before = self._router.rows

@@ -35,7 +35,7 @@ from trunkline.stores.cassandra import making, tables
 ANSWER_S = 10.0
 PROTOCOL = 5  # of Cassandra 4 and 5
 AT_ONCE = 64
-LAYOUT = 2  # of the tables; 2: a row of history is one value
+LAYOUT = 3  # of the tables; 3: history lies in pages
 _TROUBLE = (
     NoHostAvailable,
     OperationTimedOut,

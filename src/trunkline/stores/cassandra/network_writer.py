@@ -58,7 +58,7 @@ class NetworkWriter(Writer):
 
     def network_progress(self, key: str, told: Mapping[str, Any], number: int, time_us: int) -> None:
         """How far a partition or an edge is, as of its message `number`; an older one changes nothing."""
-        self._connection.ask(
+        self.connection.ask(
             tables.PROGRESS_TABLE.insert(using="TIMESTAMP ?"),
             (NETWORK_SHARD, key, orjson.dumps(told).decode(), time_us, number + 1),
         )
@@ -80,15 +80,9 @@ class NetworkWriter(Writer):
         """Rows of which the one that was told last counts."""
         key = table.clustering[0][0]
         for row in frame.unique(key, keep="last", maintain_order=True).iter_slices(1):
-            number = int(row.get_column("number")[0])
-            shown = row.with_columns(shard=pl.lit(0, pl.Int32))
-            self._write(
-                table.columns,
-                shown,
-                ("shard",),
-                table.insert(using="TIMESTAMP ?"),
-                (number.to_bytes(8, "big"),),
-            )
+            shown = row.with_columns(shard=pl.lit(0, pl.Int32), moment="number")
+            columns = (*table.columns, tables.MOMENT)
+            self._write(columns, shown, ("shard",), table.insert(using="TIMESTAMP ?"))
 
     def _network_aside(self, stream: Stream, frame: pl.DataFrame, partition: int, position: int) -> None:
         served = next(each for each in own.SET_ASIDE if each.name == stream.name)
@@ -123,7 +117,7 @@ class NetworkWriter(Writer):
         statement = table.select(f'WHERE shard = ? AND "{key}" = ?')
         known = {
             name: row_of(found[0], table.columns) if found else None
-            for name, found in zip(names, self._connection.ask_all(statement, asked), strict=True)
+            for name, found in zip(names, self.connection.ask_all(statement, asked), strict=True)
         }
         stands: dict[str, Item] = {}
         for change in changes:
@@ -136,34 +130,34 @@ class NetworkWriter(Writer):
         self._write_stands(table, stands.values())
 
     def _write_stands(self, table: tables.Table, rows: Iterable[Item]) -> None:
-        prepared = self._connection.prepared(table.insert(using="TIMESTAMP ?"))
+        prepared = self.connection.prepared(table.insert(using="TIMESTAMP ?"))
         frame = pl.DataFrame(
             list(rows), schema={column.name: column.dtype for column in table.columns}, orient="row"
         )
         octets = [tables.octets_of(column, frame.get_column(column.name)) for column in table.columns]
         moments = [int(last).to_bytes(8, "big") for last in frame.get_column("last").to_list()]
-        self._connection.write_all(bound(prepared, row) for row in zip(*octets, moments, strict=True))
+        self.connection.write_all(bound(prepared, row) for row in zip(*octets, moments, strict=True))
 
     # -- what people and other systems say ----------------------------------------------------------------
 
     def note(self, note: IncidentNote) -> None:
         """Write down what a person did about an incident."""
         values = (note.incident_id, note.time_us, note.actor, note.action, note.text)
-        self._connection.ask(own.NOTE_TABLE.insert(), values)
+        self.connection.ask(own.NOTE_TABLE.insert(), values)
 
     def annotate(self, alarm_id: str, attributes: Mapping[str, Any]) -> None:
         """Keep what another system says of an alarm; null forgets it. Two that speak at once are both heard."""
         table = own.ATTRIBUTE_TABLE
         while True:
-            rows = self._connection.ask(table.select("WHERE alarm_id = ?", ("body",)), (alarm_id,))
+            rows = self.connection.ask(table.select("WHERE alarm_id = ?", ("body",)), (alarm_id,))
             before = orjson.loads(rows[0].body) if rows else {}
             body = {name: value for name, value in {**before, **attributes}.items() if value is not None}
             said = orjson.dumps(body).decode()
             if rows:
                 statement = f"UPDATE @{table.name} SET body = ? WHERE alarm_id = ? IF body = ?"  # noqa: S608 -- our own names
-                answer = self._connection.ask(statement, (said, alarm_id, rows[0].body))
+                answer = self.connection.ask(statement, (said, alarm_id, rows[0].body))
             else:
-                answer = self._connection.ask(table.insert() + " IF NOT EXISTS", (alarm_id, said))
+                answer = self.connection.ask(table.insert() + " IF NOT EXISTS", (alarm_id, said))
             if answer[0][0]:
                 return
 
@@ -171,7 +165,7 @@ class NetworkWriter(Writer):
         """Keep a task that somebody ordered on alarms; its number, which is its time or the next one free."""
         number, said = time_us, orjson.dumps(body).decode()
         statement = own.TASK_TABLE.insert() + " IF NOT EXISTS"
-        while not self._connection.ask(statement, (kind, number, time_us, said))[0][0]:
+        while not self.connection.ask(statement, (kind, number, time_us, said))[0][0]:
             number += 1
         return number
 

@@ -8,29 +8,27 @@ engine's own files is known here.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import polars as pl
 
 from trunkline.kernel.columns import Column
 from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouped import Rows
-from trunkline.kernel.identity import identities
 from trunkline.ports import Accounting, AuditEvent, Refused, SetAside
-from trunkline.records.charging import ACCOUNTS, CHARGED, CORRECTIONS, ENTRIES, MOVEMENTS
+from trunkline.records.charging import CHARGED, CORRECTIONS, ENTRIES, MOVEMENTS
 from trunkline.records.usage import HELD, REJECTED
 from trunkline.stores.cassandra import tables
+from trunkline.stores.cassandra.accounts import Accounts
 from trunkline.stores.cassandra.alerts import AlertLog
 from trunkline.stores.cassandra.connection import Connection
+from trunkline.stores.cassandra.history import History
 from trunkline.stores.cassandra.writer import PARTITION_BITS
 
-_DAYS_AT_ONCE = 16
-_EVERY = 2**31 - 1  # a member is told apart behind the store, so all rows of the account are read
-_DAY_MAX = 2**31 - 1
 _EDGE = "edge|"  # how progress is named; see engines.kafka
 _MOST = 1_000_000
 _REJECT_COLUMNS = ("number", "file", "path", "line", "source", "mapping", "reason", "detail", "raw")
@@ -43,18 +41,17 @@ class CassandraReader:
     def __init__(self, connection: Connection) -> None:
         """The connection's tables must be there."""
         self._connection = connection
-        self._alerts = AlertLog(connection)
+        self._alerts, self._accounts = AlertLog(connection), Accounts(connection)
+        self._history = History(connection)
 
     # -- accounts -----------------------------------------------------------------------------------------
 
     def account(self, subscriber: int) -> Rows:
         """Rows of one account (`ACCOUNT_ROW`); empty when the subscriber is unknown."""
-        statement = tables.ACCOUNT_TABLE.select("WHERE bucket = ? AND subscriber = ?", ("rows",))
-        found = self._connection.ask(statement, (self._bucket(subscriber), tables.stored_word(subscriber)))
-        return np.frombuffer(found[0].rows if found else b"", ACCOUNTS.dtype)
+        return self._accounts.read(subscriber, time.time_ns() // 1000)
 
     def subscribers(self, after: int, limit: int) -> list[int]:
-        """Dial words of known subscribers above `after`, ascending."""
+        """Dial words of known subscribers above `after`, ascending; who is new is listed within seconds."""
         statement = tables.ACCOUNT_TABLE.select(
             "WHERE bucket = ? AND subscriber > ? LIMIT ?", ("subscriber",)
         )
@@ -74,7 +71,7 @@ class CassandraReader:
         member: int | None = None,
     ) -> pl.DataFrame:
         """Charged usage (`CHARGED`), newest first; of everyone when subscriber is None."""
-        return self._history(CHARGED, subscriber, from_us, until_us, limit, offset, member)
+        return self._history.read(CHARGED, subscriber, from_us, until_us, limit, offset, member)
 
     def entries(
         self,
@@ -86,7 +83,7 @@ class CassandraReader:
         member: int | None = None,
     ) -> pl.DataFrame:
         """Ledger entries (`ENTRIES`), newest first."""
-        return self._history(ENTRIES, subscriber, from_us, until_us, limit, offset, member)
+        return self._history.read(ENTRIES, subscriber, from_us, until_us, limit, offset, member)
 
     def corrections_of(self, usage: pl.DataFrame) -> pl.DataFrame:  # noqa: ARG002 -- the port's
         """None: on a cluster nothing is corrected yet."""
@@ -94,83 +91,7 @@ class CassandraReader:
 
     def usage_record(self, source: str, record_id: str) -> pl.DataFrame:
         """The charged usage of one record identity; no row when there is none."""
-        first, second = (int(half[0]) for half in identities(source, pl.Series([record_id])))
-        statement = tables.HISTORY_TABLES[CHARGED.name].select("WHERE identity = ?", (tables.ROW.name,))
-        rows = self._connection.ask(statement, (tables.stored_word(first),))
-        found = tables.unpacked([row.row for row in rows], CHARGED.record.columns)
-        return found.filter((pl.col("check") == second) & (pl.col("record_id") == record_id))
-
-    def _history(
-        self,
-        stream: Stream,
-        subscriber: int | None,
-        from_us: int,
-        until_us: int,
-        limit: int,
-        offset: int,
-        member: int | None,
-    ) -> pl.DataFrame:
-        time = tables.TIME_OF[stream.name]
-        order = [time, "seq", *(["part"] if stream is ENTRIES else [])]
-        most = limit + offset
-        frames: list[pl.DataFrame] = []
-        count = 0
-        for days in self._days(stream, from_us, until_us):
-            rows = self._of_days(
-                stream, subscriber, days, from_us, until_us, most if member is None else _EVERY
-            )
-            if member is not None:
-                rows = rows.filter(pl.col("member") == member)
-            frames.append(rows)
-            count += len(rows)
-            if count >= most:
-                break
-        found = pl.concat(frames) if frames else stream.record.empty()
-        return found.sort(order, descending=True)[offset:most]
-
-    def _days(self, stream: Stream, from_us: int, until_us: int) -> Iterator[list[int]]:
-        """Days that have rows, newest first, some at a time."""
-        newest = min((until_us - 1) // tables.DAY_US, _DAY_MAX)
-        oldest = max(from_us // tables.DAY_US, -_DAY_MAX)
-        statement = tables.PART_TABLE.select("WHERE stream = ? AND part <= ? AND part >= ?", ("part",))
-        days = [row.part for row in self._connection.ask(statement, (stream.name, newest, oldest))]
-        at, some = 0, 1
-        while at < len(days):
-            yield days[at : at + some]
-            at, some = at + some, min(_DAYS_AT_ONCE, some * 4)
-
-    def _of_days(
-        self,
-        stream: Stream,
-        subscriber: int | None,
-        days: Sequence[int],
-        from_us: int,
-        until_us: int,
-        most: int,
-    ) -> pl.DataFrame:
-        """The newest `most` rows and more of some days."""
-        table, time = tables.HISTORY_TABLES[stream.name], tables.TIME_OF[stream.name]
-        mine = "" if subscriber is None else " AND subscriber = ?"
-        word: tuple[int, ...] = () if subscriber is None else (tables.stored_word(subscriber),)
-        buckets = range(self._connection.buckets) if subscriber is None else [self._bucket(subscriber)]
-        names = time, tables.ROW.name
-        within = f'WHERE bucket = ? AND day = ?{mine} AND "{time}" >= ? AND "{time}" < ?'
-        statement = table.select(f"{within} LIMIT ?", names)
-        bounds = max(from_us, -(2**63)), min(until_us, 2**63 - 1)
-        asked = [(bucket, day, *word, *bounds, most) for day in days for bucket in buckets]
-        rows: list[Any] = []
-        cut: list[tuple[int, ...]] = []
-        for values, found in zip(asked, self._connection.ask_all(statement, asked), strict=True):
-            rows += found
-            if len(found) == most:  # others of the very same time may have been cut off
-                last = getattr(found[-1], time)
-                cut.append((*values[: 2 + len(word)], last, last + 1))
-        for values, found in zip(
-            cut, self._connection.ask_all(table.select(within, names), cut), strict=True
-        ):
-            known = {tuple(row) for row in rows if getattr(row, time) == values[-2]}
-            rows += [row for row in found if tuple(row) not in known]
-        return tables.unpacked([row.row for row in rows], stream.record.columns)
+        return self._history.record(source, record_id)
 
     # -- what was set aside, told, booked -----------------------------------------------------------------
 
@@ -269,12 +190,11 @@ class CassandraReader:
         """Counts, the newest event time, the last commit; what only one machine's store knows is empty."""
         progress = self.progress()
         accounting = self.accounting()
-        newest = self.usage(None, -(2**62), 2**62, 1)
         rated = sum(each.rated for each in accounting)
         return {
             "commits": sum(told.get("commit", 0) for told in progress.values()),
             "committed_us": max((told["time_us"] for told in progress.values()), default=0),
-            "newest_us": int(newest["start_us"][0]) if len(newest) else 0,
+            "newest_us": self._history.newest_us(CHARGED),
             "streams": {CHARGED.name: {"rows": rated}},
             "states": {},
             "files": {},
@@ -304,9 +224,6 @@ class CassandraReader:
         return frame.select(pl.col("time_us").alias("number"), pl.all())
 
     # -- how ----------------------------------------------------------------------------------------------
-
-    def _bucket(self, subscriber: int) -> int:
-        return int(tables.buckets_of(np.array([subscriber], np.uint64), self._connection.buckets)[0])
 
     def _parts(self, stream: str) -> list[int]:
         """Days or partitions that a stream has rows of, the highest first."""

@@ -1,8 +1,7 @@
 """The tables, worked out from the map: columns, keys, how long rows are kept, and how they lie on disk.
 
-History lies in partitions of (bucket of subscribers, day), newest first, with an index on the subscriber within the
-partition; it is written once and expires, so its files are grouped by time of writing (TimeWindow). What is asked by
-are columns; the row itself is one value, because a node pays for each cell of a row, and a use has some thirty.
+History lies in partitions of (bucket of subscribers, day) as pages of rows, newest first, with an index on whose rows a
+page holds; it is written once and expires, so its files are grouped by time of writing (TimeWindow).
 Accounts are written again and again and looked up by key (Leveled). Words of 64 bits without sign are stored less
 2**63, so that they keep their order.
 """
@@ -26,6 +25,7 @@ from trunkline.records.usage import HELD, REJECTED
 
 DAY_S = 86_400
 DAY_US = 86_400_000_000
+PACKS_KEPT_S = 3_600  # far longer than a settling takes
 WINDOWS = 40  # of a history table's life; more files make reading slow, fewer expire late
 WORD = 2**63
 TIME_OF = {CHARGED.name: "start_us", ENTRIES.name: "time_us"}
@@ -50,7 +50,7 @@ ANSWERED = (
 _TYPES: dict[Any, str] = {
     pl.Int8: "smallint", pl.Int16: "smallint", pl.Int32: "int", pl.Int64: "bigint", pl.UInt8: "smallint",
     pl.UInt16: "int", pl.UInt32: "bigint", pl.UInt64: "bigint", pl.Boolean: "boolean", pl.String: "text",
-    pl.Categorical: "text", pl.Binary: "blob",
+    pl.Categorical: "text", pl.Binary: "blob", pl.List: "set<bigint>",
 }  # fmt: skip
 _WIDTH = {"smallint": ">i2", "int": ">i4", "bigint": ">i8"}
 
@@ -67,6 +67,7 @@ class Table:
     days_kept: int = 0  # 0: for good
     compaction: str = "{'class': 'LeveledCompactionStrategy'}"
     indexes: tuple[str, ...] = ()
+    seconds_kept: int = 0  # of what lives for less than a day, and is gone at once when it is over
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,7 +83,8 @@ class Table:
         settings = [
             f"comment = '{self.text.replace(chr(39), chr(39) * 2)}'",
             f"compaction = {self.compaction}",
-            f"default_time_to_live = {self.days_kept * DAY_S}",
+            f"default_time_to_live = {self.seconds_kept or self.days_kept * DAY_S}",
+            *(["gc_grace_seconds = 0"] if self.seconds_kept else []),
         ]
         if self.clustering:
             order = ", ".join(f'"{name}" {way}' for name, way in self.clustering)
@@ -126,30 +128,46 @@ def _integer(name: str, text: str) -> Column:
 
 BUCKET = Column("bucket", pl.Int32, "Bucket of subscribers.")
 DAY = Column("day", pl.Int32, "Day of the row's time, since 1970, UTC.")
-ROW = Column("row", pl.String, "All of the record's columns, as a JSON object.", personal=True)
+PAGE = Column(
+    "rows", pl.String, "The rows, each all of its record's columns as a JSON object a line.", personal=True
+)
+OLDEST = Column("oldest_us", pl.Int64, "Time of its oldest row.", "us UTC")
+COUNT = Column("count", pl.Int32, "How many rows it holds.")
+ROW = "row"
+_INDEXED = {
+    "subscriber": Column(
+        "subscribers", pl.List(pl.UInt64), "Whose rows, dial words less 2**63.", personal=True
+    ),
+    "identity": Column("identities", pl.List(pl.UInt64), "Of which records, digests less 2**63."),
+}
 
 
 def _name_of(stream: Stream) -> str:
     return stream.name.replace(".", "_").lower()
 
 
+def indexed(stream: Stream) -> dict[str, str]:
+    """The columns by which single rows of a history are looked for, and where a page keeps what they hold."""
+    return {name: column.name for name, column in _INDEXED.items() if name in stream.record.schema}
+
+
 def history(stream: Stream) -> Table:
-    """The table of a stream that people look back at, by subscriber and day."""
+    """The table of a stream that people look back at: pages of rows, each under its newest row's time and key."""
     record = stream.record
-    identities = ("identity",) if "identity" in record.schema else ()
-    asked_by = dict.fromkeys((TIME_OF[stream.name], *record.key, "subscriber", *identities))
     columns = {column.name: column for column in record.columns}
+    kept = [_INDEXED[name] for name in indexed(stream)]
     window = max(1, record.days_kept // WINDOWS)
+    names = (TIME_OF[stream.name], *record.key)
     return Table(
         _name_of(stream),
         stream.text,
-        (BUCKET, DAY, *(columns[name] for name in asked_by), ROW),
+        (BUCKET, DAY, *(columns[name] for name in names), OLDEST, COUNT, *kept, PAGE),
         ("bucket", "day"),
         ((TIME_OF[stream.name], "DESC"), *((name, "ASC") for name in record.key)),
         record.days_kept,
         "{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS',"
         f" 'compaction_window_size': {window}}}",
-        ("subscriber", *identities),
+        tuple(column.name for column in kept),
     )
 
 
@@ -177,6 +195,38 @@ ACCOUNT_TABLE = Table(
     ),
     ("bucket",),
     (("subscriber", "ASC"),),
+)
+MOMENT = _integer("moment", "A write's own timestamp: one more than the number of the commit.")
+PACK_TABLE = Table(
+    "charging_account_packs",
+    "What commits made of accounts, many in a value, until each of them is settled as a row.",
+    (
+        BUCKET,
+        _integer("span", "Ten minutes of the moment."),
+        Column("slot", pl.Int32, "Part of the bucket."),
+        Column("moment_us", pl.Int64, "When it was told.", "us UTC"),
+        Column("partition", pl.Int32, "One of the partitions of the changelog that it comes from."),
+        Column(
+            "accounts", pl.Binary, "The accounts: words, commits, counts of rows, and rows.", personal=True
+        ),
+    ),
+    ("bucket", "span"),
+    (("slot", "ASC"), ("moment_us", "ASC"), ("partition", "ASC")),
+    compaction="{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'MINUTES',"
+    " 'compaction_window_size': 10}",
+    seconds_kept=PACKS_KEPT_S,
+)
+SINCE_TABLE = Table(
+    "charging_accounts_since",
+    "From when on packs hold what no row of an account holds yet.",
+    (
+        Column("shard", pl.Int32, "0."),
+        Column("partition", pl.Int32, "Partition of the changelog."),
+        Column("since_us", pl.Int64, "The moment.", "us UTC"),
+    ),
+    ("shard",),
+    (("partition", "ASC"),),
+    seconds_kept=PACKS_KEPT_S,
 )
 MOVEMENT_TABLE = Table(
     "charging_movements",
@@ -453,8 +503,8 @@ META_TABLE = Table(
 HISTORY_TABLES = {stream.name: history(stream) for stream in HISTORY}
 ASIDE_TABLES = {stream.name: set_aside(stream) for stream in SET_ASIDE}
 TABLES = (
-    *HISTORY_TABLES.values(), *ASIDE_TABLES.values(), ACCOUNT_TABLE, MOVEMENT_TABLE, ANSWER_TABLE,
-    TRANSFER_TABLE, TRANSFER_ORDER_TABLE, *VOUCHER_TABLES, PROGRESS_TABLE,
+    *HISTORY_TABLES.values(), *ASIDE_TABLES.values(), ACCOUNT_TABLE, PACK_TABLE, SINCE_TABLE, MOVEMENT_TABLE,
+    ANSWER_TABLE, TRANSFER_TABLE, TRANSFER_ORDER_TABLE, *VOUCHER_TABLES, PROGRESS_TABLE,
     PART_TABLE, ALERT_TABLE, ALERT_LOG_TABLE, ALERT_NUMBER_TABLE, DELIVERY_TABLE,
     DELIVERIES_GONE_TABLE, CHOICE_TABLE, AUDIT_TABLE, RECONCILIATION_TABLE, META_TABLE,
 )  # fmt: skip
@@ -466,6 +516,8 @@ TABLES = (
 def octets_of(column: Column, values: pl.Series) -> list[bytes | None]:
     """A column's values as the database's binary protocol wants them (CQL native protocol v5, section 6)."""
     kind = cql_type(column)
+    if kind == "set<bigint>":
+        return _sets(values)
     if kind in _WIDTH:
         if column.dtype == pl.UInt64:
             words = values.fill_null(0).to_numpy() ^ np.uint64(WORD)
@@ -481,6 +533,20 @@ def octets_of(column: Column, values: pl.Series) -> list[bytes | None]:
     if not values.null_count():
         return found
     return [None if empty else each for each, empty in zip(found, values.is_null(), strict=True)]
+
+
+def _sets(values: pl.Series) -> list[bytes | None]:
+    """Lists of words as sets: how many, then each behind its width (CQL native protocol v5, section 6.21)."""
+    counts = values.list.len().to_numpy()
+    words = values.explode().to_numpy() ^ np.uint64(WORD)
+    cells = np.empty(len(words), [("width", ">i4"), ("word", ">i8")])
+    cells["width"], cells["word"] = 8, words.view(np.int64)
+    octets, ends = cells.tobytes(), np.cumsum(counts) * cells.itemsize
+    starts = ends - counts * cells.itemsize
+    heads = _cut(counts.astype(">i4"))
+    return [
+        (head or b"") + octets[a:b] for head, a, b in zip(heads, starts.tolist(), ends.tolist(), strict=True)
+    ]
 
 
 def _cut(array: npt.NDArray[Any]) -> list[bytes | None]:
@@ -506,10 +572,10 @@ def frame_of(rows: Sequence[Any], columns: Sequence[Column]) -> pl.DataFrame:
 
 
 def rows_of(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.Series:
-    """Each row's columns as one value (`ROW`); `unpacked` reads it."""
+    """Each row's columns as one value; `unpacked` reads it."""
     names = [column.name for column in columns]
     plain = frame.select(names).cast({pl.Categorical: pl.String})
-    return plain.select(pl.struct(names).struct.json_encode().alias(ROW.name)).to_series()
+    return plain.select(pl.struct(names).struct.json_encode().alias(ROW)).to_series()
 
 
 def unpacked(rows: Sequence[str], columns: Sequence[Column]) -> pl.DataFrame:

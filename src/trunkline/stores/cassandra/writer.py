@@ -1,33 +1,28 @@
 """Writing what the flows made. Whatever is delivered twice, or late by a writer that was thought dead, changes nothing.
 
-History is keyed by the identity of its rows. An account carries the number of the commit that changed it as the
-write's own timestamp, so the database keeps the newest, in whatever order two writers come. Rows of one partition go
-together as one mutation, which is several times cheaper than a write a row.
+Everything is keyed by what it is about. Rows of one partition go together as one mutation, which is several times
+cheaper than a write a row. Accounts are written by `accounts`, and history by `history`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import orjson
 import polars as pl
-from cassandra.query import BatchStatement, BatchType
 
 from trunkline.kernel.columns import Column
 from trunkline.kernel.flow import Stream
-from trunkline.kernel.grouped import Grouped
 from trunkline.records.charging import ALERTS, MOVEMENTS
 from trunkline.records.giving import HANDED
 from trunkline.stores.cassandra import tables
 from trunkline.stores.cassandra.alerts import AlertLog
-from trunkline.stores.cassandra.connection import AT_ONCE, Connection, bound
+from trunkline.stores.cassandra.connection import Connection
+from trunkline.stores.cassandra.history import MUTATIONS_AT_ONCE, History
+from trunkline.stores.cassandra.mutations import mutations
 
-ROWS_A_MUTATION = 300
-MUTATIONS_AT_ONCE = 8  # of history: in the node a balance waits behind these and no more
 ROWS_THEN_GIVES_WAY = 2_000  # of history; as values of Python more would hold the interpreter, too
 ROW_BITS = 14  # a message has at most so many rows
 PARTITION_BITS = (
@@ -42,8 +37,8 @@ class Writer:
         """The connection's tables must be there. `give_way` is called between some rows of history and the next, and
         returns when nothing is more urgent.
         """
-        self._connection, self._give_way = connection, give_way
-        self._alerts = AlertLog(connection)
+        self.connection, self._give_way = connection, give_way
+        self._alerts, self._history = AlertLog(connection), History(connection)
         self._parts: set[tuple[str, int]] = set()
         self._noting = threading.Lock()
 
@@ -55,7 +50,7 @@ class Writer:
         if not len(frame):
             return
         if stream.name in tables.HISTORY_TABLES:
-            self._history(stream, frame)
+            self._pages(stream, [frame])
         elif stream.name in tables.ASIDE_TABLES:
             self._set_aside(stream, frame, partition, position)
         elif stream.name == ALERTS.name:
@@ -65,29 +60,19 @@ class Writer:
         elif stream.name == HANDED.name:
             self._handed(frame)
 
-    def accounts(self, groups: Grouped, number: int) -> None:
-        """What accounts hold from commit `number` of their bucket on; an older commit changes nothing."""
-        width = groups.rows.dtype.itemsize
-        octets = np.ascontiguousarray(groups.rows).tobytes()
-        starts, ends = groups.offsets[:-1] * width, groups.offsets[1:] * width
-        values = {
-            "bucket": tables.buckets_of(groups.keys, self._connection.buckets),
-            "subscriber": groups.keys,
-            "rows": pl.Series(
-                [octets[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)], dtype=pl.Binary
-            ),
-        }
-        table = tables.ACCOUNT_TABLE
-        frame = pl.DataFrame(values).cast({"bucket": pl.Int32})
-        moment = (number + 1).to_bytes(8, "big")
-        using = table.insert(using="TIMESTAMP ?")
-        self._write(table.columns, frame, ("bucket",), using, (moment,), urgent=True)
+    def messages(self, stream: Stream, frames: Sequence[pl.DataFrame]) -> None:
+        """Write the rows of some messages, each of which is whole."""
+        filled = [frame for frame in frames if len(frame)]
+        if filled and stream.name in tables.HISTORY_TABLES:
+            self._pages(stream, filled)
+        elif filled:
+            self.rows(stream, pl.concat(filled))
 
     def progress(self, told: Mapping[str, tuple[Mapping[str, Any], int, int]]) -> None:
         """How far buckets and edges are, by key: what it tells, as of its message's number, and that one's time (us
         UTC). An older one changes nothing.
         """
-        self._connection.write_rows(
+        self.connection.write_rows(
             tables.PROGRESS_TABLE.insert(using="TIMESTAMP ?"),
             [
                 (0, key, orjson.dumps(body).decode(), time_us, number + 1)
@@ -102,9 +87,9 @@ class Writer:
             return
         self._note("answers", [partition])
         told = tables.MOVEMENT_TABLE.insert(("movement_id", "number", "status", "reason"))
-        self._connection.write_rows(told, [(name, number, *rest) for number, name, *rest in found])
+        self.connection.write_rows(told, [(name, number, *rest) for number, name, *rest in found])
         listed = [(partition, number, name) for number, name, _, _ in found]
-        self._connection.write_rows(tables.ANSWER_TABLE.insert(), listed)
+        self.connection.write_rows(tables.ANSWER_TABLE.insert(), listed)
 
     def _movements(self, frame: pl.DataFrame) -> None:
         table = tables.MOVEMENT_TABLE
@@ -120,24 +105,10 @@ class Writer:
         self._note(HANDED.name, frame.get_column("day").unique().to_list())
         self._write(table.columns, frame, ("day",), table.insert())
 
-    def _history(self, stream: Stream, frame: pl.DataFrame) -> None:
-        table, time = tables.HISTORY_TABLES[stream.name], tables.TIME_OF[stream.name]
-        frame = stream.record.conform(frame)
-        buckets = tables.buckets_of(frame.get_column("subscriber").to_numpy(), self._connection.buckets)
-        day = pl.col(time) // tables.DAY_US
-        frame = frame.with_columns(
-            pl.Series("bucket", buckets, pl.Int32),
-            day.cast(pl.Int32).alias("day"),
-            tables.rows_of(frame, stream.record.columns),
-        )
-        days = frame.get_column("day").unique().to_list()
-        self._note(stream.name, days)
-        # What stands at the beginning of time, such as an opening balance, is not old: it is never let go.
-        for part, using in (
-            (frame.filter(pl.col("day") > 0), ""),
-            (frame.filter(pl.col("day") <= 0), "TTL 0"),
-        ):
-            self._write(table.columns, part, ("bucket", "day"), table.insert(using=using))
+    def _pages(self, stream: Stream, messages: Sequence[pl.DataFrame]) -> None:
+        pages = self._history.pages(stream, messages)
+        self._note(stream.name, pages.get_column("day").unique().to_list())
+        self._history.write(stream, pages, self._give_way)
 
     def _set_aside(self, stream: Stream, frame: pl.DataFrame, partition: int, position: int) -> None:
         table = tables.ASIDE_TABLES[stream.name]
@@ -164,53 +135,16 @@ class Writer:
         with self._noting:
             new = [part for part in parts if (stream, part) not in self._parts]
         for part in new:
-            self._connection.ask(tables.PART_TABLE.insert(), (stream, part))
+            self.connection.ask(tables.PART_TABLE.insert(), (stream, part))
         with self._noting:
             self._parts.update((stream, part) for part in new)
 
     def _write(
-        self,
-        columns: Sequence[Column],
-        frame: pl.DataFrame,
-        partition: tuple[str, ...],
-        statement: str,
-        using: tuple[bytes, ...] = (),
-        *,
-        urgent: bool = False,
+        self, columns: Sequence[Column], frame: pl.DataFrame, partition: tuple[str, ...], statement: str
     ) -> None:
         frame = frame.sort(partition, maintain_order=True)
-        prepared = self._connection.prepared(statement)
-        for some in frame.iter_slices(max(1, len(frame)) if urgent else ROWS_THEN_GIVES_WAY):
-            if not urgent:
-                self._give_way()
-            octets = (tables.octets_of(column, some.get_column(column.name)) for column in columns)
-            values = [(*row, *using) for row in zip(*octets, strict=True)]
-            mutations = _mutations(prepared, values, _borders(some, partition))
-            self._connection.write_all(mutations, AT_ONCE if urgent else MUTATIONS_AT_ONCE)
-
-
-def _borders(frame: pl.DataFrame, partition: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """Where partitions begin in sorted rows, and their end; long ones are cut."""
-    changed = frame.select(
-        pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in partition)
-    ).to_series()
-    starts = np.flatnonzero(changed.to_numpy())
-    if len(starts) == 0 or starts[0] != 0:
-        starts = np.concatenate([np.zeros(1, np.int64), starts])
-    ends = np.append(starts[1:], len(frame))
-    cuts = [
-        np.arange(start, end, ROWS_A_MUTATION)
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-    ]
-    return np.append(np.concatenate(cuts), len(frame)).astype(np.int64)
-
-
-def _mutations(prepared: Any, values: list[Any], borders: npt.NDArray[np.int64]) -> Iterator[Any]:  # noqa: ANN401 -- the driver carries no types
-    for start, end in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True):
-        if end - start == 1:
-            yield bound(prepared, values[start])
-            continue
-        batch = BatchStatement(BatchType.UNLOGGED)
-        for row in values[start:end]:
-            batch.add(bound(prepared, row))
-        yield batch
+        for some in frame.iter_slices(ROWS_THEN_GIVES_WAY):
+            self._give_way()
+            self.connection.write_all(
+                mutations(self.connection, columns, some, partition, statement), MUTATIONS_AT_ONCE
+            )
