@@ -48,7 +48,9 @@ ROUTED_MESSAGES = 40_000
 TURN_ROWS = 200_000
 TAKEN_MESSAGES = 24
 PAUSE_S = 0.02
-ROUTED_S = 0.1  # messages are gathered for so long: each turn costs the brokers a transaction over many partitions
+ROUTED_S = (
+    0.1  # messages are gathered for so long: each turn costs the brokers a transaction over many partitions
+)
 MEASURED_EVERY_S = 1.0
 LONGEST_REST_S = 5.0
 MOST_BARREN_LIVES = 3  # of one worker, when it is not the servers' fault

@@ -13,14 +13,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
+from cassandra.query import BatchStatement
 
 from trunkline.records.charging import ALERTS
 from trunkline.stores.cassandra import tables
 from trunkline.stores.cassandra.connection import Connection, bound
 
 BLOCK = 100_000
+SHARDS = 8
 ALERTS_A_ROW = 500
-_ASKED_AT_ONCE = 2_000
+_ASKED_AT_ONCE, _NUMBERED_AT_ONCE = 500, 100
+_NUMBERS = tables.ALERT_NUMBER_TABLE.select(
+    "WHERE shard = ? AND day = ? AND alert_id IN ?", ("alert_id", "number")
+)
 
 
 class AlertLog:
@@ -33,13 +38,12 @@ class AlertLog:
 
     def append(self, alerts: pl.DataFrame) -> None:
         """Give each alert that has none its number; an alert that comes again changes nothing."""
-        known = self.numbers(alerts.get_column("alert_id").to_list())
+        known = self.numbers(alerts)
         new = alerts.filter(~pl.col("alert_id").is_in(list(known))).unique("alert_id", maintain_order=True)
         for part in new.iter_slices(ALERTS_A_ROW):
             first = self._append(part)
-            offered = {name: first + at for at, name in enumerate(part.get_column("alert_id"))}
-            self._number(offered)
-            known |= self.numbers(list(offered))
+            self._number(part.with_columns(number=pl.int_range(first, first + len(part), dtype=pl.Int64)))
+            known |= self.numbers(part)
         self._list(
             alerts.with_columns(number=pl.col("alert_id").replace_strict(known, return_dtype=pl.Int64))
         )
@@ -51,7 +55,7 @@ class AlertLog:
         for first, rows in self._log(number):
             part = rows.with_columns(number=pl.int_range(first, first + len(rows), dtype=pl.Int64))
             part = part.filter(pl.col("number") > number)
-            numbers = self.numbers(part.get_column("alert_id").to_list())
+            numbers = self.numbers(part)
             certain = part.get_column("alert_id").is_in(list(numbers))
             whole = bool(certain.all())
             if not whole:
@@ -73,14 +77,12 @@ class AlertLog:
         """The highest number that the log has; 0 when it is empty."""
         return self._find_end() - 1
 
-    def numbers(self, names: list[str]) -> dict[str, int]:
+    def numbers(self, alerts: pl.DataFrame) -> dict[str, int]:
         """The numbers of those alerts that have one."""
         found: dict[str, int] = {}
-        statement = tables.ALERT_NUMBER_TABLE.select("WHERE alert_id = ?")
-        for first in range(0, len(names), _ASKED_AT_ONCE):
-            asked = [(name,) for name in names[first : first + _ASKED_AT_ONCE]]
-            for rows in self._connection.ask_all(statement, asked):
-                found |= {row.alert_id: row.number for row in rows}
+        asked = [(*place, names) for place, names in _placed(alerts, _ASKED_AT_ONCE)]
+        for rows in self._connection.ask_all(_NUMBERS, asked):
+            found |= {row.alert_id: row.number for row in rows}
         return found
 
     def _append(self, part: pl.DataFrame) -> int:
@@ -106,10 +108,23 @@ class AlertLog:
                 return self._end
             self._end = rows[0].first + rows[0].count
 
-    def _number(self, offered: dict[str, int]) -> None:
-        statement = tables.ALERT_NUMBER_TABLE.insert() + " IF NOT EXISTS"
-        for _ in self._connection.ask_all(statement, list(offered.items())):
-            pass
+    def _number(self, offered: pl.DataFrame) -> None:
+        """Give alerts their offered `number` where they have none, those of one partition in one transaction."""
+        statement = self._connection.prepared(tables.ALERT_NUMBER_TABLE.insert() + " IF NOT EXISTS")
+        wanted = dict(zip(offered.get_column("alert_id"), offered.get_column("number"), strict=True))
+        for place, names in _placed(offered, _NUMBERED_AT_ONCE):
+            left = names
+            while left:
+                batch = BatchStatement()
+                for name in left:
+                    batch.add(statement, (*place, name, wanted[name]))
+                answers = self._connection.decide(batch)
+                if answers[0][0]:
+                    break
+                # Where one has a number already none is written, and the answer tells which have.
+                known = {answer.alert_id for answer in answers if answer.alert_id is not None}
+                assert known, "it was refused because of one that is there"
+                left = [name for name in left if name not in known]
 
     def _list(self, alerts: pl.DataFrame) -> None:
         """By subscriber, for those who ask about one."""
@@ -125,3 +140,15 @@ class AlertLog:
         for block in range(at // BLOCK, self.last() // BLOCK + 1):
             for row in self._connection.ask(statement, (block, at)):
                 yield row.first, ALERTS.record.conform(pl.read_ipc_stream(row.rows))
+
+
+def _placed(alerts: pl.DataFrame, most: int) -> Iterator[tuple[tuple[int, int], list[str]]]:
+    """Names of alerts by where their numbers are kept (shard and day), so many at a time."""
+    shards = tables.buckets_of(alerts.get_column("subscriber").to_numpy(), SHARDS)
+    placed = alerts.select(
+        pl.Series("shard", shards, pl.Int32), (pl.col("time_us") // tables.DAY_US).alias("day"), "alert_id"
+    )
+    for (shard, day), part in placed.group_by("shard", "day", maintain_order=True):
+        names = part.get_column("alert_id").to_list()
+        for first in range(0, len(names), most):
+            yield (int(str(shard)), int(str(day))), names[first : first + most]

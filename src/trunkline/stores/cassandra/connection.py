@@ -148,6 +148,13 @@ class Connection:
         except BaseException as error:
             raise translated(error, self.contact) from error
 
+    def decide(self, statement: Any) -> list[Any]:  # noqa: ANN401 -- the driver carries no types
+        """What a light-weight transaction answers: whether it was applied, and else what there is."""
+        try:
+            return list(self.session.execute(statement))
+        except BaseException as error:
+            raise translated(error, self.contact) from error
+
     def write_rows(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Write the same statement with different values at once; returns when every one is acknowledged."""
         for _ in self.ask_all(statement, rows):

@@ -112,7 +112,7 @@ class History:
         statement = tables.HISTORY_TABLES[CHARGED.name].select(
             "WHERE identities CONTAINS ?", (tables.PAGE.name,)
         )
-        rows = self._connection.ask(statement, (tables.stored_word(first),))
+        rows = self._connection.ask(statement, (tables.digits_of(first),))
         found = _unpacked(CHARGED, [row.rows for row in rows])
         return found.filter((pl.col("check") == second) & (pl.col("record_id") == record_id))
 
@@ -139,7 +139,7 @@ class History:
         """The newest `most` rows and more of some days."""
         table, time = tables.HISTORY_TABLES[stream.name], tables.TIME_OF[stream.name]
         mine = "" if subscriber is None else " AND subscribers CONTAINS ?"
-        word: tuple[int, ...] = () if subscriber is None else (tables.stored_word(subscriber),)
+        word: tuple[str, ...] = () if subscriber is None else (tables.digits_of(subscriber),)
         buckets = range(self._connection.buckets)
         if subscriber is not None:
             one = tables.buckets_of(np.array([subscriber], np.uint64), self._connection.buckets)
