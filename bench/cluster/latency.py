@@ -167,7 +167,7 @@ def _waits(server: Server, reader: CassandraReader, lines: Path, seconds: int) -
             number += 1
         waits += _ended(reader, under_way)
         assert time.monotonic() < began + seconds + PATIENCE_S, f"{len(under_way)} balances never moved"
-        sender.poll(0.002)
+        sender.poll(0.02)
     load.join()
     return waits, max(0.0, took[0] - WARM_S - seconds)
 
