@@ -243,6 +243,7 @@ class BillRun:
     ahead: int  # begin after this period
     total_micros: int
     seconds: float
+    payable_micros: Mapping[str, int] = field(default_factory=dict)  # by the currency bills are to be paid in
 
 
 @dataclass(frozen=True)

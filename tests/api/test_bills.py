@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from trunkline.api.app import create_app
 from trunkline.api.exact import read_json
 from trunkline.api.options import ApiOptions
 from trunkline.bootstrap.bills import FolderBills
+from trunkline.charging.bills.payable import worth
+from trunkline.kernel.dial import to_key
+from trunkline.kernel.money import to_text
 
 SWAGGER = Path(__file__).parents[1] / "data" / "tmf" / "TMF678-CustomerBill-v4.0.0.swagger.json"
 TMF = "/tmf-api/customerBillManagement/v4"
@@ -115,6 +119,33 @@ async def test_bills_fit_tm_forums_definitions(desk: Desk) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_bill_in_another_currency(desk: Desk) -> None:
+    """Lines and total in the ledger's currency; what is due in the other one, with rate, date and publisher."""
+    [word] = desk.bills.bills(to_key(number(14)), None, 1)
+    name, kept = word["bill_id"], word["payable"]
+    async with desk.client() as client:
+        told = (await client.get(f"/api/v1/bills/{name}")).json()
+        assert (told["currency"], told["payable"]["currency"]) == ("EUR", "KWD")
+        assert told["payable"]["total_micros"] == told["payable"]["owed_micros"] == kept["micros"]
+        text = "1 KWD = 2.80001 EUR (since 2026-11-01T23:00:00Z, Example Bank)"
+        assert told["payable"]["text"] == text
+        page = await client.get(f"/api/v1/bills/{name}/file", params={"format": "html"})
+        assert f"Total in KWD: {text}" in page.text
+        assert f"{to_text(kept['micros'])} KWD until" in page.text
+        bill = read_json((await client.get(f"{TMF}/customerBill/{name}")).content)
+        fits("CustomerBill", orjson.loads(orjson.dumps(bill, default=float)))
+        due = Decimal(kept["micros"]).scaleb(-6)
+        assert bill["amountDue"] == bill["remainingAmount"] == {"unit": "KWD", "value": due}
+        assert bill["taxIncludedAmount"]["unit"] == "EUR"
+        half = {"amount_micros": told["total_micros"] // 2, "text": "half of it"}
+        left = (await client.post(f"/api/v1/bills/{name}/credits", json=half)).json()["bill"]
+        assert left["payable"]["owed_micros"] == worth(left["owed_micros"], kept)
+        rest = {"amount_micros": left["owed_micros"], "text": "and the rest"}
+        gone = (await client.post(f"/api/v1/bills/{name}/credits", json=rest)).json()["bill"]
+        assert (gone["state"], gone["payable"]["owed_micros"]) == ("credited", 0)
+
+
+@pytest.mark.anyio
 async def test_a_bill_is_put_on_hold_and_taken_off(desk: Desk) -> None:
     """`onHold` is a dispute; a state that follows from money cannot be set."""
     name = desk.bills.bills(None, None, 1, 1)[0]["bill_id"]
@@ -134,7 +165,11 @@ async def test_who_may_see_and_do_what(desk: Desk) -> None:
     name = desk.bills.bills(None, None, 1)[0]["bill_id"]
     credit = {"amount_micros": 10_000, "text": "goodwill"}
     async with desk.client(Role.VIEWER) as client:
-        assert (await client.get("/api/v1/bills/periods")).json()["items"][0]["bills"] == PEOPLE
+        periods = (await client.get("/api/v1/bills/periods")).json()["items"]
+        assert [(row["payable_currency"], row["bills"]) for row in periods] == [
+            ("EUR", PEOPLE - 4),
+            ("KWD", 4),
+        ]
         assert (await client.get(f"/api/v1/bills/{name}")).status_code == 403
     async with desk.client(Role.CARE) as client:
         seen = await client.get(f"/api/v1/bills/{name}", params={"items": True})

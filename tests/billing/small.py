@@ -28,7 +28,11 @@ rates:
   minute: {price: "0.1234", per: 60s, increments: [1s]}
   message: {price: "0.07", per: 1}
   data: {price: "0.0031", per: 1MB, increments: [1KB]}
-billing: {rounding: half_even, due: 20d}
+billing: {rounding: half_even, due: 20d, payable: {KWD: {rounding: up}}}
+exchange:
+  rates:
+    - {currency: KWD, since: 2026-01-01, buys: "0.355371", source: Example Bank}
+    - {currency: KWD, since: 2026-11-02, rate: "2.80001", source: Example Bank}
 discounts:
   volume: {of: [usage], tiers: [{from: "1.00", percent: "2.5"}, {from: "3.00", percent: "7.125"}]}
   loyal: {of: [fees, voice], percent: "3", after: 6}
@@ -50,6 +54,7 @@ prices:
 """,
     "saver.yaml": """
 plan: saver
+billed_in: KWD
 minimum: "400.00"
 discounts: [volume]
 fallback: [free]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from trunkline.charging.bills.check import check
 from trunkline.kernel.dial import to_key
 from trunkline.ports import Refused
 from trunkline.records.charging import RowKind
-from trunkline.stores.embedded.bills import EmbeddedBills
+from trunkline.stores.embedded.bill_files import BillFiles
+from trunkline.stores.embedded.bills import EmbeddedBills, whole_bills
 from trunkline.stores.embedded.reader import EmbeddedReader
 
 DECEMBER_US = int(datetime(2026, 12, 31, tzinfo=UTC).timestamp()) * 1_000_000
@@ -74,6 +76,67 @@ def test_two_months(tmp_path: Path) -> None:
         EmbeddedReader(tmp_path / "data"), load_catalogue(tmp_path / "data", None), load_mappings()
     )
     assert (result["differences"], result["account_differences"]) == (0, 0)
+
+
+def test_two_currencies_stand_apart(tmp_path: Path) -> None:
+    """Bills of plans that are billed in dinars come to dinars; the ledger agrees for each currency by itself."""
+    with billing(tmp_path) as (platform, bills):
+        charge(platform, tmp_path / "a.ndjson", records(1, 31))
+        done = bills.run(202610)
+        made = bills.bills(None, None, 1000)
+        checked = bills.check(None)
+        periods = bills.periods()
+    abroad = [bill for bill in made if bill["payable"]]
+    assert {bill["plan"] for bill in abroad} == {"saver@always"}
+    at_home = sum(bill["total_micros"] for bill in made if not bill["payable"])
+    dinars = sum(bill["payable"]["micros"] for bill in abroad)
+    assert done.payable_micros == {"EUR": at_home, "KWD": dinars}
+    assert done.total_micros == at_home + sum(bill["total_micros"] for bill in abroad)
+    assert [(row["currency"], row["payable_micros"]) for row in checked.currencies.iter_rows(named=True)] == [
+        ("EUR", at_home), ("KWD", dinars),
+    ]  # fmt: skip
+    assert checked.currencies["bill_micros"].to_list() == checked.currencies["ledger_micros"].to_list()
+    assert [(row["payable_currency"], row["payable_micros"]) for row in periods] == [
+        ("EUR", at_home), ("KWD", dinars),
+    ]  # fmt: skip
+
+
+def test_nothing_is_billed_without_a_rate(tmp_path: Path) -> None:
+    """A rate that some account lacks is named before the first bill is made; a preview refuses it, too."""
+    with billing(tmp_path, DECEMBER_US) as (platform, whole):
+        charge(platform, tmp_path / "a.ndjson", records(1, 31))
+        exchange = platform.catalogue.exchange
+        assert exchange is not None
+        later = replace(platform.catalogue, exchange=replace(exchange, rates=exchange.rates[1:]))
+        data, now_us = tmp_path / "data", [DECEMBER_US]
+        bills = FolderBills(data, lambda: later, platform.engine, now_us=lambda: now_us[0], at_once=10)
+        with pytest.raises(
+            Refused, match=r"no rate of KWD at 2026-11-01T03:59:59.999Z, the end of 2 periods"
+        ):
+            bills.run(202610)
+        assert whole.bills(None, None, 1) == []
+        now_us[0] = int(datetime(2026, 10, 31, tzinfo=UTC).timestamp()) * 1_000_000
+        with pytest.raises(Refused, match="no rate of KWD"):
+            bills.preview(to_key(number(8)))
+        assert bills.preview(to_key(number(0))) is not None
+        assert whole.run(202610).bills == PEOPLE
+
+
+def test_bills_of_before_currencies_are_read(tmp_path: Path) -> None:
+    """Bills that were kept without the column are bills in their own currency, beside newer ones."""
+    with billing(tmp_path) as (platform, bills):
+        charge(platform, tmp_path / "a.ndjson", records(1, 31))
+        bills.run(202610)
+        made = EmbeddedBills(tmp_path / "data").bills(limit=1000)
+    files = BillFiles(tmp_path / "files")
+    files.add(0, 0, made)
+    [path] = (tmp_path / "files").glob("*/*.parquet")
+    made.drop("payable").write_parquet(path)
+    files.add(0, 1, made)
+    found = files.bills(limit=1000)
+    assert found["payable"].null_count() == made["payable"].null_count() + PEOPLE
+    assert found.filter(pl.col("payable").is_not_null()).equals(made.filter(pl.col("payable").is_not_null()))
+    assert whole_bills(made.drop("payable").lazy()).collect().schema == made.schema
 
 
 def test_a_preview_at_the_end_is_the_bill(tmp_path: Path) -> None:
@@ -163,6 +226,5 @@ def test_a_wrong_ledger_is_noticed(tmp_path: Path) -> None:
         twice = check(made, pl.concat([entries, usage]), platform.catalogue)
         assert twice.differences["what"].to_list() == ["what the ledger took"]
         changed = made.with_columns(pl.col("total_micros") + 10_000)
-        assert check(changed, entries, platform.catalogue).differences["what"].unique().to_list() == [
-            "the sum of its lines"
-        ]
+        named = check(changed, entries, platform.catalogue).differences["what"].value_counts().rows()
+        assert sorted(named) == [("the sum of its lines", PEOPLE), ("the total by its rate", 4)]

@@ -66,6 +66,7 @@ class Billed:
 
     lines: list[Line] = field(default_factory=list)
     total_micros: int = 0
+    payable: tuple[str, int] | None = None  # currency and millionths, where the plan is billed in another one
 
 
 def rounded(value: Fraction, decimals: int, mode: str) -> Fraction:
@@ -86,6 +87,7 @@ class Rules:
         self.billing: dict[str, Any] = {}
         self.discounts: dict[str, dict[str, Any]] = {}
         self.taxes: dict[str, dict[str, Any]] = {}
+        self.exchange: dict[str, Any] = {}
         self.plans: list[dict[str, Any]] = []
         self.zones = ["home"]
         for name in sorted(files):
@@ -96,6 +98,7 @@ class Rules:
                 self.operator |= said.get("operator") or {}
                 self.billing |= said.get("billing") or {}
                 self.taxes |= said.get("taxes") or {}
+                self.exchange |= said.get("exchange") or {}
                 self.zones += list(said.get("zones") or {})
                 if "plan" in said:
                     self.plans.append(said)
@@ -200,7 +203,23 @@ class _Work:
         if whole != total:
             self._line("rounding", "", "", whole - total)
         self.done.total_micros = int(whole * 10**6)
+        currency = (terms or {}).get("billed_in", self.rules.operator["currency"])
+        if currency != self.rules.operator["currency"]:
+            self.done.payable = currency, self._in(currency, whole)
         return self.done
+
+    def _in(self, currency: str, total: Fraction) -> int:
+        """The total in another currency: by the youngest rate that was there before the period ended."""
+        known = [
+            (self.rules.moment(each.get("since"), ALWAYS), each)
+            for each in self.rules.exchange["rates"]
+            if each["currency"] == currency
+        ]
+        _, rate = max((each for each in known if each[0] < self.end), key=lambda each: each[0])
+        worth = total * Fraction(str(rate["buys"])) if "buys" in rate else total / Fraction(str(rate["rate"]))
+        said = (self.rules.billing.get("payable") or {}).get(currency) or {}
+        decimals = int(said.get("decimals", COINS.get(currency, 2)))
+        return int(rounded(worth, decimals, str(said.get("rounding", self.rules.mode))) * 10**6)
 
     def _line(
         self, section: str, charge: str, name: str, amount: Fraction, tax: Fraction = Fraction(0)

@@ -285,7 +285,8 @@ def _read_exchange(tariff: Tariff, rule: dict[str, Any], files: Mapping[str, str
         rows += csv.DictReader(io.StringIO(files[sheet]))
     for row in rows:
         since_us = moment_us(row["since"], tariff.zone) if row.get("since") else -(2**62)
-        tariff.exchange.append((row["currency"], since_us, amount(row["rate"])))
+        worth = 1 / amount(row["buys"]) if row.get("buys") else amount(row["rate"])
+        tariff.exchange.append((row["currency"], since_us, worth))
     tariff.exchange_decimals = int(rule.get("decimals", 2))
     tariff.exchange_mode = rule.get("rounding", "half_even")
 

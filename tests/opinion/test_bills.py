@@ -23,6 +23,10 @@ from trunkline.records.usage import Kind
 from trunkline.settings import Http, Keeping
 from trunkline.stores.embedded.reader import EmbeddedReader
 
+OLD_RATE_US, NEW_RATE_US = (
+    int(datetime.fromisoformat(f"{day}T00:00:00+01:00").timestamp()) * 1_000_000
+    for day in ("2026-01-01", "2026-11-02")
+)
 EVER = (-(2**62), 2**62)
 PLACES = {0: "home", 20801: "eu", 31026: "world"}
 
@@ -133,6 +137,9 @@ def test_every_line_of_a_month(tmp_path: Path, seed: int) -> None:
         expected = bill(rules, known[each["subscriber"]], before, 2026, 10)
         assert compared(ours(each)) == compared(expected.lines)
         assert each["total_micros"] == expected.total_micros
+        told = each["payable"] and (each["payable"]["currency"], each["payable"]["micros"])
+        assert told == expected.payable
+    assert {each["payable"]["since_us"] for each in made if each["payable"]} == {OLD_RATE_US, NEW_RATE_US}
     sections = {line.section for each in made for line in ours(each)}
     assert sections >= {
         "recurring",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -19,13 +19,17 @@ from typing import Any
 import polars as pl
 
 from trunkline import topology
+from trunkline.bootstrap.views import moment
 from trunkline.charging.bills.bill import ENTRY_COLUMNS, USAGE_COLUMNS, bills
 from trunkline.charging.bills.check import NOTHING_CHECKED, Checked, check
 from trunkline.charging.bills.cycles import Cycles, cycles, period_of
 from trunkline.charging.bills.issue import movements_of
+from trunkline.charging.bills.payable import Missing, by_currency, missing_rates
+from trunkline.charging.bills.payable import together as missing_together
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.engine import Engine
 from trunkline.engines.loop import Carrier
+from trunkline.kernel.grouped import Grouped
 from trunkline.ports import BillNote, BillRun, Commit, Movement, Refused
 from trunkline.records.bills import BILLS
 from trunkline.records.charging import NEVER_S, Cause
@@ -73,6 +77,7 @@ class FolderBills:
         due = cycles(part.accounts, part.last, catalogue, period)
         if not len(due.terms):
             return None
+        refuse_missing(missing_rates(due.terms, catalogue))
         made = _made(part, due, catalogue, period, now_us, b"")
         return {
             **made.row(0, named=True),
@@ -127,12 +132,20 @@ class FolderBills:
             raise Refused("A bill run is going on already; wait for its end.")
         began = time.monotonic()
         try:
+            refuse_missing(self._missing(period))
             done = BillRun(period, 0, 0, 0, 0, 0, 0, 0.0)
             for words in words_of(self._reader, self._at_once):
                 done = self._run_part(engine, words, done)
         finally:
             self._running.release()
         return replace(done, seconds=round(time.monotonic() - began, 3))
+
+    def _missing(self, period: int) -> Iterator[Missing]:
+        """Rates that are missing for the bills of a period: asked before the first of them is made."""
+        now_us, catalogue = self._now_us(), self._catalogue()
+        if catalogue.bills.payable:
+            for words in words_of(self._reader, self._at_once):
+                yield from rates_missing(*self._reader.owners(words), catalogue, period, now_us)
 
     def _run_part(self, engine: Engine, words: Sequence[int], done: BillRun) -> BillRun:
         now_us, catalogue = self._now_us(), self._catalogue()
@@ -232,10 +245,38 @@ def bills_due(
 ) -> tuple[pl.DataFrame, BillRun]:
     """The bills (`BILLS`) that some accounts are due, and what became of each of them; nothing is kept or booked."""
     due = cycles(part.accounts, part.last, catalogue, period)
-    over = due.terms.filter(pl.col("until_us") <= now_us)
+    over = _over(due, now_us)
+    refuse_missing(missing_rates(over, catalogue))
     made = _made(part, replace(due, terms=over), catalogue, period, now_us, key)
     running, total_micros = len(due.terms) - len(over), int(made["total_micros"].sum())
-    return made, BillRun(period, len(made), due.billed, running, due.behind, due.ahead, total_micros, 0.0)
+    sums = by_currency(made, pl.lit(0, pl.Int64))
+    payable_micros = dict(sums.select("currency", "payable_micros").iter_rows())
+    return made, BillRun(
+        period, len(made), due.billed, running, due.behind, due.ahead, total_micros, 0.0, payable_micros
+    )
+
+
+def rates_missing(
+    accounts: Grouped, last: pl.DataFrame, catalogue: Catalogue, period: int, now_us: int
+) -> list[Missing]:
+    """The rates without which some accounts behind their `last` bills cannot be billed now."""
+    return missing_rates(_over(cycles(accounts, last, catalogue, period), now_us), catalogue)
+
+
+def _over(due: Cycles, now_us: int) -> pl.DataFrame:
+    """The terms of accounts whose period is over."""
+    return due.terms.filter(pl.col("until_us") <= now_us)
+
+
+def refuse_missing(missing: Iterable[Missing]) -> None:
+    """Raise `Refused` where a rate is missing, with the currency and the moment."""
+    found = missing_together(missing)
+    if found:
+        told = "; ".join(
+            f"no rate of {each.currency} at {moment(each.until_us - 1)}, the end of {each.accounts:,} periods"
+            for each in found[:5]
+        )
+        raise Refused(f"No bill is made: {told}. Add it to `exchange` in the tariff.")
 
 
 def together(one: BillRun, other: BillRun) -> BillRun:
@@ -249,6 +290,10 @@ def together(one: BillRun, other: BillRun) -> BillRun:
         one.ahead + other.ahead,
         one.total_micros + other.total_micros,
         one.seconds + other.seconds,
+        {
+            currency: one.payable_micros.get(currency, 0) + other.payable_micros.get(currency, 0)
+            for currency in sorted({*one.payable_micros, *other.payable_micros})
+        },
     )
 
 

@@ -15,11 +15,19 @@ from typing import Any
 
 import polars as pl
 
-from trunkline.bootstrap.bills import bills_due, kept_key, refuse_no_period, together
+from trunkline.bootstrap.bills import (
+    bills_due,
+    kept_key,
+    rates_missing,
+    refuse_missing,
+    refuse_no_period,
+    together,
+)
 from trunkline.bootstrap.spark import Running, opened, settings_of
 from trunkline.charging.bills.bill import ENTRY_COLUMNS, USAGE_COLUMNS
 from trunkline.charging.bills.check import DIFFERENCES, NOTHING_CHECKED, Checked, check
 from trunkline.charging.bills.issue import movements_of
+from trunkline.charging.bills.payable import CURRENCIES, Missing
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.plan import BUCKET_BITS
 from trunkline.engines.spark import history
@@ -83,12 +91,36 @@ def made(running: Running, files: BillFiles, period: int, now_us: int) -> BillRu
 
     engine = running.engine
     before = history.whole_until(engine.settings)
+    refuse_missing(_missing(running, files, period, now_us, before))
     streams = (CHARGED, ENTRIES)
     parts = history.found(running.spark, engine.sent, engine.settings, judge, streams, before)
     done = BillRun(period, 0, 0, 0, 0, 0, 0, 0.0)
     for part in parts:
         done = together(done, BillRun(**part))
     return done
+
+
+def _missing(running: Running, files: BillFiles, period: int, now_us: int, before: int) -> list[Missing]:
+    """Rates that are missing for the bills of a period, of all buckets: asked before the first bill is kept."""
+    if not running.catalogue.bills.payable:
+        return []
+    folder = str(files.folder)
+    known = running.spark.sparkContext.broadcast(running.catalogue)
+
+    def judge(_: Mapping[str, pl.DataFrame], state: Bucket) -> dict[str, Any]:
+        return {"missing": missing_of_bucket(state, known.value, Path(folder), period, now_us)}
+
+    engine = running.engine
+    parts = history.found(running.spark, engine.sent, engine.settings, judge, (), before)
+    return [Missing(*each) for part in parts for each in part["missing"]]
+
+
+def missing_of_bucket(
+    state: Bucket, catalogue: Catalogue, folder: Path, period: int, now_us: int
+) -> list[Missing]:
+    """The rates without which one bucket's accounts cannot be billed."""
+    last = BillFiles(folder).known(int(state.folder.name)).last
+    return rates_missing(state.everything(ACCOUNTS), last, catalogue, period, now_us)
 
 
 def billed_bucket(
@@ -143,13 +175,18 @@ def checked(running: Running, files: BillFiles, period: int | None) -> Checked:
 
     def judge(rows: Mapping[str, pl.DataFrame], state: Bucket) -> dict[str, Any]:
         found = checked_bucket(rows, state, known.value, Path(folder), period)
-        return vars(found) | {"differences": found.differences.to_dicts()}
+        frames = ("differences", "currencies")
+        return vars(found) | {name: getattr(found, name).to_dicts() for name in frames}
 
     engine = running.engine
     whole = NOTHING_CHECKED
     for part in history.found(running.spark, engine.sent, engine.settings, judge, (ENTRIES,)):
-        differences = pl.DataFrame(part["differences"], DIFFERENCES, orient="row")
-        whole = whole.with_part(Checked(**(part | {"differences": differences})))
+        frames = {"differences": DIFFERENCES, "currencies": CURRENCIES}
+        whole = whole.with_part(
+            Checked(
+                **(part | {name: pl.DataFrame(part[name], frames[name], orient="row") for name in frames})
+            )
+        )
     return whole
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from trunkline.charging.tariffs.catalogue import Catalogue
-from trunkline.charging.tariffs.exchange_rules import BILLIONTHS
+from trunkline.charging.tariffs.exchange_rules import ExchangeRate
 from trunkline.kernel.money import HIGHEST, divide
 
 Array = npt.NDArray[Any]
@@ -27,21 +27,22 @@ def exchanged(
     rules = catalogue.exchange
     if rules is None or not foreign.any():
         return amount_micros, foreign
-    rates: dict[str, list[tuple[int, int]]] = {}
+    rates: dict[str, list[ExchangeRate]] = {}
     for rate in rules.rates:
-        rates.setdefault(rate.currency, []).append((rate.since_us, rate.billionths))
+        rates.setdefault(rate.currency, []).append(rate)
     step = 10 ** (_MICRO_DECIMALS - rules.decimals)
     ours, unknown = amount_micros.copy(), foreign.copy()
     at = np.flatnonzero(foreign)
     for name in currency.gather(at).cast(pl.String).unique().to_list():
         known = rates.get(name, [])
-        moments = np.array([since_us for since_us, _ in known], np.int64)
+        moments = np.array([each.since_us for each in known], np.int64)
         mine = at[(currency.gather(at).cast(pl.String) == name).to_numpy()]
         chosen = np.searchsorted(moments, start_us[mine], side="right") - 1
         for row, place in zip(mine.tolist(), chosen.tolist(), strict=True):
             if place < 0:
                 continue
-            value = divide(int(amount_micros[row]) * known[place][1], BILLIONTHS * step, rules.mode) * step
+            rate = known[place]
+            value = divide(int(amount_micros[row]) * rate.ours, rate.theirs * step, rules.mode) * step
             if value <= HIGHEST // 2:
                 ours[row], unknown[row] = value, False
     return ours, unknown

@@ -92,6 +92,9 @@ def run_bills(
         f" {answer['behind']:,} wait for an earlier bill, {answer['ahead']:,} begin later.",
         highlight=False,
     )
+    if len(answer["payable_micros"]) > 1:
+        sums = (f"{money.to_text(micros)} {name}" for name, micros in answer["payable_micros"].items())
+        out.print(f"By the currency they are billed in: {', '.join(sums)}.", highlight=False)
 
 
 @bill.command("list")
@@ -117,7 +120,13 @@ def list_bills(
         return
     for row in rows:
         row["total"] = f"{money.to_text(row['total_micros'])} {row['currency']}"
-    names = ("bill_id", "period", "subscriber", "plan", "state", "total")
+        other = row["payable"]
+        row["billed_in"] = (
+            f"{money.to_text(other['total_micros'])} {other['currency']}" if other["rate"] else ""
+        )
+    names = ["bill_id", "period", "subscriber", "plan", "state", "total"]
+    if any(row["billed_in"] for row in rows):
+        names.append("billed_in")
     table(rows, {name: name.replace("_", " ") for name in names}, "There is no bill yet.")
 
 
@@ -171,6 +180,7 @@ def check_bills(
         "bill_micros": found.bill_micros,
         "ledger_micros": found.ledger_micros,
         "differences": found.differences.to_dicts(),
+        "currencies": found.currencies.to_dicts(),
     }
     if as_json:
         answer_json(answer)
@@ -180,6 +190,8 @@ def check_bills(
             f" {money.to_text(found.ledger_micros)} in the ledger, {len(found.differences):,} differences",
             highlight=False,
         )
+        if len(found.currencies) > 1:
+            _tell_currencies(found.currencies.to_dicts())
         names = ("bill_id", "what", "bill_micros", "ledger_micros")
         if len(found.differences):
             table(found.differences.head(20).to_dicts(), {name: name.replace("_", " ") for name in names}, "")
@@ -304,6 +316,19 @@ def _known(data: Path, bill_id: str, action: str, engine: EngineName = EngineNam
     return found
 
 
+def _tell_currencies(rows: list[dict[str, Any]]) -> None:
+    """The sums of a check by the currency that bills are to be paid in."""
+    amounts = ("bill_micros", "ledger_micros", "payable_micros")
+    told = [row | {name: money.to_text(row[name]) for name in amounts} for row in rows]
+    titles = {
+        "currency": "billed in",
+        "bills": "bills",
+        "bill_micros": "on bills",
+        "ledger_micros": "in the ledger",
+    }
+    table(told, titles | {"payable_micros": "in that currency"}, "")
+
+
 def _show(told: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         answer_json(told)
@@ -318,6 +343,10 @@ def _show(told: dict[str, Any], *, as_json: bool) -> None:
         for line in told["lines"]
     ]
     rows.append({"what": "Total", "text": told["currency"], "amount": money.to_text(told["total_micros"])})
+    other = told["payable"]
+    if other["rate"]:
+        amount = money.to_text(other["total_micros"])
+        rows.append({"what": f"Total in {other['currency']}", "text": other["text"], "amount": amount})
     table(rows, {"what": "what", "text": "", "amount": "amount"}, "")
     for note in told["notes"]:
         out.print(f"{note['time']}  {note['action']}: {note['text']}", highlight=False, markup=False)

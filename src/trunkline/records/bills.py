@@ -66,6 +66,19 @@ LINE = pl.Struct(
     }
 )
 
+PAYABLE = pl.Struct(
+    {
+        "currency": pl.String,  # in which the bill is to be paid
+        "micros": pl.Int64,  # the total in it
+        "ours": pl.Int64,  # rate: so many billionths of the bill's currency ...
+        "theirs": pl.Int64,  # ... are worth so many of this one
+        "since_us": pl.Int64,  # from when the rate holds; us UTC
+        "source": pl.String,  # who published it
+        "decimals": pl.UInt8,  # what the amount was rounded to ...
+        "rounding": pl.UInt8,  # ... and how: `kernel.money.Rounding`
+    }
+)
+
 BILLS = Stream(
     "charging.bills",
     Record(
@@ -113,6 +126,12 @@ BILLS = Stream(
                 "micro-units",
             ),
             Column("lines", pl.List(LINE), "What it is made of."),
+            Column(
+                "payable",
+                PAYABLE,
+                "The total in the currency that the plan is billed in, by the rate of the period's end; null where"
+                " that is the bill's own.",
+            ),
         ),
         ("bill_id",),
         3650,

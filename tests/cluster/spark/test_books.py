@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from trunkline.bootstrap.platform import ingest
 from trunkline.bootstrap.platform import opened as opened_embedded
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US
 from trunkline.bootstrap.spark import judged_bucket, work_of
-from trunkline.bootstrap.spark_bills import billed_bucket, checked_bucket
+from trunkline.bootstrap.spark_bills import billed_bucket, checked_bucket, missing_of_bucket
 from trunkline.bootstrap.spark_what_if import studied_bucket
 from trunkline.bootstrap.what_if import answer_of, both_tariffs, days, what_if
 from trunkline.charging.bills.issue import movements_of
@@ -46,7 +47,7 @@ from trunkline.engines.spark.blobs import Bucket
 from trunkline.engines.spark.carry import bucket_folder
 from trunkline.engines.wire import rows_out
 from trunkline.kernel.dial import to_text
-from trunkline.ports import BillRun
+from trunkline.ports import BillRun, Refused
 from trunkline.records import charging, usage
 from trunkline.records.bills import BILLS
 from trunkline.records.charging import Cause
@@ -157,6 +158,8 @@ def test_two_months_of_bills(people: Operator, tmp_path: Path) -> None:
         assert wanted.bills == PEOPLE
         found = buckets.bill(MONTH)
         assert (found.bills, found.total_micros) == (PEOPLE, wanted.total_micros)
+        assert found.payable_micros == wanted.payable_micros
+        assert set(found.payable_micros) == {"EUR", "KWD"}
         assert plain(buckets.files.bills(limit=1000)) == plain(bills.bills(None, None, 1000))
         again = buckets.bill(MONTH)
         assert (again.bills, again.billed) == (0, PEOPLE)
@@ -194,6 +197,31 @@ def assert_booked_like(buckets: Buckets, known: EmbeddedReader) -> None:
             assert np.array_equal(np.sort(held.rows_of(key)), np.sort(accounts.rows_of(key)))
         found = judged_bucket(rows[at], buckets.state(at), buckets.catalogue, rejected, BEGINNING_US, END_US)
         assert (found["differences"], found["account_differences"]) == (0, 0)
+
+
+def test_a_missing_rate_is_told_before_any_bill(people: Operator, tmp_path: Path) -> None:
+    """Of all buckets together: the accounts that lack it, and no bill is kept; with the rate nothing is missing."""
+    buckets = Buckets(tmp_path, people.tariffs)
+    buckets.carry(people.october)
+    exchange = buckets.catalogue.exchange
+    later = replace(buckets.catalogue, exchange=replace(exchange, rates=exchange.rates[1:]))
+
+    def missing(catalogue: Any) -> int:
+        return sum(
+            each.accounts
+            for at in range(PARTITIONS)
+            for each in missing_of_bucket(buckets.state(at), catalogue, buckets.files.folder, MONTH, NOW_US)
+        )
+
+    assert (missing(buckets.catalogue), missing(later)) == (0, 2)
+    at = next(
+        at
+        for at in range(PARTITIONS)
+        if missing_of_bucket(buckets.state(at), later, buckets.files.folder, MONTH, NOW_US)
+    )
+    with pytest.raises(Refused, match="no rate of KWD"):
+        billed_bucket(buckets.rows()[at], buckets.state(at), later, buckets.files.folder, MONTH, NOW_US)
+    assert not len(buckets.files.bills())
 
 
 def test_an_entry_that_is_there_twice_is_found(people: Operator, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ exchange:
     - {currency: USD, rate: "0.86"}
     - {currency: USD, since: 2026-11-01, rate: "0.857425999"}
     - {currency: JPY, since: 2026-11-01, rate: "0.006125"}
+    - {currency: CHF, buys: "0.93", source: Example Bank}
 """
 PLAN = "plan: p\nprices: [{usage: content, to: any, rate: theirs}]\n"
 
@@ -48,6 +49,9 @@ def bought(seq: int, amount_micros: int, currency: str, when: str = "2026-11-05"
         ("", 1_500_000_000, "JPY", "2026-11-05", 9_190_000),  # 9.1875
         ("  rounding: down\n", 1_500_000_000, "JPY", "2026-11-05", 9_180_000),
         ("", 1_500_000_000, "JPY", "2026-10-05", None),
+        ("", 930_000, "CHF", "2026-11-05", 1_000_000),
+        ("", 1_000_000, "CHF", "2026-11-05", 1_080_000),  # 1.0752…
+        ("  decimals: 6\n  rounding: up\n", 1_000_000, "CHF", "2026-11-05", 1_075_269),
         ("", 1_000_000, "GBP", "2026-11-05", None),
     ],
 )
@@ -70,12 +74,14 @@ def test_a_price_in_another_currency(
 @given(
     amounts=st.lists(st.tuples(st.integers(0, 2**50), st.sampled_from(["USD", "JPY", "EUR", "GBP"])), max_size=9),
     rate=st.integers(1, 10**12), decimals=st.integers(0, 6),
-    mode=st.sampled_from(["up", "down", "half_up", "half_even"]),
+    mode=st.sampled_from(["up", "down", "half_up", "half_even"]), way=st.sampled_from(["rate", "buys"]),
 )  # fmt: skip
-def test_any_amount_and_rate(amounts: list[tuple[int, str]], rate: int, decimals: int, mode: str) -> None:
+def test_any_amount_and_rate(
+    amounts: list[tuple[int, str]], rate: int, decimals: int, mode: str, way: str
+) -> None:
     """Whatever the size: exact, and rounded once; the ledger holds what was charged."""
     said = f"{rate // 10**9}.{rate % 10**9:09d}"
-    sheet = f"currency,since,rate\nUSD,2026-01-01,{said}\nJPY,2026-12-01,1\n"
+    sheet = f"currency,since,{way}\nUSD,2026-01-01,{said}\nJPY,2026-12-01,1\n"
     text = TARIFF.partition("exchange:")[0]
     text += f"exchange: {{sheet: rates.csv, decimals: {decimals}, rounding: {mode}}}\n"
     files = {"a.yaml": text, "p.yaml": PLAN, "rates.csv": sheet}
@@ -84,11 +90,8 @@ def test_any_amount_and_rate(amounts: list[tuple[int, str]], rate: int, decimals
     platform.charge(uses)
     charged = dict(platform.table("charged").select("seq", "charged_micros").rows())
     for use in uses:
-        exact = (
-            Fraction(use.amount_micros * rate, 10**9)
-            if use.currency == "USD"
-            else Fraction(use.amount_micros)
-        )
+        worth = Fraction(rate, 10**9) if way == "rate" else Fraction(10**9, rate)
+        exact = use.amount_micros * (worth if use.currency == "USD" else Fraction(1))
         if use.seq in charged:
             assert abs(charged[use.seq] - exact) <= (10 ** (6 - decimals) if use.currency == "USD" else 0)
     entries = platform.table("entries")

@@ -623,7 +623,7 @@ def test_same_words_compile_to_the_same_catalogue() -> None:
     """Comments, quotes and the order of files handed in change neither numbers nor fingerprint; a price does."""
     one = {path.name: path.read_text() for path in sorted(EXAMPLE.iterdir())}
     other = {name: f"# checked\n{text}\n".replace("\n", "\r\n") for name, text in reversed(one.items())}
-    other["international.csv"] = one["international.csv"]
+    other |= {name: text for name, text in one.items() if name.endswith(".csv")}
     first, second = (compile_catalogue(files, empty_register())[0] for files in (one, other))
     assert first.fingerprint == second.fingerprint
     for name, table in first.tables._asdict().items():

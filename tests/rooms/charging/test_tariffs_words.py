@@ -68,7 +68,7 @@ def test_rows_of_a_plan() -> None:
     ]
     assert [row["balance"] for row in told.balances] == ["main", "uk_minutes_5", "data_20mb"]
     assert [row["counter"] for row in told.counters] == ["spend"]
-    assert len(describe(FILES).plans) == 3
+    assert len(describe(FILES).plans) == 4
 
 
 def test_differences_by_meaning() -> None:

@@ -12,6 +12,9 @@ from typing import Any
 
 import polars as pl
 
+from trunkline.charging.bills.payable import worth
+from trunkline.charging.tariffs.exchange_rules import rate_text
+from trunkline.charging.tariffs.tariff import ALWAYS_US
 from trunkline.kernel import dial, money
 from trunkline.records.bills import Charge, Section
 from trunkline.records.usage import UNIT_OF_KIND, Kind
@@ -66,6 +69,31 @@ def summary(bill: dict[str, Any], show: Show) -> dict[str, Any]:
         "paid_micros": bill["paid_micros"],
         "credited_micros": bill["credited_micros"],
         "owed_micros": owed,
+        "payable": payable(bill, owed),
+    }
+
+
+def payable(bill: dict[str, Any], owed_micros: int) -> dict[str, Any]:
+    """What a bill is to be paid in: its total and what is owed of it, at the rate that the bill keeps.
+
+    What is owed after credit notes is worked out of what is left of the bill, so that a bill credited whole owes
+    nothing.
+    """
+    rate = bill["payable"]
+    if rate is None:
+        own = {"currency": bill["currency"], "total_micros": bill["total_micros"], "owed_micros": owed_micros}
+        return own | {"rate": "", "since": None, "source": "", "text": ""}
+    said = rate_text(rate["ours"], rate["theirs"], bill["currency"], rate["currency"])
+    since = moment(rate["since_us"]) if rate["since_us"] > ALWAYS_US else None
+    whence = ", ".join(filter(None, (f"since {since}" if since else "", rate["source"])))
+    return {
+        "currency": rate["currency"],
+        "total_micros": rate["micros"],
+        "owed_micros": worth(owed_micros, rate),
+        "rate": said,
+        "since": since,
+        "source": rate["source"],
+        "text": f"{said} ({whence})" if whence else said,
     }
 
 

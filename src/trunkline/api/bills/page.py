@@ -41,6 +41,8 @@ def html_page(bill: dict[str, Any]) -> str:
         parts.append(f'<tr><th colspan="2" scope="colgroup">{escape(section)}</th></tr>')
         parts += [_row(line["text"], line["amount_micros"]) for line in lines]
     parts.append(_row("Total", bill["total_micros"], "total"))
+    if bill["payable"]["rate"]:
+        parts.append(_row(in_other_currency(bill), bill["payable"]["total_micros"], "total"))
     parts.append("</tbody></table>")
     parts += _notes(bill)
     if bill["items"] is not None:
@@ -63,10 +65,16 @@ def facts_of(bill: dict[str, Any]) -> list[tuple[str, str]]:
     if bill["credited_micros"]:
         facts.append(("Credit notes", f"{to_text(bill['credited_micros'])} {currency}"))
     if bill["payment"] == "postpaid":
-        facts.append(("To be paid", f"{to_text(bill['owed_micros'])} {currency} until {bill['due']}"))
+        owed = f"{to_text(bill['payable']['owed_micros'])} {bill['payable']['currency']}"
+        facts.append(("To be paid", f"{owed} until {bill['due']}"))
     else:
         facts.append(("To be paid", "nothing: taken from the prepaid balance"))
     return facts
+
+
+def in_other_currency(bill: dict[str, Any]) -> str:
+    """The line below the total of a bill that is to be paid in another currency."""
+    return f"Total in {bill['payable']['currency']}: {bill['payable']['text']}"
 
 
 def _row(text: str, micros: int, style: str = "") -> str:

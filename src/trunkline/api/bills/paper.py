@@ -17,7 +17,7 @@ from reportlab.lib.units import mm
 from reportlab.platypus import Flowable, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from trunkline.api.bills.document import quantity, words
-from trunkline.api.bills.page import facts_of
+from trunkline.api.bills.page import facts_of, in_other_currency
 from trunkline.kernel.money import to_text
 
 _TEXT = ParagraphStyle("text", fontName="Helvetica", fontSize=9, leading=12)
@@ -48,6 +48,9 @@ def pdf(bill: dict[str, Any]) -> bytes:
         rows += [[_cell(line["text"]), _cell(to_text(line["amount_micros"]), _NUMBER)] for line in lines]
     total = f"{to_text(bill['total_micros'])} {bill['currency']}"
     rows.append([_cell("Total", _HEAD), _cell(total, _TOTAL)])
+    if bill["payable"]["rate"]:
+        other = f"{to_text(bill['payable']['total_micros'])} {bill['payable']['currency']}"
+        rows.append([_cell(in_other_currency(bill), _HEAD), _cell(other, _TOTAL)])
     story.append(_table(rows, (0.78, 0.22)))
     if bill["items"]:
         story += [Spacer(0, 6 * mm), Paragraph("Every use", _HEAD)]

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from trunkline import ports
 from trunkline.api.access import MOVE_MONEY, READ_PERSON
 from trunkline.api.balances import micro_text
-from trunkline.api.bills.document import document, period_text
+from trunkline.api.bills.document import document, period_text, summary
 from trunkline.api.desk import AtDesk, By, Desk, JsonBody, Needs, wants_full
 from trunkline.api.exact import ExactResponse
 from trunkline.api.problems import Problem
@@ -219,7 +219,8 @@ def _state(bill: dict[str, Any]) -> str:
 def _bill(bill: dict[str, Any], desk: Desk, root: str, *, full: bool) -> dict[str, Any]:
     """A bill as TM Forum writes it."""
     currency = bill["currency"]
-    owed = bill["total_micros"] - bill["credited_micros"] if bill["postpaid"] else 0
+    told = summary(bill, lambda _: "")["payable"]
+    due = money(told["owed_micros"], told["currency"])
     reference = desk.people.reference(bill["subscriber"])
     item: dict[str, Any] = {
         "id": bill["bill_id"],
@@ -230,8 +231,8 @@ def _bill(bill: dict[str, Any], desk: Desk, root: str, *, full: bool) -> dict[st
         "category": "normal",
         "runType": "onCycle",
         "state": _state(bill),
-        "amountDue": money(owed, currency),
-        "remainingAmount": money(owed, currency),
+        "amountDue": due,
+        "remainingAmount": due,
         "taxExcludedAmount": money(bill["total_micros"] - bill["tax_micros"], currency),
         "taxIncludedAmount": money(bill["total_micros"], currency),
         "billingPeriod": {

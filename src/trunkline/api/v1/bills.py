@@ -30,6 +30,18 @@ Period = Annotated[
 ITEMS_AT_MOST = 100_000
 
 
+class PayableAnswer(BaseModel):
+    """What a bill is to be paid in; the rate is empty where that is the bill's own currency."""
+
+    currency: str
+    total_micros: int
+    owed_micros: int
+    rate: str = Field(description="Such as 1 EUR = 1.1663 USD.")
+    since: str | None = Field(description="From when that rate holds.")
+    source: str = Field(description="Who published it.")
+    text: str = Field(description="Rate, date and source in one line.")
+
+
 class BillSummary(BaseModel):
     """A bill as a list shows it; amounts are micro-units."""
 
@@ -50,6 +62,7 @@ class BillSummary(BaseModel):
     paid_micros: int
     credited_micros: int
     owed_micros: int
+    payable: PayableAnswer
 
 
 class BillAnswer(BillSummary):
@@ -67,13 +80,15 @@ class BillsAnswer(BaseModel):
 
 
 class PeriodRow(BaseModel):
-    """What was billed for a period; amounts are micro-units."""
+    """What was billed for a period, of bills that are to be paid in one currency; amounts are micro-units."""
 
     period: str
+    payable_currency: str
     bills: int
     total_micros: int
     tax_micros: int
     paid_micros: int
+    payable_micros: int = Field(description="Total in the currency that the bills are to be paid in.")
 
 
 class PeriodsAnswer(BaseModel):
@@ -100,6 +115,7 @@ class RunAnswer(BaseModel):
     ahead: int
     total_micros: int
     seconds: float
+    payable_micros: dict[str, int] = Field(description="Totals by the currency that bills are to be paid in.")
 
 
 class DisputeOrder(Order):
@@ -225,7 +241,10 @@ def preview(desk: AtDesk, caller: By, subscriber: Said, numbers: Numbers = "mask
     port, word = bills_of(desk), desk.subscriber(subscriber)
     desk.saw(caller, "preview_bill", word, numbers)
     account_of(desk, word)
-    found = port.preview(word)
+    try:
+        found = port.preview(word)
+    except ports.Refused as error:
+        raise Problem(409, "refused", str(error)) from error
     if found is None:
         raise Problem(404, "no_period", "The running period of this subscriber has its bill already.")
     return _told(desk, found, full=full)

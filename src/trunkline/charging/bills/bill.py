@@ -25,6 +25,7 @@ from trunkline.charging.bills.charges import (
     waived,
 )
 from trunkline.charging.bills.cycles import Cycles
+from trunkline.charging.bills.payable import payable
 from trunkline.charging.bills.reductions import GROUP, capped, discounted, raised
 from trunkline.charging.bills.shares import rounded
 from trunkline.charging.bills.taxes import tax_lines
@@ -61,7 +62,7 @@ def bills(
 
     `usage` (`CHARGED`) and `entries` (`ENTRIES`) hold at least these accounts' rows with `seq` below `cut_seq`; what
     belongs on no bill of this period is passed over. `corrections` (`CORRECTIONS`) name what was taken back. `key`
-    keeps people from guessing a bill's name from a number.
+    keeps people from guessing a bill's name from a number. Every currency that is needed has a rate (`missing_rates`).
     """
     rules = catalogue.bills
     terms = cycles.terms.with_columns(pl.lit(cut_seq, pl.Int64).alias("cut_seq"))
@@ -165,6 +166,7 @@ def _whole(
             currency=pl.lit(catalogue.currency),
             issued_us=pl.lit(issued_us, pl.Int64),
             due_us=pl.col("until_us") + catalogue.bills.due_days * DAY_US,
+            payable=payable(frame, catalogue),
         )
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from trunkline.charging.bills.charges import KEY, ON_BILLS, main_entries
+from trunkline.charging.bills.payable import CURRENCIES, added, by_currency, worth
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.records.charging import Cause
 
@@ -27,6 +28,7 @@ class Checked:
     bill_micros: int  # sum of the bills' totals
     ledger_micros: int  # what the ledger says of the same stretch, and of the bills' own movements
     differences: pl.DataFrame  # DIFFERENCES: a row for each bill and what of it differs
+    currencies: pl.DataFrame  # CURRENCIES: the same sums by the currency that bills are to be paid in
 
     def with_part(self, part: Checked) -> Checked:
         """What this check and one of other bills found together."""
@@ -35,10 +37,11 @@ class Checked:
             self.bill_micros + part.bill_micros,
             self.ledger_micros + part.ledger_micros,
             pl.concat([self.differences, part.differences]),
+            added(pl.concat([self.currencies, part.currencies])),
         )
 
 
-NOTHING_CHECKED = Checked(0, 0, 0, pl.DataFrame(schema=DIFFERENCES))
+NOTHING_CHECKED = Checked(0, 0, 0, pl.DataFrame(schema=DIFFERENCES), pl.DataFrame(schema=CURRENCIES))
 
 
 def check(bills: pl.DataFrame, entries: pl.DataFrame, catalogue: Catalogue) -> Checked:
@@ -69,10 +72,14 @@ def check(bills: pl.DataFrame, entries: pl.DataFrame, catalogue: Catalogue) -> C
         .join(lines.group_by("bill_id").agg(pl.col("lines_anew").sum()), on="bill_id", how="left")
         .with_columns(pl.col("usage_anew", "extra_anew", "lines_anew").fill_null(0))
     )
+    rows = rows.with_columns(
+        payable_told=pl.col("payable").struct.field("micros"), payable_anew=_payable_anew(rows)
+    )
     compared = (
         ("what the ledger took", "ledger_micros", "usage_anew"),
         ("what the bill booked", "extra_micros", "extra_anew"),
         ("the sum of its lines", "total_micros", "lines_anew"),
+        ("the total by its rate", "payable_told", "payable_anew"),
     )
     differences = [
         rows.filter(pl.col(told) != pl.col(found)).select(
@@ -88,4 +95,12 @@ def check(bills: pl.DataFrame, entries: pl.DataFrame, catalogue: Catalogue) -> C
         int(rows["total_micros"].sum()),
         int(rows["usage_anew"].sum()) + int(rows["extra_anew"].sum()),
         pl.concat([pl.DataFrame(schema=DIFFERENCES), *differences]),
+        by_currency(rows, pl.col("usage_anew") + pl.col("extra_anew")),
     )
+
+
+def _payable_anew(bills: pl.DataFrame) -> pl.Series:
+    """What totals come to in the currency that they are to be paid in, by the rate that each bill keeps."""
+    rates = bills["payable"].to_list() if bills["payable"].null_count() < len(bills) else [None] * len(bills)
+    anew = [rate and worth(total, rate) for total, rate in zip(bills["total_micros"], rates, strict=True)]
+    return pl.Series(anew, dtype=pl.Int64)

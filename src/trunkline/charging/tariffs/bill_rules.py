@@ -101,6 +101,16 @@ class Terms:
     discounts: tuple[int, ...] = ()  # places in `BillRules.discounts`
     minimum_micros: int = 0
     cap_micros: int = -1  # of usage; -1 for none
+    billed_in: str = ""  # currency in which the bill is to be paid; empty for the tariff's own
+
+
+@dataclass(frozen=True)
+class Payable:
+    """How a total is rounded in a currency, other than the tariff's own, that some plan is billed in."""
+
+    currency: str
+    decimals: int
+    mode: Rounding
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,7 @@ class BillRules:
     discounts: tuple[Discount, ...] = ()
     taxes: tuple[Tax, ...] = ()
     terms: tuple[Terms, ...] = field(default=())  # by plan and ascending time
+    payable: tuple[Payable, ...] = ()
 
     @property
     def tax_moments_us(self) -> tuple[int, ...]:

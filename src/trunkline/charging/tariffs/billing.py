@@ -7,6 +7,7 @@ when a period is over.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from trunkline.charging.tariffs import literals
 from trunkline.charging.tariffs.bill_rules import (
@@ -16,6 +17,7 @@ from trunkline.charging.tariffs.bill_rules import (
     By,
     Discount,
     Fee,
+    Payable,
     ProRata,
     Tax,
     Terms,
@@ -24,7 +26,7 @@ from trunkline.charging.tariffs.bill_rules import (
 from trunkline.charging.tariffs.calendars import time_zone
 from trunkline.charging.tariffs.catalogue import Register
 from trunkline.charging.tariffs.reader import Keys, Reader
-from trunkline.charging.tariffs.sections import in_unit_of
+from trunkline.charging.tariffs.sections import currency_code, in_unit_of
 from trunkline.charging.tariffs.source import Fields, Items, Node, Scalar
 from trunkline.charging.tariffs.tariff import (
     ALWAYS_US,
@@ -35,6 +37,7 @@ from trunkline.charging.tariffs.tariff import (
     DiscountTier,
     Named,
     Operator,
+    PayableRule,
     Plan,
     PlanFee,
     Tariff,
@@ -67,7 +70,8 @@ TAX_KEYS = (
     "decimals",
     "rounding",
 )
-BILLING_KEYS = ("decimals", "rounding", "due", "late")
+BILLING_KEYS = ("decimals", "rounding", "due", "late", "payable")
+PAYABLE_KEYS = ("decimals", "rounding")
 MOST_MONTHS = 1200
 MOST_TAX_PERCENT = 200  # beyond it, a share of a large amount would leave 64 bits
 MOST_DUE_DAYS = 366
@@ -213,7 +217,21 @@ def read_billing(reader: Reader, nodes: list[Node]) -> Billing | None:
         reader.choice(keys, "rounding", MODES, Rounding.HALF_UP),
         reader.value(keys, "due", lambda text: literals.whole(text.removesuffix("d"), 0, MOST_DUE_DAYS), 14),
         reader.value(keys, "late", lambda text: literals.whole(text.removesuffix("d"), 1, MOST_LATE_DAYS), 0),
+        _payable(reader, keys["payable"]) if "payable" in keys else (),
     )
+
+
+def _payable(reader: Reader, node: Node) -> tuple[PayableRule, ...]:
+    """How totals are rounded in other currencies, by currency."""
+    found = []
+    for key, value in reader.pairs(node, "`payable`"):
+        currency = reader.parse(key, currency_code) or ""
+        keys = reader.keys(value, PAYABLE_KEYS, f'"{key.text}" in `payable`')
+        most = minor_decimals(currency)
+        decimals = reader.value(keys, "decimals", partial(literals.whole, lowest=0, highest=most), None)
+        mode = reader.choice(keys, "rounding", MODES, None)
+        found.append(PayableRule(key.place, currency, decimals, mode))
+    return tuple(found)
 
 
 def _share(text: str) -> int:
@@ -232,6 +250,9 @@ def bill_rules(tariff: Tariff, register: Register, zones: tuple[str, ...]) -> Bi
     billing = tariff.billing or Billing(tariff.operator.place)
     places = {name: at for at, name in enumerate(tariff.discounts)}
     names = dict.fromkeys(plan.name for plan in tariff.plans)
+    said = {each.currency: each for each in billing.payable}
+    own = tariff.operator.currency
+    foreign = sorted({plan.billed_in for plan in tariff.plans} - {"", own})
     return BillRules(
         smallest,
         smallest if billing.line_decimals is None else billing.line_decimals,
@@ -250,8 +271,21 @@ def bill_rules(tariff: Tariff, register: Register, zones: tuple[str, ...]) -> Bi
             for each in tariff.discounts.values()
         ),
         tuple(_compiled_tax(each, register, zones, smallest) for each in tariff.taxes.values()),
-        tuple(_terms(plan, register.plans[name], places) for name in names for plan in tariff.versions(name)),
+        tuple(
+            _terms(plan, register.plans[name], places, own)
+            for name in names
+            for plan in tariff.versions(name)
+        ),
+        tuple(_compiled_payable(currency, said.get(currency), billing.mode) for currency in foreign),
     )
+
+
+def _compiled_payable(currency: str, said: PayableRule | None, mode: Rounding) -> Payable:
+    smallest = minor_decimals(currency)
+    if said is None:
+        return Payable(currency, smallest, mode)
+    decimals = smallest if said.decimals is None else said.decimals
+    return Payable(currency, decimals, mode if said.mode is None else said.mode)
 
 
 def _compiled_tax(tax: BillTax, register: Register, zones: tuple[str, ...], smallest: int) -> Tax:
@@ -273,7 +307,7 @@ def _numbers(names: tuple[Named, ...] | None, known: dict[str, int]) -> tuple[in
     return None if names is None else tuple(known[each.name] for each in names)
 
 
-def _terms(plan: Plan, number: int, places: dict[str, int]) -> Terms:
+def _terms(plan: Plan, number: int, places: dict[str, int], own: str) -> Terms:
     return Terms(
         number,
         plan.version,
@@ -282,4 +316,5 @@ def _terms(plan: Plan, number: int, places: dict[str, int]) -> Terms:
         tuple(sorted(places[each.name] for each in plan.discounts)),
         plan.minimum,
         plan.cap,
+        "" if plan.billed_in == own else plan.billed_in,
     )

@@ -87,6 +87,7 @@ class _Check:
         self.main_balance()
         self.versions()
         self.discounts()
+        self.currencies()
         for plan in self.tariff.plans:
             self.plan(plan)
         self.circles()
@@ -257,6 +258,24 @@ class _Check:
                     plan.place,
                     f'plan "{plan.name}" has a version of {plan.effective or "no date"} in {other.place.file} line '
                     f"{other.place.line} already; give this one its own `effective` date",
+                )
+
+    def currencies(self) -> None:
+        """What bills are to be paid in has a rate, and what is said of a currency is used."""
+        rates = self.tariff.exchange.rates if self.tariff.exchange else ()
+        worth = {"", self.tariff.operator.currency, *(each.currency for each in rates)}
+        for plan in self.tariff.plans:
+            if plan.billed_in not in worth:
+                self.mistakes.add(
+                    plan.place,
+                    f'plan "{plan.name}" is billed in {plan.billed_in}, and nothing says what that is worth;'
+                    " write a rate of it in `exchange`",
+                )
+        used = {plan.billed_in for plan in self.tariff.plans} - {self.tariff.operator.currency}
+        for rule in self.tariff.billing.payable if self.tariff.billing else ():
+            if rule.currency not in used:
+                self.mistakes.add(
+                    rule.place, f"no plan is billed in {rule.currency}; write `billed_in`, or remove this"
                 )
 
     def plan(self, plan: Plan) -> None:

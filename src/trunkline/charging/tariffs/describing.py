@@ -13,6 +13,7 @@ from fractions import Fraction
 from trunkline.charging.tariffs.bill_rules import FOREVER_US, By, ProRata
 from trunkline.charging.tariffs.billing import UNITS
 from trunkline.charging.tariffs.checking import checked
+from trunkline.charging.tariffs.exchange_rules import rate_text
 from trunkline.charging.tariffs.literals import DAY_S, WEEKDAYS, Measure
 from trunkline.charging.tariffs.mistakes import TariffError, nearest
 from trunkline.charging.tariffs.tariff import (
@@ -28,6 +29,7 @@ from trunkline.charging.tariffs.tariff import (
     Counter,
     Named,
     Operator,
+    PayableRule,
     Plan,
     PlanFee,
     Price,
@@ -172,7 +174,13 @@ def _billing(billing: Billing | None) -> Row:
         "rounding": billing.mode.name.lower(),
         "due": f"{billing.due_days} days",
         "late": f"{billing.late_days} days" if billing.late_days else "",
+        "payable": _list(map(_payable, billing.payable)),
     }
+
+
+def _payable(rule: PayableRule) -> str:
+    decimals = "" if rule.decimals is None else f" to {rule.decimals} decimals"
+    return f"{rule.currency}{f' {rule.mode.name.lower()}' if rule.mode else ''}{decimals}"
 
 
 def _exchange(tariff: Tariff) -> Iterator[Row]:
@@ -184,7 +192,8 @@ def _exchange(tariff: Tariff) -> Iterator[Row]:
         yield {
             "currency": rate.currency,
             "since": _moment(rate.since_us) or "always",
-            "rate": f"{_decimal(Fraction(rate.billionths, 10**9))} {tariff.operator.currency}",
+            "rate": rate_text(rate.ours, rate.theirs, tariff.operator.currency, rate.currency),
+            "source": rate.source,
             "rounding": f"{rules.mode.name.lower()} to {rules.decimals} decimals",
         }
 
@@ -201,6 +210,7 @@ def _plan(plan: Plan) -> Row:
         "discounts": _names(plan.discounts),
         "minimum": money.to_text(plan.minimum) if plan.minimum else "",
         "cap": money.to_text(plan.cap) if plan.cap >= 0 else "",
+        "billed in": plan.billed_in,
     }
 
 

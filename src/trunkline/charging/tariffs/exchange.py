@@ -1,7 +1,8 @@
 """What money of other currencies is worth in the tariff's own: rates with their dates, as exact decimals.
 
-A partner's records bring prices in the partner's currency. A rate says how much of our currency one unit of the other
-one is, from a date on; the rate of the moment of use holds, and the amount is rounded by name to the smallest coin.
+A partner's records bring prices in the partner's currency, and a plan may be billed in another one. A rate says how
+much of our currency one unit of the other one is (`rate`), or how much of the other one unit of ours buys (`buys`),
+from a date on, and who published it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from trunkline.charging.tariffs.tariff import ALWAYS_US, MODES, Operator
 from trunkline.kernel.money import Rounding
 
 EXCHANGE_KEYS = ("rates", "sheet", "decimals", "rounding")
-RATE_KEYS = ("currency", "since", "rate")
-LARGEST_RATE = 10**6
+RATE_KEYS = ("currency", "since", "rate", "buys", "source")
+SHEET_NEEDS = ("currency", "since")
+WAYS = ("rate", "buys")
+LARGEST_RATE = 10**7
+LONGEST_SOURCE = 80
 
 
 def read_exchange(reader: Reader, nodes: list[Node], source: Source, operator: Operator) -> Exchange | None:
@@ -73,14 +77,16 @@ def _written(reader: Reader, keys: Keys, operator: Operator) -> Iterator[tuple[P
     zone = time_zone(operator.time_zone)
     for each in node.items:
         said = reader.keys(each, RATE_KEYS, "a rate of exchange")
-        for name in ("currency", "rate"):
-            reader.need(said, each.place, name, f"a rate of exchange needs `{name}`")
+        reader.need(said, each.place, "currency", "a rate of exchange needs `currency`")
+        _one_way(reader, each.place, [name for name in WAYS if name in said])
         yield (
             each.place,
             ExchangeRate(
                 reader.value(said, "currency", currency_code, ""),
                 reader.value(said, "since", lambda text: literals.moment(text, zone), ALWAYS_US),
                 reader.value(said, "rate", _billionths, BILLIONTHS),
+                reader.value(said, "buys", _billionths, BILLIONTHS),
+                reader.value(said, "source", _published_by, ""),
             ),
         )
 
@@ -95,15 +101,37 @@ def _of_sheets(
             reader.mistakes.add(place, f'there is no sheet "{name}"; put it beside this file')
             continue
         sheet = source.sheets[path]
-        if not columns_fit(reader, sheet, RATE_KEYS, RATE_KEYS):
+        if not columns_fit(reader, sheet, RATE_KEYS, SHEET_NEEDS):
             continue
         for row in sheet.rows:
             at = Place(sheet.name, row.line, 1)
             currency = reader.parse(Scalar(at, row.cells["currency"]), currency_code)
             since = reader.parse(Scalar(at, row.cells["since"]), lambda text: literals.moment(text, zone))
-            rate = reader.parse(Scalar(at, row.cells["rate"]), _billionths)
-            if currency is not None and since is not None and rate is not None:
-                yield at, ExchangeRate(currency, since, rate)
+            written = {name: row.cells[name] for name in WAYS if row.cells.get(name)}
+            known = {name: reader.parse(Scalar(at, text), _billionths) for name, text in written.items()}
+            whence = reader.parse(Scalar(at, row.cells.get("source", "")), _published_by)
+            if not _one_way(reader, at, list(written)) or currency is None or since is None:
+                continue
+            ours, theirs = known.get("rate") or BILLIONTHS, known.get("buys") or BILLIONTHS
+            yield at, ExchangeRate(currency, since, ours, theirs, whence or "")
+
+
+def _one_way(reader: Reader, place: Place, written: list[str]) -> bool:
+    """Whether a rate is written in one way, so that no two of its numbers can disagree."""
+    if len(written) != 1:
+        reader.mistakes.add(
+            place,
+            "a rate of exchange is written once: as `rate` (what one unit of the other currency is in ours)"
+            " or as `buys` (what one unit of ours is in the other)",
+        )
+    return len(written) == 1
+
+
+def _published_by(text: str) -> str:
+    """Who published a rate, as it stands on bills."""
+    if len(text) > LONGEST_SOURCE:
+        raise ValueError(f"who published a rate is told in at most {LONGEST_SOURCE} characters")
+    return text
 
 
 def _billionths(text: str) -> int:

@@ -10,7 +10,7 @@ from trunkline.charging.tariffs.calendars import time_zone
 from trunkline.charging.tariffs.mistakes import nearest
 from trunkline.charging.tariffs.rates import RATE_KEYS, read_rate
 from trunkline.charging.tariffs.reader import Keys, Reader
-from trunkline.charging.tariffs.sections import read_targets, read_zone_names
+from trunkline.charging.tariffs.sections import currency_code, read_targets, read_zone_names
 from trunkline.charging.tariffs.sheets import find_sheet, read_price_sheet
 from trunkline.charging.tariffs.source import Fields, Items, Node, Source
 from trunkline.charging.tariffs.tariff import (
@@ -31,6 +31,7 @@ from trunkline.records.usage import Direction
 
 PLAN_KEYS = (
     "plan", "effective", "payment", "includes", "counters", "fallback", "prices", "fees", "discounts", "minimum", "cap",
+    "billed_in",
 )  # fmt: skip
 PRICE_KEYS = (
     "usage", "directions", "zones", "to", "classes", "schedule", "rate", "sheet", "min_charge", "max_cost",
@@ -81,6 +82,7 @@ def read_plan(reader: Reader, keys: Keys, found: Found) -> Plan:
         reader.names(keys, "discounts") if not isinstance(keys.get("discounts"), Fields) else (),
         reader.value(keys, "minimum", literals.amount, 0),
         reader.value(keys, "cap", literals.amount, -1),
+        reader.value(keys, "billed_in", currency_code, ""),
     )
 
 

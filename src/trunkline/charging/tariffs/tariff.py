@@ -335,6 +335,16 @@ class BillTax:
 
 
 @dataclass(frozen=True)
+class PayableRule:
+    """How totals are rounded in a currency that plans are billed in."""
+
+    place: Place
+    currency: str
+    decimals: int | None = None
+    mode: Rounding | None = None
+
+
+@dataclass(frozen=True)
 class Billing:
     """How bills round, when they are due, and how late usage may come."""
 
@@ -343,6 +353,7 @@ class Billing:
     mode: Rounding = Rounding.HALF_UP
     due_days: int = 14
     late_days: int = 0
+    payable: tuple[PayableRule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -392,6 +403,7 @@ class Plan:
     discounts: tuple[Named, ...] = ()
     minimum: int = 0
     cap: int = -1
+    billed_in: str = ""  # currency in which bills are to be paid; empty for the tariff's own
 
     @property
     def version(self) -> str:

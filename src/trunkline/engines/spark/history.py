@@ -75,12 +75,13 @@ def found(
 ) -> list[dict[str, Any]]:
     """What a judge found in every bucket, also in one without any row; the topics are only read.
 
-    `streams` are those that it is given, all by default; the state is that before batch `before`.
+    `streams` are those that it is given, all by default, and none for the state alone, which is that before batch
+    `before`.
     """
     plan = sent.value.plan
     every = spark.createDataFrame([(at, NO_STREAM, 0, 0, 0, b"") for at in range(plan.buckets)], PARTED)
     read = (*plan.edges, *plan.results) if streams is None else streams
-    cells = _cells(spark, sent, settings, read).unionByName(every)
+    cells = _cells(spark, sent, settings, read).unionByName(every) if read else every
     return _told(_by_bucket(cells, sent).mapInArrow(_judging(sent, judge, before, ()), FOUND).collect())
 
 

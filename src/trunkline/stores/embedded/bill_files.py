@@ -118,7 +118,8 @@ def _read(paths: list[Path]) -> pl.LazyFrame:
     """The bills of files; none of none."""
     if not paths:
         return BILLS.record.empty().lazy()
-    return pl.scan_parquet(paths)
+    lacking = pl.ScanCastOptions(missing_struct_fields="insert")
+    return pl.scan_parquet(paths, schema=BILLS.record.schema, missing_columns="insert", cast_options=lacking)
 
 
 def _number(path: Path) -> int:

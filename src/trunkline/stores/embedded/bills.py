@@ -17,7 +17,7 @@ import polars as pl
 from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouped import Grouped
 from trunkline.ports import BillNote
-from trunkline.records.bills import BILLS
+from trunkline.records.bills import BILLS, PAYABLE
 from trunkline.records.charging import ACCOUNTS, CHARGED, CORRECTIONS, ENTRIES, Unit
 from trunkline.stores.embedded import manifest, runs, segments
 from trunkline.stores.embedded.disk import Disk
@@ -74,6 +74,18 @@ class EmbeddedBills(EmbeddedReader):
 
         return self._again(ask)
 
+    def owners(self, words: Sequence[int]) -> tuple[Grouped, pl.DataFrame]:
+        """Accounts of ascending dial words and the newest bill of each, at one moment."""
+
+        def ask() -> tuple[Grouped, pl.DataFrame]:
+            with self._moment() as connection:
+                return (
+                    self._accounts_between(connection, words[0], words[-1]),
+                    self._last(connection, words[0], words[-1]),
+                )
+
+        return self._again(ask)
+
     def bills(
         self,
         subscriber: int | None = None,
@@ -124,22 +136,31 @@ class EmbeddedBills(EmbeddedReader):
         return self._again(ask)
 
     def periods(self) -> pl.DataFrame:
-        """What was billed: `period, bills, total_micros, tax_micros, paid_micros`, the newest first."""
+        """What was billed, the newest period first: a row for each currency that its bills are to be paid in.
+
+        `period, payable_currency, bills, total_micros, tax_micros, paid_micros, payable_micros`; all but the last are
+        in the bills' own currency.
+        """
 
         def ask() -> pl.DataFrame:
-            names = ("total_micros", "tax_micros", "paid_micros")
+            names = ("total_micros", "tax_micros", "paid_micros", "payable_micros")
+            other = pl.col("payable").struct
+            paid_in = other.field("currency").fill_null(pl.col("currency")).alias("payable_currency")
+            payable = other.field("micros").fill_null(pl.col("total_micros")).alias("payable_micros")
             with self._moment() as connection:
                 parts = self._bill_segments(connection, 0, 2**64 - 1, -(2**62), 2**62)
                 frames = pl.collect_all(
                     [
-                        part.group_by("period").agg(
-                            pl.len().cast(pl.Int64).alias("bills"), pl.col(names).sum()
-                        )
+                        part.with_columns(paid_in, payable)
+                        .group_by("period", "payable_currency")
+                        .agg(pl.len().cast(pl.Int64).alias("bills"), pl.col(names).sum())
                         for part in parts
                     ]
                 )
-            empty = pl.DataFrame(schema={"period": pl.Int32} | dict.fromkeys(("bills", *names), pl.Int64))
-            return pl.concat([empty, *frames]).group_by("period").sum().sort("period", descending=True)
+            keys = {"period": pl.Int32, "payable_currency": pl.String}
+            empty = pl.DataFrame(schema=keys | dict.fromkeys(("bills", *names), pl.Int64))
+            sums = pl.concat([empty, *frames]).group_by(*keys).sum()
+            return sums.sort(*keys, descending=[True, False])
 
         return self._again(ask)
 
@@ -206,7 +227,7 @@ class EmbeddedBills(EmbeddedReader):
             " AND first_key <= ? AND last_key >= ?",
             (BILLS.name, from_us, until_us, stored_word(high), stored_word(low)),
         ).fetchall()
-        return [segments.opened(self.folder, connection, number, path) for number, path in rows]
+        return [whole_bills(segments.opened(self.folder, connection, *row)) for row in rows]
 
     def _rows_between(
         self,
@@ -278,6 +299,13 @@ class EmbeddedBillNotes:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def whole_bills(bills: pl.LazyFrame) -> pl.LazyFrame:
+    """Stored bills with all columns that bills have now."""
+    if "payable" in bills.collect_schema():
+        return bills
+    return bills.with_columns(pl.lit(None, PAYABLE).alias("payable"))
 
 
 def _oldest(last: pl.DataFrame, accounts: int) -> tuple[int, int]:

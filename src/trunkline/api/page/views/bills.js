@@ -42,6 +42,7 @@ async function overview(place, session) {
     const [periods, newest] = await Promise.all([get("/api/v1/bills/periods"), get("/api/v1/bills?limit=50")]);
     const total = moneyColumn(periods.items.map((row) => row.total_micros));
     const tax = moneyColumn(periods.items.map((row) => row.tax_micros));
+    const abroad = periods.items.some((row) => row.payable_currency !== periods.currency);
     show(place,
       h("section", { class: "card", "aria-labelledby": "periods-title" }, h("h2", { id: "periods-title" }, "Billed periods"),
         table("Billed periods", [
@@ -49,7 +50,8 @@ async function overview(place, session) {
           { name: "Bills", number: true, cell: (row) => count(row.bills) },
           { name: `Total (${periods.currency})`, number: true, cell: (row) => total(row.total_micros) },
           { name: `Of it taxes (${periods.currency})`, number: true, cell: (row) => tax(row.tax_micros) },
-        ], periods.items, "No period was billed yet."),
+          abroad ? { name: "To be paid in", number: true, cell: (row) => money(row.payable_micros, row.payable_currency) } : null,
+        ].filter(Boolean), periods.items, "No period was billed yet."),
         session.may("move_money") ? runForm(() => overview(place, session)) : null),
       h("section", { class: "card", "aria-labelledby": "newest-title" }, h("h2", { id: "newest-title" }, "Newest bills"), listed(newest.items, "Newest bills")));
   } catch (error) {
@@ -87,6 +89,7 @@ function runForm(done) {
 
 function listed(items, title) {
   const total = moneyColumn(items.map((row) => row.total_micros));
+  const abroad = items.some((row) => row.payable.rate);
   return table(title, [
     { name: "Period", cell: (row) => row.period },
     { name: "Bill", cell: (row) => h("a", { href: `#/bills/${row.bill_id}` }, row.bill_id) },
@@ -94,7 +97,8 @@ function listed(items, title) {
     { name: "Plan", cell: (row) => words(row.plan.split("@")[0]) || "–" },
     { name: "State", cell: (row) => row.state },
     { name: "Total", number: true, cell: (row) => `${total(row.total_micros)} ${row.currency}` },
-  ], items, "No bill was made yet.");
+    abroad ? { name: "To be paid in", number: true, cell: (row) => (row.payable.rate ? money(row.payable.total_micros, row.payable.currency) : "–") } : null,
+  ].filter(Boolean), items, "No bill was made yet.");
 }
 
 async function ofSubscriber(place, reference) {
@@ -128,7 +132,7 @@ function whole(bill, title) {
   const facts = [
     ["Subscriber", h("a", { href: `#/bills/of/${bill.ref}` }, bill.subscriber)], ["Plan", words(bill.plan.split("@")[0]) || "none"],
     ["Period", `${iso(bill.from)} to ${iso(bill.until)} UTC`], ["State", bill.state],
-    ["To be paid", bill.payment === "postpaid" ? `${money(bill.owed_micros, bill.currency)} until ${iso(bill.due)} UTC` : "nothing: prepaid"],
+    ["To be paid", bill.payment === "postpaid" ? `${money(bill.payable.owed_micros, bill.payable.currency)} until ${iso(bill.due)} UTC` : "nothing: prepaid"],
     bill.credited_micros ? ["Credit notes", money(bill.credited_micros, bill.currency)] : null,
   ].filter(Boolean);
   const amount = moneyColumn([bill.total_micros, ...bill.lines.map((line) => line.amount_micros)]);
@@ -136,6 +140,7 @@ function whole(bill, title) {
   const name = "bill-title";
   return h("section", { class: "card", "aria-labelledby": name }, h("h2", { id: name }, title),
     facts.map(([what, value]) => h("div", { class: "row" }, h("span", { class: "muted" }, what), h("span", {}, value))),
+    bill.payable.rate ? h("div", { class: "row" }, h("span", { class: "muted" }, `Total in ${bill.payable.currency}`), h("span", {}, `${money(bill.payable.total_micros, bill.payable.currency)}: ${bill.payable.text}`)) : null,
     table(title, [
       { name: "Part", cell: (line) => (line.total ? h("strong", {}, line.title) : line.title) },
       { name: "What", cell: (line) => line.text },
