@@ -435,7 +435,10 @@ class Bills(Protocol):
         """One bill, with `state`, `credited_micros` and `notes`."""
 
     def periods(self) -> list[dict[str, Any]]:
-        """What was billed by period, the newest first: `period, bills, total_micros, tax_micros, paid_micros`."""
+        """What was billed by period, the newest first, a row for each currency that bills are to be paid in.
+
+        `period, payable_currency, bills, total_micros, tax_micros, paid_micros, payable_micros`.
+        """
 
     def items(self, bill: dict[str, Any], limit: int) -> pl.DataFrame:
         """Charged usage that stands on a bill, in order of time."""

@@ -15,6 +15,7 @@ from tests.page.serve import Served, served
 from trunkline.api.access import Role
 from trunkline.bootstrap.bills import FolderBills
 from trunkline.kernel.dial import to_key
+from trunkline.kernel.money import to_text
 
 AXE = gzip.decompress((Path(__file__).parents[1] / "data" / "axe" / "axe.min.js.gz").read_bytes()).decode()
 SHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
@@ -67,6 +68,21 @@ def test_from_the_number_to_the_bill(opened: Opened, bills: FolderBills) -> None
     found = bills.bill(made["bill_id"])
     assert found is not None
     assert (found["state"], found["credited_micros"]) == ("disputed", 1_500_000)
+
+
+def test_a_bill_in_another_currency(opened: Opened, bills: FolderBills) -> None:
+    """Lists tell both totals side by side; the bill shows what is to be paid, with rate, date and publisher."""
+    opened.sign_in(Role.BILLING)
+    page = opened.page
+    opened.go("bills")
+    expect(page.get_by_role("table", name="Billed periods").locator("tbody tr")).to_have_count(2)
+    expect(page.get_by_role("table", name="Newest bills")).to_contain_text("KWD")
+    made = bills.bills(to_key(number(14)), None, 1)[0]
+    page.get_by_role("link", name=made["bill_id"]).click()
+    expect(page.locator("main")).to_contain_text(
+        "1 KWD = 2.80001 EUR (since 2026-11-01T23:00:00Z, Example Bank)"
+    )
+    expect(page.locator("main")).to_contain_text(f"{to_text(made['payable']['micros'])} KWD")
 
 
 def test_a_run_from_the_page(opened: Opened) -> None:

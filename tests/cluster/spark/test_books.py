@@ -364,6 +364,9 @@ def test_a_month_by_spark(kafka: Kafka, connector: str, people: Operator, tmp_pa
     total_micros = sum(bill["total_micros"] for bill in wanted)
     assert (checked["bills"], checked["differences"]) == (PEOPLE, [])
     assert checked["bill_micros"] == checked["ledger_micros"] == total_micros
+    sums = {row["currency"]: row["payable_micros"] for row in checked["currencies"]}
+    assert sums["KWD"] == sum(bill["payable"]["micros"] for bill in wanted if bill["payable"])
+    assert sums["EUR"] == sum(bill["total_micros"] for bill in wanted if not bill["payable"])
     booked = kept(servers, plan, charging.ENTRIES).filter(pl.col("cause") == int(Cause.BILL))
     assert len(booked.unique(("seq", "part"))) == sum(bill["extra_micros"] != 0 for bill in wanted)
     listed = asked(around, "bill", "list", "--limit", "1000", *where)
