@@ -31,6 +31,10 @@ class Refused(Exception):
     """An order that can never be carried out as it stands; the text says what to change."""
 
 
+class NoAnswer(Exception):
+    """A server of the cluster does not answer now; the text says what was done, and what to do."""
+
+
 class DiskFull(Exception):
     """A write found no room; nothing is half done. Make room and start again: it goes on where it stopped."""
 

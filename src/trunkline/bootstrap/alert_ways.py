@@ -18,8 +18,6 @@ from trunkline.charging.messages import SHIPPED, MessageError, Templates, joined
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.ports import AlertChannel, Reader, Refused
 from trunkline.settings import Delivery
-from trunkline.stores.embedded.deliveries import EmbeddedDeliveries
-from trunkline.stores.embedded.reader import EmbeddedReader
 
 KEY_LEAST = 32
 
@@ -174,10 +172,9 @@ def alert_delivery(
     return desk, delivery
 
 
-def folder_deliveries(data: Path, chosen: Delivery) -> LedgerDeliveries:
-    """The ledger of a data folder for the command line, beside whoever delivers."""
+def deliveries_over(ledger: DeliveryLedger, reader: Reader, chosen: Delivery) -> LedgerDeliveries:
+    """A ledger for the command line, beside whoever delivers."""
     templates = load_templates(Path(chosen.alert_templates) if chosen.alert_templates else None)
-    reader = EmbeddedReader(data)
     channels = [
         name
         for name, is_set in (
@@ -187,4 +184,4 @@ def folder_deliveries(data: Path, chosen: Delivery) -> LedgerDeliveries:
         )
         if is_set
     ]
-    return LedgerDeliveries(EmbeddedDeliveries(data), reader, channels, tuple(templates))
+    return LedgerDeliveries(ledger, reader, channels, tuple(templates))

@@ -20,11 +20,14 @@ from trunkline.engines.embedded.intake import whole_records
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server, consumer
 from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.kafka.router import MAPPING, SOURCE
+from trunkline.engines.loop import POISON
+from trunkline.engines.naming import mark_of, reading
 from trunkline.engines.plan import Plan
 from trunkline.engines.wire import progress_in, rows_out
 from trunkline.kernel.flow import Stream
+from trunkline.mediation.deduplicate import CANCELS, CORRECTS
 from trunkline.mediation.mapping import Mapping
-from trunkline.ports import Busy, Movement, Receipt, Refused
+from trunkline.ports import Busy, Movement, Receipt, Refused, SetAside
 from trunkline.records.charging import MOVEMENTS
 from trunkline.records.usage import HELD, REJECTED
 from trunkline.stores.cassandra.reader import CassandraReader
@@ -59,13 +62,14 @@ class ClusterIntake:
 
     def usage(self, mapping: str, lines: bytes, source: str | None = None) -> Receipt:
         """Take usage lines for the named mapping; raises `Busy` or `Refused`."""
-        lines = self._whole(mapping, lines)
-        headers: list[tuple[str, str | bytes | None]] = [
-            (MAPPING, mapping), (SOURCE, source or self._mappings[mapping].source),
-        ]  # fmt: skip
+        return self._sent(mapping, self._whole(mapping, lines), source)
+
+    def _sent(self, said: str, lines: bytes, source: str | None) -> Receipt:
+        """Whole records into the edge topic; `said` names their mapping, and perhaps a mark (`naming.reading`)."""
+        mapping = self._mappings[reading(said)[0]]
+        headers: list[tuple[str, str | bytes | None]] = [(MAPPING, said), (SOURCE, source or mapping.source)]
         sent = [
-            self._send(self._plan.topic(self._plan.raw), part, headers)
-            for part in _parts(lines, self._mappings[mapping])
+            self._send(self._plan.topic(self._plan.raw), part, headers) for part in _parts(lines, mapping)
         ]
         last = [self._acknowledged(each) for each in sent][-1]
         return Receipt(
@@ -121,19 +125,34 @@ class ClusterIntake:
         """Offer a rejected record again with corrected bytes, or close it for good when `lines` is None."""
         aside = self._reader.set_aside(REJECTED, number)
         if lines is not None:
-            self.usage(aside.mapping, lines, aside.source or None)
+            mapping = reading(aside.mapping)[0]
+            self._sent(aside.mapping, self._whole(mapping, lines), aside.source or None)
         self._reader.settle(REJECTED, number, "closed" if lines is None else "offered again", actor)
 
     def settle_held(self, number: int, decision: str, actor: str) -> None:
-        """Discard the second record of a conflict; to charge it, it is sent again under a name of its own."""
-        if decision == "charge":
-            raise Refused(
-                "On a cluster a held record is charged by sending it again under an id of its own; discard this one."
-            )
-        if decision != "discard":
+        """Decide a conflict: "discard" the second record, or "charge" it as usage of its own.
+
+        To be charged it comes again under a name of its own, always the same one, and is settled then: who dies in
+        between leaves it waiting, and whoever decides again sends a duplicate.
+        """
+        if decision not in ("discard", "charge"):
             raise Refused(f'A held record is decided with "discard" or "charge", not {decision!r}.')
-        self._reader.set_aside(HELD, number)
+        aside = self._reader.set_aside(HELD, number)
+        if decision == "charge":
+            self._release(aside)
         self._reader.settle(HELD, number, decision, actor)
+
+    def _release(self, aside: SetAside) -> None:
+        """Send a held record again: a conflict under a name of its own, a poisonous one as what it is."""
+        if aside.reason in (CANCELS, CORRECTS):
+            raise Refused(
+                "It is no conflict: it waits for the record that it cancels or corrects. Discard it."
+            )
+        mapping, before = reading(aside.mapping)
+        if mapping not in self._mappings or not aside.raw:
+            raise Refused("Its octets are kept no longer, or nobody can read them. Discard it.")
+        mark = before if aside.reason == POISON else before + mark_of(aside.number)
+        self._sent(mapping + mark, self._whole(mapping, aside.raw), aside.source or None)
 
     def close(self) -> None:
         """Send what is under way, and listen no more."""

@@ -160,9 +160,20 @@ def _answering(door: DoorLife | None, app: FastAPI, stop: threading.Event) -> Ca
     return run_together(door.works(app.state.desk.access, app.state.desk.metrics.charged, stop), stop)
 
 
+def kept_vouchers(connection: Connection, data: Path) -> CassandraVouchers:
+    """The keyspace's vouchers, whose secret lies in a folder; made there where there is none anywhere."""
+
+    def secret() -> bytes:
+        data.mkdir(parents=True, exist_ok=True)
+        return secret_in(data, Disk())
+
+    return CassandraVouchers(connection, data / SECRET, secret)
+
+
 def _vouchers(connection: Connection, intake: ClusterIntake, data: Path) -> ClusterVouchers:
-    kept = CassandraVouchers(connection, data / SECRET, lambda: secret_in(data, Disk()))
-    return ClusterVouchers(kept, intake, lambda: time.time_ns() // 1000, read(Guessing))
+    return ClusterVouchers(
+        kept_vouchers(connection, data), intake, lambda: time.time_ns() // 1000, read(Guessing)
+    )
 
 
 def _word(role: Delivery) -> Worker:

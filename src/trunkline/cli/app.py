@@ -16,7 +16,7 @@ from rich.table import Table
 from trunkline import __version__
 from trunkline.charging.tariffs import TariffError
 from trunkline.kernel.mappings import MappingError
-from trunkline.ports import DiskFull, FolderDamaged, FolderInUse, NearlyAllRejected, Refused
+from trunkline.ports import DiskFull, FolderDamaged, FolderInUse, NearlyAllRejected, NoAnswer, Refused
 from trunkline.settings import SettingsError
 
 EXIT_CODES = {
@@ -31,6 +31,7 @@ EXIT_CODES = {
     8: "The data folder is damaged; restore a backup.",
     9: "Some accounts moved since the preview of their re-rating and were not booked; make a new preview.",
     10: "The shadow run is done, and its gate is not passed: the two systems still charge too differently.",
+    11: "A server of the cluster does not answer; ask again, an order under the name that the message says.",
 }
 
 app = typer.Typer(
@@ -105,6 +106,7 @@ def failed(error: BaseException) -> int:
         (FolderInUse, 4),
         (DiskFull, 5),
         (NearlyAllRejected, 6),
+        (NoAnswer, 11),
         (FolderDamaged, 8),
         (TariffError, 3),
         (MappingError, 3),

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from trunkline import settings
 from trunkline.api.people import mask_address, number_word
-from trunkline.bootstrap.alert_delivery import LedgerDeliveries
-from trunkline.bootstrap.alert_ways import folder_deliveries, load_templates
+from trunkline.bootstrap.alert_ways import load_templates
 from trunkline.bootstrap.views import masked, moment
 from trunkline.charging.delivery import CHANNELS, FAILED, STATES
-from trunkline.cli.app import DATA, AsJson, Data, Full, answer_json, app, out, table
+from trunkline.cli.app import DATA, AsJson, Data, EngineName, Full, answer_json, app, out, table
+from trunkline.cli.desk import WorksOn, at
 from trunkline.kernel.dial import to_text
-from trunkline.ports import AuditEvent, Refused
-from trunkline.settings import Delivery
-from trunkline.stores.embedded.reader import EmbeddedAudit
+from trunkline.ports import Refused
 
 delivery = typer.Typer(
     no_args_is_help=True,
@@ -37,9 +32,10 @@ Limit = Annotated[int, typer.Option(help="How many at most, newest first.")]
 
 
 @delivery.command("status")
-def status(data: Data = DATA, as_json: AsJson = False) -> None:
+def status(data: Data = DATA, engine: WorksOn = EngineName.EMBEDDED, as_json: AsJson = False) -> None:
     """How many alerts are in which state, by channel; their sum is what was planned."""
-    told = _desk(data).status()
+    with at(data, engine) as desk:
+        told = desk.deliveries().status()
     if as_json:
         answer_json(told)
         return
@@ -64,15 +60,18 @@ def list_deliveries(
     data: Data = DATA,
     state: Annotated[str | None, typer.Option(help=f"Only of this state: {', '.join(STATES)}.")] = None,
     limit: Limit = 20,
+    engine: WorksOn = EngineName.EMBEDDED,
     full: Full = False,
     as_json: AsJson = False,
 ) -> None:
     """Deliveries, newest first."""
     if state is not None and state not in STATES:
         raise Refused(f"{state} is no state. Known are: {', '.join(STATES)}.")
-    if full:
-        _saw(data, 0, "read_deliveries")
     show = to_text if full else masked
+    with at(data, engine) as desk:
+        if full:
+            desk.wrote("read_deliveries")
+        found = desk.deliveries().deliveries(state, limit)
     rows = [
         {
             **row,
@@ -80,7 +79,7 @@ def list_deliveries(
             "due": moment(row["due_us"]),
             "changed": moment(row["changed_us"]),
         }
-        for row in _desk(data).deliveries(state, limit)
+        for row in found
     ]
     if as_json:
         answer_json(rows)
@@ -90,9 +89,15 @@ def list_deliveries(
 
 
 @delivery.command("dead")
-def dead(data: Data = DATA, limit: Limit = 20, full: Full = False, as_json: AsJson = False) -> None:
+def dead(
+    data: Data = DATA,
+    limit: Limit = 20,
+    engine: WorksOn = EngineName.EMBEDDED,
+    full: Full = False,
+    as_json: AsJson = False,
+) -> None:
     """Dead letters: alerts that were given up, and why; `retry` offers them again."""
-    list_deliveries(data, FAILED, limit, full, as_json)
+    list_deliveries(data, FAILED, limit, engine, full, as_json)
 
 
 @delivery.command("retry")
@@ -101,11 +106,13 @@ def retry(
         list[int] | None, typer.Argument(help="Which dead letters, by number; left out: all of them.")
     ] = None,
     data: Data = DATA,
+    engine: WorksOn = EngineName.EMBEDDED,
     as_json: AsJson = False,
 ) -> None:
     """Offer dead letters again, under the names that they had: receivers drop what they have already."""
-    again = _desk(data).retry(numbers or None)
-    _saw(data, 0, "retry_deliveries", "all" if not numbers else str(len(numbers)))
+    with at(data, engine) as desk:
+        again = desk.deliveries().retry(numbers or None)
+        desk.wrote("retry_deliveries", "all" if not numbers else str(len(numbers)))
     if as_json:
         answer_json({"again": again})
     else:
@@ -128,6 +135,7 @@ def choose(
         str, typer.Option(help="Kinds that are not told, separated by blanks; or all.")
     ] = "",
     data: Data = DATA,
+    engine: WorksOn = EngineName.EMBEDDED,
 ) -> None:
     """Keep how a customer is told by one channel, instead of what was chosen before."""
     said = {
@@ -135,17 +143,25 @@ def choose(
         "quiet_hours": quiet_hours, "opted_out": opted_out,
     }  # fmt: skip
     word = _word(number)
-    _desk(data).choose(word, said)
-    _saw(data, word, "choose_delivery", channel)
+    with at(data, engine) as desk:
+        desk.deliveries().choose(word, said)
+        desk.wrote("choose_delivery", channel, word)
     out.print(f"{masked(word)} is told by {channel}.", highlight=False)
 
 
 @choices.command("show")
-def show_choices(number: Number, data: Data = DATA, full: Full = False, as_json: AsJson = False) -> None:
+def show_choices(
+    number: Number,
+    data: Data = DATA,
+    engine: WorksOn = EngineName.EMBEDDED,
+    full: Full = False,
+    as_json: AsJson = False,
+) -> None:
     """How a customer is told; addresses are masked unless `--full` is asked for."""
     word = _word(number)
-    rows = _desk(data).choices(word)
-    _saw(data, word, "read_choices")
+    with at(data, engine) as desk:
+        rows = desk.deliveries().choices(word)
+        desk.wrote("read_choices", "", word)
     if not full:
         rows = [{**row, "address": mask_address(row["address"])} for row in rows]
     if as_json:
@@ -168,16 +184,16 @@ def load(
         ),
     ],
     data: Data = DATA,
+    engine: WorksOn = EngineName.EMBEDDED,
     as_json: AsJson = False,
 ) -> None:
     """Keep the choices of a file: all of them, or none when it has mistakes, which are told with their lines."""
     if not file.is_file():
         raise Refused(f"{file} is not a file. Name the CSV file of choices.")
-    words = _desk(data).load(file.name, file.read_bytes())
-    audit = EmbeddedAudit(data)
-    for word in words:
-        audit.record(_event(word, "choose_delivery", "by file"))
-    audit.close()
+    with at(data, engine) as desk:
+        words = desk.deliveries().load(file.name, file.read_bytes())
+        for word in words:
+            desk.wrote("choose_delivery", "by file", word)
     if as_json:
         answer_json({"choices": len(words)})
     else:
@@ -191,13 +207,15 @@ def forget(
         str | None, typer.Argument(help="webhook, email or sms; left out: all of them.")
     ] = None,
     data: Data = DATA,
+    engine: WorksOn = EngineName.EMBEDDED,
 ) -> None:
     """Forget how a customer wished to be told, with the address."""
     if channel is not None and channel not in CHANNELS:
         raise Refused(f"{channel} is no channel. Known are: {', '.join(CHANNELS)}.")
     word = _word(number)
-    gone = _desk(data).forget(word, channel)
-    _saw(data, word, "forget_delivery", channel or "all")
+    with at(data, engine) as desk:
+        gone = desk.deliveries().forget(word, channel)
+        desk.wrote("forget_delivery", channel or "all", word)
     out.print(f"{gone} choices are forgotten.", highlight=False)
 
 
@@ -217,22 +235,8 @@ def check(
 # -- how ---------------------------------------------------------------------------------------------------
 
 
-def _desk(data: Path) -> LedgerDeliveries:
-    return folder_deliveries(data, settings.read(Delivery))
-
-
 def _word(number: str) -> int:
     word = number_word(number)
     if word is None:
         raise Refused(f"{number} is not a number in international form, such as 447700900001.")
     return word
-
-
-def _event(word: int, action: str, detail: str) -> AuditEvent:
-    return AuditEvent(time.time_ns() // 1000, getpass.getuser(), "command line", action, word, detail)
-
-
-def _saw(data: Path, word: int, action: str, detail: str = "") -> None:
-    audit = EmbeddedAudit(data)
-    audit.record(_event(word, action, detail))
-    audit.close()

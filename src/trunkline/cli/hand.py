@@ -21,7 +21,7 @@ from trunkline.bootstrap.reservations import by_hand
 from trunkline.bootstrap.transfers import FolderTransfers
 from trunkline.bootstrap.vouchers import FolderVouchers
 from trunkline.kernel.dial import to_text
-from trunkline.ports import FolderInUse, Movement, Refused, Transfer
+from trunkline.ports import FolderInUse, Movement, Redemption, Refused, Transfer
 from trunkline.settings import Folders, Guessing, Http, Keeping, read
 
 TOKEN = "TRUNKLINE_TOKEN"  # noqa: S105 -- the name of a variable, not what it holds
@@ -36,8 +36,8 @@ Url = Annotated[
 ]
 
 
-class Hand(Protocol):
-    """What commands can change."""
+class Orders(Protocol):
+    """What commands can change, wherever it is kept."""
 
     def move(self, movement: Movement) -> dict[str, Any]:
         """Book a movement."""
@@ -47,9 +47,6 @@ class Hand(Protocol):
 
     def redeem(self, redeem_id: str, subscriber: int, code: str) -> dict[str, Any]:
         """Redeem a voucher; raises `NotRedeemed` or `Refused`."""
-
-    def release(self, subscriber: int, name: str) -> bool:
-        """Give a reservation back; whether there was one. Raises `NotReserved` or `Refused`."""
 
     def correct(self, number: int, lines: bytes) -> None:
         """Offer a rejected record again with corrected bytes."""
@@ -61,11 +58,25 @@ class Hand(Protocol):
         """Decide a conflict."""
 
 
+class Hand(Orders, Protocol):
+    """What commands can change in a data folder, or at the process that writes to it."""
+
+    def release(self, subscriber: int, name: str) -> bool:
+        """Give a reservation back; whether there was one. Raises `NotReserved` or `Refused`."""
+
+
+@contextmanager
+def over_http(url: str) -> Iterator[Hand]:
+    """The running platform at an address."""
+    yield _Remote(url)
+
+
 @contextmanager
 def hand(data: Path, url: str | None) -> Iterator[Hand]:
     """The way in: over HTTP when an address is given, else the data folder."""
     if url:
-        yield _Remote(url)
+        with over_http(url) as remote:
+            yield remote
         return
     try:
         with opened(read(Folders, data=data)) as platform:
@@ -92,6 +103,22 @@ def _drain(serving: serve.Serving) -> None:
         serving.platform.engine.drive(serving.sources, stop, look)
 
 
+def told_transfer(booked: Transfer, repeated: bool) -> dict[str, Any]:
+    """A transfer as a command tells it."""
+    names = ("transfer_id", "balance", "amount", "fee_micros")
+    return {"status": "repeated" if repeated else "booked", **{name: getattr(booked, name) for name in names}}
+
+
+def told_redemption(done: Redemption, repeated: bool) -> dict[str, Any]:
+    """What a voucher brought, as a command tells it."""
+    return {
+        "status": "repeated" if repeated else "booked",
+        "voucher": f"{done.batch}-{done.number}",
+        "balance": done.balance,
+        "amount": done.amount,
+    }
+
+
 class _Local:
     def __init__(self, serving: serve.Serving) -> None:
         self._intake = serving.intake
@@ -106,23 +133,10 @@ class _Local:
         return self._intake.move([movement])[0]
 
     def transfer(self, order: Transfer) -> dict[str, Any]:
-        booked, repeated = self._transfers.transfer(order)
-        return {
-            "transfer_id": booked.transfer_id,
-            "status": "repeated" if repeated else "booked",
-            "balance": booked.balance,
-            "amount": booked.amount,
-            "fee_micros": booked.fee_micros,
-        }
+        return told_transfer(*self._transfers.transfer(order))
 
     def redeem(self, redeem_id: str, subscriber: int, code: str) -> dict[str, Any]:
-        done, repeated = self._vouchers.redeem(redeem_id, subscriber, code)
-        return {
-            "status": "repeated" if repeated else "booked",
-            "voucher": f"{done.batch}-{done.number}",
-            "balance": done.balance,
-            "amount": done.amount,
-        }
+        return told_redemption(*self._vouchers.redeem(redeem_id, subscriber, code))
 
     def release(self, subscriber: int, name: str) -> bool:
         platform = self._platform

@@ -16,8 +16,9 @@ from trunkline.bootstrap import views
 from trunkline.bootstrap.catalogues import load_catalogue
 from trunkline.charging.sharing import concerning
 from trunkline.charging.tariffs.catalogue import Catalogue
-from trunkline.cli.app import DATA, AsJson, Data, Full, answer_json, app, out, table
-from trunkline.cli.hand import Url, hand
+from trunkline.cli.app import DATA, AsJson, Data, EngineName, Full, answer_json, app, out, table
+from trunkline.cli.desk import WorksOn, at
+from trunkline.cli.hand import Url
 from trunkline.kernel.money import to_micros, to_text
 from trunkline.ports import AuditEvent, Movement, NotTransferred, Refused, Transfer
 from trunkline.records.charging import NEVER_S, Cause, Unit
@@ -110,19 +111,21 @@ def topup(
         typer.Option("--id", help="Name of this top-up: the same name is booked once. Left out: a new name."),
     ] = None,
     url: Url = None,
+    engine: WorksOn = EngineName.EMBEDDED,
     as_json: AsJson = False,
 ) -> None:
     """Add money or units to a balance."""
-    catalogue = load_catalogue(data, None)
-    name = balance_name or catalogue.balances[catalogue.main_balance]
-    if catalogue.members.account_of(_word(number))[1]:
-        raise Refused("A member has no money of its own. Name the owner of the shared account.")
-    movement = Movement(
-        movement_id or str(uuid.uuid1()), int(Cause.TOPUP), _word(number), name, _units(amount, name, catalogue),
-        time.time_ns() // 1000, NEVER_S,
-    )  # fmt: skip
-    with hand(data, url) as writer:
-        answer = writer.move(movement)
+    with at(data, engine) as desk:
+        catalogue = desk.catalogue()
+        name = balance_name or catalogue.balances[catalogue.main_balance]
+        if catalogue.members.account_of(_word(number))[1]:
+            raise Refused("A member has no money of its own. Name the owner of the shared account.")
+        movement = Movement(
+            movement_id or str(uuid.uuid1()), int(Cause.TOPUP), _word(number), name, _units(amount, name, catalogue),
+            time.time_ns() // 1000, NEVER_S,
+        )  # fmt: skip
+        with desk.orders(url) as writer:
+            answer = writer.move(movement)
     if as_json:
         answer_json(answer)
     if answer.get("status") == "refused":
@@ -149,23 +152,25 @@ def transfer(
         ),
     ] = None,
     url: Url = None,
+    engine: WorksOn = EngineName.EMBEDDED,
     as_json: AsJson = False,
 ) -> None:
     """Hand money or units on from one subscriber to another, as the tariff allows; both at one moment, or neither."""
-    catalogue = load_catalogue(data, None)
-    name = balance_name or catalogue.balances[catalogue.main_balance]
-    order = Transfer(
-        transfer_id or str(uuid.uuid1()), _word(giver), _word(receiver), name, _units(amount, name, catalogue),
-        time.time_ns() // 1000,
-    )  # fmt: skip
-    if not url:
-        _saw(data, order.giver, "transfer_out")
-        _saw(data, order.receiver, "transfer_in")
-    try:
-        with hand(data, url) as writer:
-            answer = writer.transfer(order)
-    except NotTransferred as error:
-        raise Refused(f"It was not transferred: {error}") from error
+    with at(data, engine) as desk:
+        catalogue = desk.catalogue()
+        name = balance_name or catalogue.balances[catalogue.main_balance]
+        order = Transfer(
+            transfer_id or str(uuid.uuid1()), _word(giver), _word(receiver), name, _units(amount, name, catalogue),
+            time.time_ns() // 1000,
+        )  # fmt: skip
+        if not url:
+            desk.wrote("transfer_out", "", order.giver)
+            desk.wrote("transfer_in", "", order.receiver)
+        try:
+            with desk.orders(url) as writer:
+                answer = writer.transfer(order)
+        except NotTransferred as error:
+            raise Refused(f"It was not transferred: {error}") from error
     if as_json:
         answer_json(answer)
         return

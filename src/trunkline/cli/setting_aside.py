@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -11,11 +12,11 @@ import polars as pl
 import typer
 
 from trunkline.api.people import mask_text
-from trunkline.cli.app import DATA, AsJson, Data, answer_json, app, out, table
-from trunkline.cli.hand import Url, hand
+from trunkline.cli.app import DATA, AsJson, Data, EngineName, answer_json, app, out, table
+from trunkline.cli.desk import Desk, WorksOn, at
+from trunkline.cli.hand import Orders, Url
 from trunkline.ports import Refused
 from trunkline.records.usage import REASONS
-from trunkline.stores.embedded.reader import EmbeddedReader
 
 rejects = typer.Typer(
     no_args_is_help=True, help="Records that could not be charged: list, export, correct, close."
@@ -77,12 +78,15 @@ def export_octets(reader: Rejecting, reason: str | None, to: Path | None) -> Non
 def list_rejects(
     data: Data = DATA,
     reason: Reason = None,
+    engine: WorksOn = EngineName.EMBEDDED,
     limit: Annotated[int, typer.Option(help="How many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Open rejects with their place and reason; telephone numbers in the bytes are masked."""
     assert_known(reason, TEXTS)
-    rows = [shown(row) for row in EmbeddedReader(data).rejects(reason, limit).iter_rows(named=True)]
+    with at(data, engine) as desk:
+        found = desk.reader().rejects(reason, limit)
+    rows = [shown(row) for row in found.iter_rows(named=True)]
     if as_json:
         answer_json(rows)
         return
@@ -103,10 +107,13 @@ def export(
     to: Annotated[
         Path | None, typer.Option("--out", help="File to write; left out: standard output.")
     ] = None,
+    engine: WorksOn = EngineName.EMBEDDED,
 ) -> None:
     """The original bytes of open rejects, one after the other, to correct in an editor and ingest again."""
     assert_known(reason, TEXTS)
-    export_octets(EmbeddedReader(data), reason, to)
+    with at(data, engine) as desk:
+        desk.wrote("export_rejects", reason or "all")
+        export_octets(desk.reader(), reason, to)
 
 
 @rejects.command("correct")
@@ -117,10 +124,11 @@ def correct(
     ] = None,
     data: Data = DATA,
     url: Url = None,
+    engine: WorksOn = EngineName.EMBEDDED,
 ) -> None:
     """Offer a rejected record again with corrected bytes."""
     content = (line if line is not None else sys.stdin.read()).encode()
-    with hand(data, url) as writer:
+    with at(data, engine) as desk, _settling(desk, url, "correct_reject", f"reject {number}") as writer:
         writer.correct(number, content if content.endswith(b"\n") else content + b"\n")
     out.print(
         f"Record {number} was offered again. See what became of it: trunkline usage, trunkline rejects list"
@@ -128,19 +136,26 @@ def correct(
 
 
 @rejects.command("close")
-def close(number: RecordNumber, data: Data = DATA, url: Url = None) -> None:
+def close(
+    number: RecordNumber, data: Data = DATA, url: Url = None, engine: WorksOn = EngineName.EMBEDDED
+) -> None:
     """Close a rejected record for good: it will not be charged."""
-    with hand(data, url) as writer:
+    with at(data, engine) as desk, _settling(desk, url, "close_reject", f"reject {number}") as writer:
         writer.close(number)
     out.print(f"Record {number} is closed.")
 
 
 @held.command("list")
 def list_held(
-    data: Data = DATA, limit: Annotated[int, typer.Option(help="How many.")] = 20, as_json: AsJson = False
+    data: Data = DATA,
+    limit: Annotated[int, typer.Option(help="How many.")] = 20,
+    engine: WorksOn = EngineName.EMBEDDED,
+    as_json: AsJson = False,
 ) -> None:
     """Records that wait for a decision."""
-    rows = [shown(row) for row in EmbeddedReader(data).held(limit).iter_rows(named=True)]
+    with at(data, engine) as desk:
+        found = desk.reader().held(limit)
+    rows = [shown(row) for row in found.iter_rows(named=True)]
     if as_json:
         answer_json(rows)
         return
@@ -163,8 +178,18 @@ def decide(
     ],
     data: Data = DATA,
     url: Url = None,
+    engine: WorksOn = EngineName.EMBEDDED,
 ) -> None:
     """Decide a conflict."""
-    with hand(data, url) as writer:
+    with at(data, engine) as desk, _settling(desk, url, "decide_held", f"held {number} {decision}") as writer:
         writer.decide(number, decision)
     out.print(f"Record {number}: {decision}.")
+
+
+@contextmanager
+def _settling(desk: Desk, url: str | None, action: str, detail: str) -> Iterator[Orders]:
+    """A hand that settles; who does is written down, by the running platform where it is asked."""
+    if not url:
+        desk.wrote(action, detail)
+    with desk.orders(url) as writer:
+        yield writer

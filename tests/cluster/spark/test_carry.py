@@ -113,6 +113,18 @@ def test_done_again_is_the_same(work: Work, day: Day) -> None:
     assert len(rows_of(work.plan, once)) > 900
 
 
+def test_a_conflict_under_its_own_name(work: Work, day: Day) -> None:
+    """What a person lets be charged beside a record of the same name is charged once, as usage of its own."""
+    raw = work.plan.topic(usage.RAW)
+    first = rows_of(work.plan, carried(work, 1, messages(raw, day.lines[:50])))["record_id"].to_list()
+    again = messages(raw, day.lines[:50], 50, b"trunkline~7")
+    found = rows_of(work.plan, carried(work, 2, again))["record_id"].to_list()
+    assert found == [f"{name}~7" for name in first]
+    assert first
+    twice = messages(raw, day.lines[:50], 100, b"trunkline~7")
+    assert not len(rows_of(work.plan, carried(work, 3, twice)))
+
+
 def test_cuts_change_nothing(work: Work, day: Day) -> None:
     """However the day is cut into batches, what was charged is what the embedded engine charged."""
     raw, found, at = work.plan.topic(usage.RAW), [], 0

@@ -16,8 +16,8 @@ from trunkline.engines.embedded.engine import Engine
 from trunkline.engines.embedded.files import Block, Framing, heading_of
 from trunkline.engines.embedded.sources import LiveSources
 from trunkline.engines.loop import POISON, Carrier
+from trunkline.engines.naming import mark_of, renamed
 from trunkline.kernel.flow import Flow, Stream
-from trunkline.kernel.identity import identities
 from trunkline.ports import Busy, Commit, Movement, Receipt, Refused, SetAside, Settled, SourceFile
 
 MOST_UNREAD_OCTETS = 64 << 20
@@ -192,11 +192,7 @@ class EngineIntake(Spooling):
         block = Block(file, aside.offset, aside.line, aside.raw, 1, self._heading(aside), last=False)
 
         def rename(rows: pl.DataFrame) -> pl.DataFrame:
-            if aside.reason == POISON or not len(rows):
-                return rows
-            names = rows.get_column("record_id") + f"~{aside.number}"
-            identity, check = identities(rows.get_column("source").cast(pl.String), names)
-            return rows.with_columns(record_id=names, identity=pl.Series(identity), check=pl.Series(check))
+            return rows if aside.reason == POISON else renamed(rows, mark_of(aside.number))
 
         carried, counts = engine.carry_usage([block], number, rename)
         return engine.commit_of(number, carried, counts=counts, settled=[settled]), None

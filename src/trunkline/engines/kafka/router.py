@@ -21,6 +21,7 @@ import polars as pl
 from confluent_kafka import Message as Taken
 
 from trunkline.engines.loop import POISON, Carried, Carrier
+from trunkline.engines.naming import reading, renamed
 from trunkline.engines.plan import PLACE_BITS, STREAM, Framing, Plan
 from trunkline.engines.wire import ARROW, Message, Unreadable, progress_out, rows_in, rows_out
 from trunkline.kernel.flow import Flow, Stream
@@ -60,7 +61,7 @@ class _Piece:
     """Messages of one edge partition that one mapping reads, lying behind each other."""
 
     edge: Edge
-    mapping: str
+    mapping: str  # as the header says it (`naming.reading`)
     source: str
     octets: bytes
     begins: npt.NDArray[np.int64]  # of each message in `octets`
@@ -169,7 +170,7 @@ class Router:
     def _ending(self, mapping: str) -> _Ending:
         """How messages of a mapping end, found once; raises `Unreadable` when it cannot read messages."""
         try:
-            framing = self._framing(mapping)
+            framing = self._framing(reading(mapping)[0])
         except KeyError:
             raise Unreadable("it names a mapping that does not exist") from None
         if framing.header_lines:
@@ -208,6 +209,7 @@ class Router:
         """Decode; when that breaks, halve until the message that breaks it stands alone and is set aside."""
         try:
             decoded = self._usage.first(self._blocks(pieces))
+            self._rename(decoded, pieces)
         except (MemoryError, OSError):
             raise
         except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001 -- whatever breaks it, one message is to blame
@@ -224,16 +226,29 @@ class Router:
             return
         yield pieces, decoded
 
+    def _rename(self, decoded: Carried, pieces: Sequence[_Piece]) -> None:
+        """Give records that were let be charged beside others names of their own."""
+        marks = [reading(piece.mapping)[1] for piece in pieces]
+        frames = decoded.frames.get(self._plan.decoded.name)
+        if frames and any(marks):
+            of_pieces = decoded.rows(self._plan.decoded).partition_by("file", maintain_order=True)
+            frames[:] = [pl.concat(renamed(rows, marks[rows["file"][0]]) for rows in of_pieces)]
+
     def _blocks(self, pieces: Sequence[_Piece]) -> pl.DataFrame:
         """Pieces as blocks, each numbered as a file of its own so that its rows find their place again."""
         now = self._clock_us()
+        names = [reading(piece.mapping)[0] for piece in pieces]
         return pl.DataFrame(
             {
                 "file": pl.Series(range(len(pieces)), dtype=pl.Int32),
                 "source": pl.Series(
-                    [piece.source or self._framing(piece.mapping).source for piece in pieces], dtype=pl.String
+                    [
+                        piece.source or self._framing(name).source
+                        for piece, name in zip(pieces, names, strict=True)
+                    ],
+                    dtype=pl.String,
                 ),
-                "mapping": pl.Series([piece.mapping for piece in pieces], dtype=pl.String),
+                "mapping": pl.Series(names, dtype=pl.String),
                 "offset": pl.Series([0] * len(pieces), dtype=pl.Int64),
                 "line": pl.Series([1] * len(pieces), dtype=pl.Int64),
                 "bytes": pl.Series([piece.octets for piece in pieces], dtype=pl.Binary),

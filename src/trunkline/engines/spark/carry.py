@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trunkline.engines.loop import POISON, Carried, Carrier, TooMuchPoison, counted
+from trunkline.engines.naming import reading, renamed
 from trunkline.engines.orders import Answer, sort_out
 from trunkline.engines.plan import BUCKET_BITS, CARRIED, Plan
 from trunkline.engines.spark.blobs import Bucket
@@ -124,6 +125,7 @@ class _Messages:
 
     partition: int
     mapping: str
+    mark: str  # what ids get behind them (`naming.reading`)
     source: str
     offsets: Longs
     times_us: Longs
@@ -272,6 +274,8 @@ class _Decoder:
             }
         )  # fmt: skip
         decoded = self._usage.first(self._work.plan.raw.record.conform(raw))
+        usage = decoded.frames.get(self._work.plan.decoded.name, [])
+        usage[:] = [renamed(rows, messages.mark) for rows in usage]
         for frames in decoded.frames.values():
             frames[:] = [_placed(frame, messages.offsets, begins) for frame in frames]
         return decoded
@@ -340,9 +344,9 @@ def _of_one_mapping(work: Work, partition: int, part: pa.RecordBatch) -> Iterato
     borders = [at for at in range(1, len(names)) if names[at] != names[at - 1]]
     for begin, end in zip([0, *borders], [*borders, part.num_rows], strict=True):
         mapping, source = (name.decode(errors="replace") for name in names[begin])
-        mapping = mapping or work.mapping
+        mapping, mark = reading(mapping or work.mapping)
         yield _Messages(
-            partition, mapping, source or work.sources.get(mapping, ""), offsets[begin:end], times[begin:end],
+            partition, mapping, mark, source or work.sources.get(mapping, ""), offsets[begin:end], times[begin:end],
             values.slice(begin, end - begin),
         )  # fmt: skip
 
@@ -362,7 +366,7 @@ def _orders(stream: Stream, value: bytes) -> pl.DataFrame:
 
 def _sliced(messages: _Messages, begin: int, end: int) -> _Messages:
     return _Messages(
-        messages.partition, messages.mapping, messages.source, messages.offsets[begin:end],
+        messages.partition, messages.mapping, messages.mark, messages.source, messages.offsets[begin:end],
         messages.times_us[begin:end], messages.values.slice(begin, end - begin),
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from cassandra import (
     AuthenticationFailed,
     ConsistencyLevel,
     CoordinationFailure,
+    InvalidRequest,
     OperationTimedOut,
     Timeout,
     Unauthorized,
@@ -107,7 +108,7 @@ class Connection:
             self.session = self._cluster.connect()
             if make:
                 self._make()
-            self.session.set_keyspace(contact.keyspace)
+            self._enter()
             self._agree()
         except BaseException as error:
             self._cluster.shutdown()
@@ -179,6 +180,15 @@ class Connection:
     def buckets(self) -> int:
         """How many buckets subscribers are spread over."""
         return self.contact.buckets
+
+    def _enter(self) -> None:
+        try:
+            self.session.set_keyspace(self.contact.keyspace)
+        except InvalidRequest as error:
+            raise Refused(
+                f"Cassandra has no keyspace {self.contact.keyspace} that {self.contact.user} may look into."
+                " `trunkline serve` makes it at its first start, and so does `trunkline cluster keyspace`."
+            ) from error
 
     def _make(self) -> None:
         contact = self.contact
