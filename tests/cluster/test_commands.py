@@ -95,7 +95,7 @@ def test_a_cluster_by_hand(
         assert {
             "transfer_out", "transfer_in", "make_vouchers", "read_voucher_codes", "activate_vouchers", "block_voucher",
             "redeem_voucher", "choose_delivery", "read_choices", "forget_delivery", "export_rejects", "decide_held",
-            "correct_reject",
+            "correct_reject", "read_balances", "read_usage",
         } <= done  # fmt: skip
         silence_is_told(client, running, begin)
         monkeypatch.setenv("TRUNKLINE_CASSANDRA_KEYSPACE", "nowhere")
@@ -136,6 +136,10 @@ def handed_on(client: Client) -> None:
     assert asked("topup", number(4), "1.50", "--id", "top-1")["status"] == "booked"
     assert asked("topup", number(4), "1.50", "--id", "top-1")["status"] == "repeated"
     amounts(client, {0: OPENED - 2_130_000, 1: OPENED + 2_000_000, 4: OPENED + 1_500_000})
+    (main,) = (row for row in asked("balance", number(4)) if row["name"] == "main")
+    assert main["value"] == OPENED + 1_500_000
+    with pytest.raises(Refused, match="no such subscriber"):
+        said("balance", "4915112399999")
 
 
 def redeemed(client: Client, folder: Path) -> None:
@@ -212,7 +216,8 @@ def settled(client: Client, folder: Path) -> None:
     assert (held["record_id"], reject["reason"]) == ("c-1", "tariff_not_found")
     with pytest.raises(Refused, match="discard"):
         said("held", "decide", str(held["number"]), "keep")
-    assert '"c-2"' in said("rejects", "export")
+    said("rejects", "export", "--out", str(folder / "rejects.ndjson"))
+    assert '"c-2"' in (folder / "rejects.ndjson").read_text()
     said("held", "decide", str(held["number"]), "charge")
     with pytest.raises(Refused, match="settled already"):
         said("held", "decide", str(held["number"]), "charge")
@@ -226,6 +231,8 @@ def settled(client: Client, folder: Path) -> None:
     wanted = [("c-1", 120_000), (name, 240_000), ("c-2", 120_000)]
     until(lambda: used() == sorted(wanted), "all three are charged", PATIENCE_S, 0.5)
     assert asked("held", "list") == asked("rejects", "list") == []
+    assert sorted(each["record_id"] for each in asked("usage", number(5))) == sorted(["c-1", "c-2", name])
+    assert asked("alerts") == []
     amounts(client, {5: OPENED - 480_000})
 
 

@@ -18,7 +18,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from trunkline import topology
@@ -30,26 +29,22 @@ from trunkline.bootstrap.reconcile import (
     Facts,
     arrived_of,
     gather,
-    metered_anew,
 )
-from trunkline.charging.anew import with_reversals
-from trunkline.charging.corrections import RECORD
-from trunkline.charging.rerating import LEFT_OUT, Books, Found, charged_again, find, guards, movement_name
+from trunkline.bootstrap.rerate_parts import About, added_up, part_of
+from trunkline.charging.rerating import guards
 from trunkline.charging.tariffs import compile_catalogue
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.engine import Engine
 from trunkline.engines.loop import Carrier
-from trunkline.kernel.grouped import Grouped, Keys
 from trunkline.mediation.mapping import Mapping as Reading
 from trunkline.ports import Commit, FolderDamaged, Movement, Refused, Rerated
 from trunkline.records import charging
-from trunkline.records.charging import CORRECTIONS, NEVER_S, Cause, RowKind
+from trunkline.records.charging import CORRECTIONS, NEVER_S, Cause
 from trunkline.stores.embedded.bills import EmbeddedBills
 from trunkline.stores.embedded.disk import Disk
 
 FOLDER = "rerates"
 ACCOUNTS_AT_ONCE = 5_000
-MOST_TOLD = 20
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -84,35 +79,19 @@ class FolderRerates:
         tariffs: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Work out and keep what a stretch of time comes to under the tariff in force, or under files of a draft."""
-        if from_us >= until_us:
-            raise Refused("The period ends before it begins.")
         catalogue = self._catalogue()
         if tariffs is not None:
             catalogue, _ = compile_catalogue(tariffs, known_register(self._data))
-        if plan is not None and (not plan or plan not in catalogue.plans):
-            raise Refused(f"There is no plan {plan!r}. `trunkline tariff show` lists them.")
+        about = About(from_us, until_us, subscriber, plan).checked(catalogue)
         facts, entries, position = self._moment()
         key = (from_us, until_us, subscriber, plan, catalogue.fingerprint, position)
         rerate_id = blake2b(json.dumps(key).encode(), digest_size=8).hexdigest()
         known = self._kept(rerate_id)
         if known is not None:
             return self._told(known)
-        chosen = _chosen(facts, from_us, until_us, subscriber, plan, catalogue)
-        books = Books(
-            _of(facts.stored, chosen),
-            _of(entries, chosen),
-            _of(facts.corrections, chosen),
-            _only(facts.accounts, chosen),
-        )
-        metered = _of(metered_anew(arrived_of(self._data, facts, self._mappings)), chosen)
-        metered = metered.join(books.charged.select(RECORD), on=RECORD, how="semi", maintain_order="left")
-        orders = with_reversals(_of(facts.movements, chosen), books.corrections)
-        anew = charged_again(metered, orders, books.accounts, catalogue)
         now_us = self._now_us()
-        found = find(books, anew, catalogue, from_us, until_us, rerate_id, now_us)
-        accounts = _accounts(found, books.accounts, rerate_id)
-        names = accounts.select("subscriber", "movement_id")
-        rows = CORRECTIONS.record.conform(found.corrections.drop("movement_id").join(names, on="subscriber"))
+        ordered = arrived_of(self._data, facts, self._mappings)
+        part = part_of(ordered, facts, entries, catalogue, about, rerate_id, now_us)
         summary = {
             "rerate_id": rerate_id,
             "made_us": now_us,
@@ -124,9 +103,9 @@ class FolderRerates:
             "draft": tariffs is not None,
             "position": position,
             "currency": catalogue.currency,
-            **_sums(found, accounts, anew.refused, books),
+            **added_up([part.sums]),
         }
-        self._keep(rerate_id, summary, rows, accounts)
+        self._keep(rerate_id, summary, part.corrections, part.accounts)
         return self._told(summary)
 
     def rerates(self, limit: int) -> list[dict[str, Any]]:
@@ -247,84 +226,6 @@ class FolderRerates:
             "accounts_booked": count,
             "booked_micros": -int(booked["amount"].sum()),
         }
-
-
-def _chosen(
-    facts: Facts, from_us: int, until_us: int, subscriber: int | None, plan: str | None, catalogue: Catalogue
-) -> Keys:
-    """Accounts that used something in the period, and are the subscriber's or had the plan."""
-    used = facts.stored.filter((pl.col("start_us") >= from_us) & (pl.col("start_us") < until_us))
-    keys: Keys = np.unique(used["subscriber"].to_numpy())
-    if subscriber is not None:
-        keys = keys[keys == np.uint64(catalogue.members.account_of(subscriber)[0])]
-    if plan is not None:
-        rows = facts.accounts.rows
-        having = (rows["kind"] == int(RowKind.SUBSCRIPTION)) & (
-            rows["definition"] == catalogue.plans.index(plan)
-        )
-        having &= rows["valid_from_s"].astype(np.int64) * 1_000_000 < until_us
-        owner = np.repeat(facts.accounts.keys, np.diff(facts.accounts.offsets))
-        keys = np.intersect1d(keys, owner[having])
-    return keys
-
-
-def _of(frame: pl.DataFrame, keys: Keys) -> pl.DataFrame:
-    """Rows of these subscribers, in their order."""
-    chosen = pl.DataFrame({"subscriber": pl.Series(keys, dtype=pl.UInt64)})
-    return frame.join(chosen, on="subscriber", how="semi", maintain_order="left")
-
-
-def _only(accounts: Grouped, keys: Keys) -> Grouped:
-    """The groups of these keys, which are all there."""
-    at = np.searchsorted(accounts.keys, keys)
-    counts = np.diff(accounts.offsets)[at]
-    owner = np.repeat(accounts.keys, np.diff(accounts.offsets))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Grouped(keys, offsets, accounts.rows[np.isin(owner, keys)])
-
-
-def _accounts(found: Found, held: Grouped, rerate_id: str) -> pl.DataFrame:
-    """The accounts whose outcome differs: movement, how they stand, and their difference."""
-    sums = found.corrections.group_by("subscriber").agg(
-        pl.len().cast(pl.Int64).alias("records"), pl.col("charged_micros").sum()
-    )
-    both = guards(held).join(sums, on="subscriber").sort("subscriber")
-    names = [movement_name(rerate_id, word) for word in both["subscriber"].to_list()]
-    return both.with_columns(pl.Series("movement_id", names, dtype=pl.String))
-
-
-def _sums(found: Found, accounts: pl.DataFrame, refused: pl.DataFrame, books: Books) -> dict[str, Any]:
-    """What a preview says of itself."""
-    rows, money = found.corrections, accounts["charged_micros"]
-    by_plan = (
-        rows.group_by(pl.col("plan").cast(pl.String))
-        .agg(
-            pl.len().alias("records"),
-            pl.col("subscriber").n_unique().alias("accounts"),
-            pl.col("charged_micros").clip(lower_bound=0).sum().alias("more_micros"),
-            pl.col("charged_micros").clip(upper_bound=0).sum().alias("less_micros"),
-            pl.col("charged_micros").sum().alias("difference_micros"),
-        )
-        .sort("plan")
-    )
-    top = accounts.sort(pl.col("charged_micros").abs(), "subscriber", descending=[True, False]).head(
-        MOST_TOLD
-    )
-    reasons = refused.join(books.charged.select("file", "line"), on=("file", "line"), how="semi")
-    left_out = dict(found.left_out["reason"].value_counts().iter_rows())
-    return {
-        "records": found.records,
-        "accounts": found.accounts,
-        "records_differing": len(rows),
-        "accounts_differing": len(accounts),
-        "difference_micros": int(money.sum()),
-        "more_micros": int(money.clip(lower_bound=0).sum()),
-        "less_micros": int(money.clip(upper_bound=0).sum()),
-        "by_plan": by_plan.to_dicts(),
-        "top": top.select("subscriber", "records", pl.col("charged_micros").alias("difference_micros")).to_dicts(),
-        "left_out": {reason.name: int(left_out.get(reason.name, 0)) for reason in LEFT_OUT},
-        "not_priced": dict(sorted(reasons["reason"].value_counts().iter_rows())),
-    }  # fmt: skip
 
 
 def _packed(frame: pl.DataFrame) -> bytes:

@@ -46,8 +46,6 @@ _STORED = (
     "record_id",
     *RECORD,
     "start_us",
-    "file",
-    "line",
     "kind",
     "plan",
     *_SAID,
@@ -62,6 +60,7 @@ class Anew:
     entries: pl.DataFrame  # ENTRIES of usage; those of movements are the books' own
     refused: pl.DataFrame  # REJECTED: what the catalogue has no price for, or no balance that may pay
     accounts: Grouped
+    offered: pl.DataFrame  # RECORD of all that was to be charged
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,9 @@ def charged_again(
     again = Again(catalogue)
     begun = opening(accounts, metered, orders)
     after = take_turns(*in_turns(metered, orders), begun, catalogue, again.charge_turn, again.take_back)
-    return Anew(again.all_usage(), again.all_entries(), pl.concat(again.refused), after)
+    return Anew(
+        again.all_usage(), again.all_entries(), pl.concat(again.refused), after, metered.select(RECORD)
+    )
 
 
 def find(
@@ -141,9 +142,9 @@ def find(
 
 def _left_out(stored: pl.DataFrame, anew: Anew, places: pl.DataFrame) -> pl.DataFrame:
     """Accounts of which something is missing, with the first reason of `LEFT_OUT` that applies."""
-    refused = stored.join(anew.refused.select("file", "line"), on=("file", "line"), how="semi")
     missing = stored.join(anew.usage.select(RECORD), on=RECORD, how="anti")
-    gone = missing.join(refused.select(RECORD), on=RECORD, how="anti")
+    gone = missing.join(anew.offered, on=RECORD, how="anti")
+    refused = missing.join(anew.offered, on=RECORD, how="semi")
     elsewhere = places.filter(
         (pl.col("period") != 0)
         & (pl.len().over(BALANCE_KEY) > 1)

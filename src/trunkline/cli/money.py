@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 import uuid
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from trunkline.api.people import number_word
 from trunkline.bootstrap import views
-from trunkline.bootstrap.catalogues import load_catalogue
 from trunkline.charging.sharing import concerning
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.cli.app import DATA, AsJson, Data, EngineName, Full, answer_json, app, out, table
 from trunkline.cli.desk import WorksOn, at
 from trunkline.cli.hand import Url
 from trunkline.kernel.money import to_micros, to_text
-from trunkline.ports import AuditEvent, Movement, NotTransferred, Refused, Transfer
+from trunkline.ports import Movement, NotTransferred, Reader, Refused, Transfer
 from trunkline.records.charging import NEVER_S, Cause, Unit
-from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
 
 Number = Annotated[str, typer.Argument(help="The subscriber's number in international form.")]
 FOREVER_US = 2**62
@@ -36,21 +32,17 @@ def _word(number: str) -> int:
     return word
 
 
-def _saw(data: Path, word: int, action: str) -> None:
-    """Write down who looked at whose data."""
-    audit = EmbeddedAudit(data)
-    audit.record(AuditEvent(time.time_ns() // 1000, getpass.getuser(), "command line", action, word, ""))
-    audit.close()
-
-
 @app.command()
-def balance(number: Number, data: Data = DATA, as_json: AsJson = False) -> None:
+def balance(
+    number: Number, data: Data = DATA, engine: WorksOn = EngineName.EMBEDDED, as_json: AsJson = False
+) -> None:
     """What a subscriber has: plan, balances, allowances, counters."""
     word = _word(number)
-    catalogue = load_catalogue(data, None)
-    owner, member = catalogue.members.account_of(word)
-    rows = concerning(EmbeddedReader(data).account(owner), member, catalogue)
-    _saw(data, word, "read_balances")
+    with at(data, engine) as desk:
+        catalogue = desk.catalogue()
+        owner, member = catalogue.members.account_of(word)
+        rows = concerning(desk.reader().account(owner), member, catalogue)
+        desk.wrote("read_balances", "", word)
     if not len(rows):
         raise Refused("There is no such subscriber. Is the number whole, with its country code?")
     shown = views.account_rows(rows, catalogue, catalogue.members.words_of(owner))
@@ -68,18 +60,20 @@ def usage(
     ] = None,
     data: Data = DATA,
     limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20,
+    engine: WorksOn = EngineName.EMBEDDED,
     full: Full = False,
     as_json: AsJson = False,
 ) -> None:
     """What was used and what it cost, newest first."""
     word = _word(number) if number else None
-    catalogue = load_catalogue(data, None)
-    reader = EmbeddedReader(data)
-    owner, member = catalogue.members.account_of(word) if word is not None else (None, 0)
-    found = reader.usage(owner, -FOREVER_US, FOREVER_US, limit, 0, member or None)
-    if word is not None or full:
-        _saw(data, word or 0, "read_usage")
-    rows = views.usage_rows(found, reader.corrections_of(found), catalogue.currency, full=full)
+    with at(data, engine) as desk:
+        catalogue, reader = desk.catalogue(), desk.reader()
+        owner, member = catalogue.members.account_of(word) if word is not None else (None, 0)
+        found = reader.usage(owner, -FOREVER_US, FOREVER_US, limit, 0, member or None)
+        corrections = reader.corrections_of(found)
+        if word is not None or full:
+            desk.wrote("read_usage", "", word or 0)
+    rows = views.usage_rows(found, corrections, catalogue.currency, full=full)
     if as_json:
         answer_json(rows)
         return
@@ -195,23 +189,30 @@ def alerts(
         bool, typer.Option("--follow", "-f", help="Go on, telling each alert as it comes.")
     ] = False,
     limit: Annotated[int, typer.Option(help="How many of the newest.")] = 20,
+    engine: WorksOn = EngineName.EMBEDDED,
     full: Full = False,
     as_json: AsJson = False,
 ) -> None:
     """What customers are told: allowances nearly used, balances low, spend caps."""
-    reader, catalogue = EmbeddedReader(data), load_catalogue(data, None)
-    after = max(0, reader.status()["alerts"] - limit)
-    if full:
-        _saw(data, 0, "read_alerts")
-    found = reader.alerts(after, limit)
-    columns = {"time": "time", "subscriber": "subscriber", "text": "alert"}
-    rows = views.alert_rows(found, catalogue, full=full)
-    if not as_json and not follow:
-        table(rows, columns, "No threshold was crossed yet.")
-        return
-    if not follow:
+    with at(data, engine) as desk:
+        reader, catalogue = desk.reader(), desk.catalogue()
+        after = max(0, reader.status()["alerts"] - limit)
+        if full:
+            desk.wrote("read_alerts")
+        rows = views.alert_rows(reader.alerts(after, limit), catalogue, full=full)
+        if follow:
+            _follow(reader, catalogue, rows, after, full=full, as_json=as_json)
+    if as_json:
         answer_json(rows)
         return
+    columns = {"time": "time", "subscriber": "subscriber", "text": "alert"}
+    table(rows, columns, "No threshold was crossed yet.")
+
+
+def _follow(
+    reader: Reader, catalogue: Catalogue, rows: list[dict[str, Any]], after: int, *, full: bool, as_json: bool
+) -> NoReturn:
+    """Tell each alert as it comes, beginning with these, until somebody stops it."""
     while True:
         for row in rows:
             if as_json:

@@ -15,15 +15,17 @@ from trunkline.api.people import number_word
 from trunkline.api.rerates import document, rows_of
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings, tariff_files
 from trunkline.bootstrap.platform import opened
+from trunkline.bootstrap.rerate_parts import About
 from trunkline.bootstrap.rerating import FolderRerates
 from trunkline.bootstrap.views import masked
 from trunkline.bootstrap.what_if import days
-from trunkline.cli.app import DATA, AsJson, Data, Full, answer_json, app, out, table
+from trunkline.cli.app import DATA, AsJson, Data, EngineName, Full, HistoryOf, answer_json, app, out, table
 from trunkline.cli.hand import TOKEN, Url, ask
 from trunkline.kernel import money
 from trunkline.kernel.dial import to_text
 from trunkline.ports import AuditEvent, FolderInUse, Refused
 from trunkline.settings import Folders, read
+from trunkline.stores.embedded.audit_file import FileAudit
 from trunkline.stores.embedded.reader import EmbeddedAudit
 
 rerate = typer.Typer(
@@ -48,24 +50,42 @@ def preview(
         Path | None, typer.Option(help="Folder of a tariff that is not in force yet: to look, not to book.")
     ] = None,
     mappings: Mappings = None,
+    engine: HistoryOf = EngineName.EMBEDDED,
     csv: Annotated[
         Path | None, typer.Option(help="Also write every corrected record to this file, as CSV.")
     ] = None,
     full: Full = False,
     as_json: AsJson = False,
 ) -> None:
-    """Charge a period once more and keep the difference to what was charged. Nothing is booked."""
+    """Charge a period once more and keep the difference to what was charged. Nothing is booked.
+
+    On Spark it is told and not kept, so nothing can be booked of it.
+    """
     word = None
     if subscriber is not None:
         word = number_word(subscriber)
         if word is None:
             raise Refused(f"{subscriber} is not a number in international form, such as 447700900001.")
-    port = _reading(data, mappings)
-    found = port.preview(*days(first, last), word, plan, None if tariffs is None else tariff_files(tariffs))
-    _saw(data, word or 0, "preview_rerate", f"{found['rerate_id']}{' full' if full else ''}")
+    if engine is EngineName.KAFKA:
+        raise Refused(
+            "A cluster's history is charged once more by Spark, where Spark carries the usage (--engine spark);"
+            " workers of the engine kafka re-rate nothing yet."
+        )
+    about, draft = About(*days(first, last), word, plan), None if tariffs is None else tariff_files(tariffs)
+    if engine is EngineName.SPARK:
+        from trunkline.cli.spark import preview_spark
+
+        folders = read(Folders, data=data, mappings=mappings)
+        found, rows = preview_spark(folders, about, draft, each=csv is not None)
+    else:
+        port = _reading(data, mappings)
+        found = port.preview(about.from_us, about.until_us, word, plan, draft)
+        rows = port.corrections(found["rerate_id"])
+    detail = f"{found['rerate_id']}{' full' if full else ''}"
+    _saw(data, word or 0, "preview_rerate", detail, engine)
     if csv is not None:
         with csv.open("w", encoding="utf-8", newline="") as file:
-            for row in rows_of(port.corrections(found["rerate_id"]), _shown(full=full)):
+            for row in rows_of(rows, _shown(full=full)):
                 comma.writer(file, lineterminator="\n").writerow(row)
     _show(found, full=full, as_json=as_json)
 
@@ -154,8 +174,8 @@ def _shown(*, full: bool) -> Callable[[int], str]:
     return to_text if full else masked
 
 
-def _saw(data: Path, word: int, action: str, detail: str) -> None:
-    audit = EmbeddedAudit(data)
+def _saw(data: Path, word: int, action: str, detail: str, engine: EngineName = EngineName.EMBEDDED) -> None:
+    audit = FileAudit(data) if engine is EngineName.SPARK else EmbeddedAudit(data)
     audit.record(AuditEvent(time.time_ns() // 1000, getpass.getuser(), "command line", action, word, detail))
     audit.close()
 

@@ -9,9 +9,12 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
+import polars as pl
+
 from trunkline import settings
-from trunkline.bootstrap import network_spark, spark_what_if
+from trunkline.bootstrap import network_spark, spark_rerating, spark_what_if
 from trunkline.bootstrap import spark as bootstrap
+from trunkline.bootstrap.rerate_parts import About
 from trunkline.cli.app import answer_json, err, out
 from trunkline.engines.spark.figures import Totals
 from trunkline.settings import Folders, Kafka, Spark, Watched
@@ -62,6 +65,14 @@ def what_if_spark(
 ) -> dict[str, Any]:
     """Price what the topics hold by the tariff in use and a draft, by Spark."""
     return spark_what_if.run(folders, settings.read(Kafka), settings.read(Spark), draft, first, last, actor)
+
+
+def preview_spark(
+    folders: Folders, about: About, tariffs: Mapping[str, str] | None, *, each: bool
+) -> tuple[dict[str, Any], pl.DataFrame]:
+    """What re-rating a period that the topics hold would come to, by Spark; with `each`, record by record."""
+    kafka, spark = settings.read(Kafka), settings.read(Spark)
+    return spark_rerating.run(folders, kafka, spark, about, tariffs, each=each)
 
 
 def _told(totals: Totals) -> None:

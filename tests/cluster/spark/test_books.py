@@ -31,12 +31,15 @@ from tests.cluster.spark.day import (
 from tests.cluster.spark.operator import MONTH, NEXT, Operator, operator
 from tests.cluster.spark.test_carry import carried, enrolled, messages
 from tests.waiting import until
+from trunkline.api.rerates import document, rows_of
 from trunkline.bootstrap.bills import FolderBills, together
-from trunkline.bootstrap.catalogues import load_mappings, tariff_files
+from trunkline.bootstrap.catalogues import load_catalogue, load_mappings, tariff_files
 from trunkline.bootstrap.kafka import plan_of
 from trunkline.bootstrap.platform import ingest
 from trunkline.bootstrap.platform import opened as opened_embedded
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US
+from trunkline.bootstrap.rerate_parts import added_up
+from trunkline.bootstrap.rerating import FolderRerates
 from trunkline.bootstrap.spark import judged_bucket, work_of
 from trunkline.bootstrap.spark_bills import billed_bucket, checked_bucket, missing_of_bucket
 from trunkline.bootstrap.spark_what_if import studied_bucket
@@ -348,6 +351,7 @@ def test_a_month_by_spark(kafka: Kafka, connector: str, people: Operator, tmp_pa
     for name in whose:
         told = [row | {"subscriber": to_text(row["subscriber"])} for row in month[name]]
         assert found[name] == told
+    assert_previewed(around, draft, tmp_path, where)
     files = BillFiles(checkpoint / "bills")
     run = ("bill", "run", "--period", "2024-10", *where)
     killed_run(around, files.folder, *run)
@@ -372,3 +376,20 @@ def test_a_month_by_spark(kafka: Kafka, connector: str, people: Operator, tmp_pa
     listed = asked(around, "bill", "list", "--limit", "1000", *where)
     assert sorted(each["bill_id"] for each in listed) == sorted(after["bill_id"])
     assert not any(each["subscriber"].isdigit() for each in listed), "numbers are masked"
+
+
+def assert_previewed(around: dict[str, str], draft: Path, folder: Path, where: tuple[str, ...]) -> None:
+    """Re-rating some days by a draft comes to what it does embedded, record by record; it is told, and not kept."""
+    moments = days("2024-10-10", "2024-10-20")
+    data = folder / "embedded"
+    rerates = FolderRerates(data, lambda: load_catalogue(data, None), load_mappings())
+    wanted = rerates.preview(*moments, None, None, tariff_files(draft))
+    rows = list(rows_of(rerates.corrections(wanted["rerate_id"]), to_text))
+    csv = folder / "records.csv"
+    period = ("--from", "2024-10-10", "--to", "2024-10-20", "--full", "--csv", str(csv))
+    found = asked(around, "rerate", "preview", *period, "--tariffs", str(draft), *where)
+    told = document(wanted, to_text)
+    assert {name: found[name] for name in added_up([])} == {name: told[name] for name in added_up([])}
+    assert found["records_differing"] > 0
+    lines = csv.read_text().splitlines()
+    assert sorted(lines[1:]) == sorted(",".join(map(str, row)) for row in rows[1:])
