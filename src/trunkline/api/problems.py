@@ -17,6 +17,7 @@ from trunkline import ports
 from trunkline.api.exact import ExactResponse
 
 log = logging.getLogger("trunkline.http")
+AGAIN_S = 5
 
 
 class ErrorBody(BaseModel):
@@ -78,6 +79,14 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(ports.Busy)
     async def _busy(_: Request, error: ports.Busy) -> Response:
         return answer(busy(error))
+
+    @app.exception_handler(ports.NoAnswer)
+    async def _silent(_: Request, error: ports.NoAnswer) -> Response:
+        log.warning("a server does not answer", extra={"detail": str(error)})
+        message = (
+            "The platform cannot reach its servers now; ask again, an order with the same Idempotency-Key."
+        )
+        return answer(Problem(503, "no_answer", message, {"Retry-After": str(AGAIN_S)}))
 
     @app.exception_handler(ports.Refused)
     async def _refused(_: Request, error: ports.Refused) -> Response:

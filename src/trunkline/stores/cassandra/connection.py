@@ -30,7 +30,7 @@ from cassandra.connection import ConnectionException
 from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy, TokenAwarePolicy
 from cassandra.query import BoundStatement, PreparedStatement
 
-from trunkline.ports import Refused
+from trunkline.ports import NoAnswer, Refused
 from trunkline.stores.cassandra import making, tables
 
 ANSWER_S = 10.0
@@ -47,7 +47,7 @@ _TROUBLE = (
 )
 
 
-class Unreachable(Exception):
+class Unreachable(NoAnswer):
     """Cassandra cannot answer now; nothing is lost, ask again."""
 
 
