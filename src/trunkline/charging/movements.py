@@ -87,7 +87,8 @@ def post(movements: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Ou
         for part, each in enumerate((entry, *earned)):
             each["row"], each["part"] = number, part
             entries.append(each)
-    booked = np.concatenate(entries) if entries else np.empty(0, ENTRY)
+    # With the type said, numpy does not compare the fields of every one of them.
+    booked = np.concatenate(entries, dtype=ENTRY) if entries else np.empty(0, ENTRY)
     batch = movements.rename({"time_us": "start_us"})
     rows = movements[[number for number, _ in refused]].with_columns(
         reason=pl.Series([reason for _, reason in refused], dtype=pl.String)
@@ -402,4 +403,6 @@ def _first_of_each(rows: Rows, owner: npt.NDArray[np.int64]) -> npt.NDArray[np.i
 def regroup(accounts: Grouped, held: dict[int, Rows]) -> Grouped:
     groups = [held[int(key)] for key in accounts.keys]
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in groups])]).astype(np.int64)
-    return Grouped(accounts.keys, offsets, np.concatenate(groups) if groups else accounts.rows)
+    return Grouped(
+        accounts.keys, offsets, np.concatenate(groups, dtype=ACCOUNT_ROW) if groups else accounts.rows
+    )
