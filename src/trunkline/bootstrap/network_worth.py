@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import polars as pl
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from trunkline.bootstrap.network import DAY_US, MINUTES_A_DAY, NO_WORTH, WORTH_EVERY_S
 from trunkline.engines.kafka.client import PARTITION_EOF, PATIENCE_S, Server, consumer
@@ -42,11 +42,13 @@ def worth_in(server: Server, topic: str, now_ms: int, stop: threading.Event | No
     """Subscribers and money a minute of each cell (`WORTH`), out of what a topic of `CHARGED` was told in the last day.
 
     Of that the 24 hours of event time up to the newest one count. What is told while it is read is left for the next
-    time. A topic that is not there tells nothing.
+    time. A topic that is not there tells nothing; raises `KafkaException` when it may not be read, which is not that.
     """
     with closing(consumer(server, group_of(topic), {"enable.partition.eof": True})) as asking:
         known = asking.list_topics(topic, PATIENCE_S).topics[topic]
         if known.error is not None:
+            if known.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise KafkaException(known.error)
             return NO_WORTH
         since = [TopicPartition(topic, part, now_ms - DAY_US // 1000) for part in known.partitions]
         hours = [

@@ -18,7 +18,7 @@ from pathlib import Path
 import orjson
 import polars as pl
 import polars.testing
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from tests.cluster.kafka.running import Day
 from tests.waiting import until
@@ -31,6 +31,7 @@ from trunkline.engines.kafka.client import Server
 from trunkline.engines.kafka.epochs import ROLES
 from trunkline.engines.kafka.topics import make, topics
 from trunkline.engines.kafka.worker import Worker
+from trunkline.engines.plan import Plan
 from trunkline.engines.stages import Staged
 from trunkline.engines.wire import rows_out
 from trunkline.kernel.flow import Stream
@@ -142,10 +143,7 @@ class Workers:
 
     def hand_in(self, batch: Batch) -> None:
         """Hand in a batch as one message."""
-        sender = Producer({**self.day.server.common(), "message.max.bytes": 8 << 20, "acks": "all"})
-        headers: dict[str, str | bytes | None] = {"mapping": batch.mapping, "source": batch.source}
-        sender.produce(self.day.plan.topic(network.TELEMETRY), batch.octets, headers=headers)
-        assert sender.flush(30) == 0
+        hand_in(self.day.server, self.day.plan, batch)
 
     def carried(self, epoch: int) -> None:
         """Wait until every partition has carried so many epochs."""
@@ -159,6 +157,20 @@ class Workers:
             return len(found) == self.day.plan.buckets and min(found) >= epoch
 
         until(done, f"epoch {epoch} carried", 240, every_s=0.01)
+
+
+def hand_in(server: Server, plan: Plan, batch: Batch) -> None:
+    """Hand in a batch as one message, as whoever the server knows; raises what the brokers refuse."""
+    refused: list[KafkaError | None] = []
+    sender = Producer({**server.common(), "message.max.bytes": 8 << 20, "acks": "all"})
+    headers: dict[str, str | bytes | None] = {"mapping": batch.mapping, "source": batch.source}
+    sender.produce(
+        plan.topic(network.TELEMETRY), batch.octets, headers=headers,
+        on_delivery=lambda error, _message: refused.append(error),
+    )  # fmt: skip
+    assert sender.flush(30) == 0
+    if refused[0] is not None:  # a queue that is empty says nothing of what became of it
+        raise KafkaException(refused[0])
 
 
 def made(folder: Path, server: Server, prefix: str, buckets: int, edges: int = 2) -> Day:
