@@ -39,7 +39,7 @@ from trunkline.bootstrap.network import (
 from trunkline.bootstrap.network_worth import Worth, group_of
 from trunkline.bootstrap.network_worth import following as asked_for
 from trunkline.bootstrap.replay import MEASURED
-from trunkline.bootstrap.schemas import enter
+from trunkline.bootstrap.schemas import settle
 from trunkline.bootstrap.warming import warm_network
 from trunkline.bootstrap.workers import KafkaWords, saying
 from trunkline.engines.kafka.client import PATIENCE_S, Lost, Server, consumer
@@ -225,7 +225,7 @@ def run(
     """Make the topics that are missing, agree on the tables, and work until told to stop."""
     server, plan = server_of(kafka), plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
     make(server, topics(plan, kafka.kafka_edge_partitions, kafka.kafka_copies), kafka.kafka_copies)
-    enter(server, plan)
+    settle(server, plan, "kafka")
     own = Path(watched.telemetry_mappings) if watched.telemetry_mappings else None
     mappings = load_telemetry_mappings(own)
     name = kafka.kafka_worker or f"{socket.gethostname()}-{os.getpid()}"

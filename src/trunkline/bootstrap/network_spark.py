@@ -13,7 +13,7 @@ from pathlib import Path
 from trunkline.bootstrap.kafka import server_of
 from trunkline.bootstrap.network import load_telemetry_mappings
 from trunkline.bootstrap.network_cluster import MAPPING, Versions, following, plan_of, propose
-from trunkline.bootstrap.schemas import enter
+from trunkline.bootstrap.schemas import settle
 from trunkline.bootstrap.spark import settings_of
 from trunkline.engines.kafka.client import Server
 from trunkline.engines.kafka.topics import make, topics
@@ -66,7 +66,7 @@ def opened(
     """A Spark session and an engine over it; the session ends at the end."""
     server, plan = server_of(kafka), plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
     make(server, topics(plan, kafka.kafka_edge_partitions, kafka.kafka_copies), kafka.kafka_copies)
-    enter(server, plan)
+    settle(server, plan, AUTHOR)
     settings = settings_of(folders, kafka, spark, once=once)
     settings.checkpoint.mkdir(parents=True, exist_ok=True)
     work = work_of(server, plan, folders.data / FOLDER, watched, settings.state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trunkline.engines.kafka.client import Server, Unfit
+from trunkline.engines.kafka.cutover import carried_by
 from trunkline.engines.kafka.events import Doors
 from trunkline.engines.kafka.registry import Registry, of_plan
 from trunkline.engines.plan import Plan
@@ -38,6 +39,34 @@ def declare(server: Server, plan: Plan, *, charges: bool = True) -> None:
                 " (docs/operating/cluster-sites.md)."
             )
         if not home:
+            registry.move_in()
+    except Unfit as error:
+        raise Refused(str(error)) from error
+    enter(server, plan)
+
+
+def settle(server: Server, plan: Plan, engine: str) -> None:
+    """As `declare`, for an engine that watches the network, which no cut-over takes anywhere.
+
+    Topics that somebody was in, at other brokers or with another engine, are refused: those positions and that state
+    mean nothing here. Topics that are still empty are ours from now on.
+    """
+    registry = Registry(server, plan)
+    try:
+        (home, here), before = registry.home(), carried_by(server, plan)
+        if home and home != here and before:
+            raise Refused(
+                f"The topics {plan.prefix}.* are copies of those on the brokers {home}, and these are {here}. The"
+                " network is not taken over: stop the mirror, delete these topics, and watch anew"
+                " (docs/operating/cluster-network.md, At another site)."
+            )
+        if before not in ("", engine):
+            raise Refused(
+                f"The engine {before} has watched the network under {plan.prefix}, and {engine} cannot go on with its"
+                " state. Watch under another prefix, or delete these topics and watch anew"
+                " (docs/operating/cluster-network.md, Another engine)."
+            )
+        if home != here:
             registry.move_in()
     except Unfit as error:
         raise Refused(str(error)) from error

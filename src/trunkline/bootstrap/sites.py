@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaException
 
+from trunkline.bootstrap import network_cluster
 from trunkline.bootstrap.kafka import plan_of, server_of
 from trunkline.engines.kafka import cutover
 from trunkline.engines.kafka.client import Lost, Unfit, told
@@ -41,6 +42,18 @@ def move(kafka: Kafka, again_since_ms: int | None, *, planned: bool) -> cutover.
     except (Lost, KafkaException) as error:
         raise Refused(f"The move was not finished; run it again: {_words(error)}") from error
     return site
+
+
+def network(kafka: Kafka) -> str:
+    """Of the network, which is not moved: `none` watched here or there, `here`, or `copied` from another site."""
+    server, plan = server_of(kafka), network_cluster.plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
+    try:
+        (home, here), before = Registry(server, plan).home(), cutover.carried_by(server, plan)
+    except (Lost, KafkaException) as error:
+        raise Refused(f"The brokers did not answer as they should: {_words(error)}") from error
+    if not before:
+        return "none"
+    return "copied" if home and home != here else "here"
 
 
 def _words(error: Exception) -> str:

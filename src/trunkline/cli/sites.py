@@ -30,8 +30,9 @@ def check(as_json: AsJson = False) -> None:
     """How the copies on the brokers that the settings name stand; changes nothing. Fails when they cannot be used."""
     from trunkline.bootstrap import sites
 
-    site, copied = sites.look(settings.read(Kafka))
-    _tell(site, copied, as_json=as_json)
+    kafka = settings.read(Kafka)
+    site, copied = sites.look(kafka)
+    _tell(site, sites.network(kafka), copied=copied, as_json=as_json)
     _refuse(site)
 
 
@@ -55,15 +56,16 @@ def apply(
     from trunkline.bootstrap import sites
 
     since_ms = time.time_ns() // 1_000_000 - again * _MINUTE_MS
-    site = sites.move(settings.read(Kafka), since_ms, planned=planned)
-    _tell(site, copied=False, as_json=as_json)
+    kafka = settings.read(Kafka)
+    site = sites.move(kafka, since_ms, planned=planned)
+    _tell(site, sites.network(kafka), copied=False, as_json=as_json)
 
 
-def _tell(site: Site, copied: bool, *, as_json: bool) -> None:
+def _tell(site: Site, network: str, *, copied: bool, as_json: bool) -> None:
     if as_json:
         answer_json(
             {
-                "copied": copied, "behind": site.behind, "active": site.active,
+                "copied": copied, "network": network, "behind": site.behind, "active": site.active,
                 "buckets": [_row(each) for each in site.buckets], "edges": [_row(each) for each in site.edges],
             }
         )  # fmt: skip
@@ -73,6 +75,12 @@ def _tell(site: Site, copied: bool, *, as_json: bool) -> None:
     table(rows, headings, "There are no topics of ours on these brokers.")
     home = "They are copies, which workers refuse until they are taken over." if copied else "They live here."
     out.print(f"{home} Still to carry: {site.behind:,} messages.", highlight=False)
+    if network == "copied":
+        out.print(
+            "The network's topics are copies, too, and are not taken over. To watch here: stop the mirror, delete"
+            " them, and start anew (docs/operating/cluster-network.md, At another site).",
+            highlight=False,
+        )
 
 
 def _row(standing: Any) -> dict[str, Any]:  # noqa: ANN401 -- a Standing, which is imported when it is asked for

@@ -146,6 +146,24 @@ def go_on(server: Server, plan: Plan, site: Site, again_since_ms: int | None = N
         raise Lost(f"writing positions: {told(error)}") from error
 
 
+def carried_by(server: Server, plan: Plan) -> str:
+    """The engine that was anywhere in a plan's topics: `kafka`, `spark`, or nobody (empty); raises `Lost`.
+
+    Both write down counts, but a position only the first: Spark's are in its checkpoint. Who only began to own a
+    bucket was nowhere.
+    """
+    try:
+        with closing(consumer(server, f"{plan.prefix}.follower", {"enable.partition.eof": True})) as reader:
+            if plan.progress not in reader.list_topics(timeout=PATIENCE_S).topics:
+                return ""
+            told_ = _progress(reader, plan).values()
+    except KafkaException as error:
+        raise Lost(f"looking at the site: {told(error)}") from error
+    if any(each.get("position", 0) > 0 for each in told_):
+        return "kafka"
+    return "spark" if any("position" not in each for each in told_) else ""
+
+
 def words(bucket: Bucket) -> str:
     """A torn bucket in a sentence."""
     ends = ", ".join(
