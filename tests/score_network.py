@@ -7,7 +7,8 @@ played again, so a run that was stopped goes on. What counts as what:
 - *Told* is counted from the fault's beginning: `alarm_s` until the end of the newest period that had come when an alarm
   that is not held back was raised on one of the fault's cells; `incident_s` until the incident's own time,
   `incident_known_s` until the end of the newest period that had come when it was told. A fault that is over within two
-  periods cannot be seen and is none.
+  periods cannot be seen and is none; nor can a cell that falls asleep when nobody is in it (not one block was in use in
+  the quarter of an hour before): such ones are counted as `unused`, and judged by nothing.
 - *False* is an incident that opens where and when nothing is wrong: no fault of the truth lasts (or has ended within a
   quarter of an hour) whose cells or root it names, or that carries or is carried by what it names.
 - *A cut is one incident* when exactly one opens about it (merged ones count, too) and its last root is the link.
@@ -45,7 +46,8 @@ from trunkline.stores.embedded.network import FOLDER
 MINUTE_US = 60_000_000
 TAIL_US = 15 * MINUTE_US  # after a fault's end its traces are still its own
 DAY_US = 24 * 60 * MINUTE_US
-DARK = ("cell_outage", "sleeping_cell")
+ASLEEP = "sleeping_cell"
+DARK = ("cell_outage", ASLEEP)
 CONGESTED_MILLI, CONGESTED_US = 90_000, 5 * MINUTE_US
 CALM_US = 30 * MINUTE_US  # below that for so long, and a congestion is over
 HORIZON_S = 3600
@@ -170,6 +172,9 @@ def outages(told: Told) -> list[dict[str, Any]]:
         if fault["end_us"] - fault["begin_us"] < 2 * told.size.period_s * 1_000_000:
             continue
         cells = _fault_cells(fault)
+        if fault["kind"] == ASLEEP and not _is_used(told, cells, fault["begin_us"]):
+            found.append({"fault": fault["fault"], "kind": fault["kind"], "unused": True})
+            continue
         near = pl.col("time_us").is_between(fault["begin_us"], fault["end_us"])
         own = alarms.filter(near, pl.col("object").is_in(list(cells)))
         first = [_told_us(told, row) for row in own.iter_rows(named=True)]
@@ -190,6 +195,13 @@ def outages(told: Told) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _is_used(told: Told, cells: set[int], at_us: int) -> bool:
+    """Whether anybody used these cells in the quarter of an hour before a moment."""
+    lately = pl.col("end_us").is_between(at_us - TAIL_US, at_us)
+    blocks = told.blocks.filter(lately, pl.col("object").is_in(list(cells)))
+    return bool((blocks["value_milli"] > 0).any())
 
 
 def _told_us(told: Told, alarm: dict[str, Any]) -> int:
@@ -392,11 +404,13 @@ def scored_of(told: Told, seed: int, size: Size) -> dict[str, Any]:
 
 def summary(scores: list[dict[str, Any]]) -> dict[str, Any]:
     """All seeds together."""
-    dark = [each for score in scores for each in score["dark"]]
+    seen = [each for score in scores for each in score["dark"]]
+    dark = [each for each in seen if not each.get("unused")]
     every = [each for score in scores for each in score["cuts"]]
     wrong = sum(len(score["false"]) for score in scores)
     days = sum(score["thousand_cell_days"] for score in scores)
     result: dict[str, Any] = {"seeds": len(scores), "thousand_cell_days": round(days, 3), "dark": len(dark)}
+    result["unused"] = len(seen) - len(dark)
     for way in ("alarm_s", "incident_s", "incident_known_s"):
         times = [each[way] for each in dark if each[way] is not None]
         result[way] = {

@@ -62,7 +62,8 @@ CONGESTED = len(HORIZONS_S)  # outcomes from here on
 
 FAST_S, MIDDLE_S, SLOW_S = 180.0, 1_200.0, 28_800.0  # memories: now, the pace, and the usual
 LEARN_POINTS = 20
-GAP_S = 3_600.0  # after a longer silence what was remembered of the pace is let go
+GAP_S = 3_600.0  # after a longer silence what was remembered of the pace is let go,
+SWITCHED_ON = 10.0  # and when blocks are so many times fuller than lately: a cell that is back is no crowd
 FULLEST = 98.5  # percent of resource blocks beyond which the load behind them cannot be told
 BUSY, FULL, CROWDED = 1.6, 1.8, 2.1  # loads at 80, 83 and 88 percent of the blocks
 BRISK, HASTY = 0.12, 0.3  # growth of load beyond that of a morning, and that of a crowd
@@ -177,7 +178,7 @@ def _move(
 ) -> None:
     """Move one lead's three memories by one value."""
     passed_s = (end_us - seen_us[lead]) * 1e-6 if points[lead] > 0 else 0.0
-    if passed_s > GAP_S:
+    if passed_s > GAP_S or (lead == PRB and value > SWITCHED_ON * fast[lead]):
         fast[lead] = value
         middle[lead] = value
     fast[lead] += _share(passed_s, FAST_S, points[lead]) * (value - fast[lead])
