@@ -94,6 +94,26 @@ def test_nothing_is_told_of_a_usual_day() -> None:
     assert len(run([cell("Quiet", 1440)])[0]) == 0
 
 
+def test_a_cell_that_is_back_is_no_crowd() -> None:
+    """Blocks that are as full as ever, an hour after a cell fell asleep, announce nothing; a crowd like that would."""
+    blocks = pl.col("kpi") == "PRBUsageDl"
+    minute = (pl.col("end_us") - MONDAY_US) // 60_000_000
+    busy, asleep = pl.col("value_milli") + 26_000, pl.lit(800, dtype=pl.Int64)
+    frame = cell("Back", 460)
+    slept = frame.with_columns(
+        value_milli=pl.when(blocks & minute.is_between(300, 360)).then(asleep)
+        .when(blocks).then(busy).otherwise("value_milli")
+    )  # fmt: skip
+    assert len(run([slept])[0]) == 0
+    share = ((minute - 300) / 15).clip(0, 1)
+    came = frame.with_columns(
+        value_milli=pl.when(blocks)
+        .then(pl.col("value_milli") + (share * 35_000).cast(pl.Int64))
+        .otherwise("value_milli")
+    )
+    assert len(run([came])[0]) > 0
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 699), max_size=8))
 def test_batches_and_replays_change_nothing(cuts: list[int]) -> None:
