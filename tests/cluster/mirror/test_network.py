@@ -31,9 +31,9 @@ def site(kafka: Kafka, prefix: str, home: str, progress: dict[str, object] | Non
         kafka_brokers=kafka.bootstrap_servers, kafka_prefix=prefix, kafka_buckets=BUCKETS, kafka_edge_partitions=1,
         kafka_copies=1,
     )  # fmt: skip
-    for network in (False, True):
-        wish = wish_of(chosen, network=network)
-        make(wish.server, wish.topics, 1)
+    house, wish = (wish_of(chosen, network=network) for network in (False, True))
+    for each in (house, wish):
+        make(each.server, each.topics, 1)
     sender = Producer(wish.server.common())
     if home:
         key, value = rule_entry(f"{wish.plan.prefix}.site", Rule.NONE, home)
