@@ -26,6 +26,7 @@ from trunkline.ports import NoAnswer, Refused
 
 PATIENCE_S = 900.0
 OPENED = 30_000_000
+DONE = ("booked", "repeated")  # the latter where the first answer was too late
 CALL = {
     "type": "voice", "source": "msc", "subscriber": number(5), "called": "4915112349999",
     "start": "2026-09-21T10:00:00Z",
@@ -33,7 +34,21 @@ CALL = {
 
 
 def said(*words: str, typed: str = "") -> str:
-    """What a command says; its trouble is raised."""
+    """What a command says, asked again while a server of a slow machine is silent; other trouble is raised."""
+
+    def look() -> tuple[str] | None:
+        try:
+            return (told(*words, typed=typed),)
+        except NoAnswer:
+            return None
+
+    found = until(look, f"an answer to {words[0]}", PATIENCE_S, 0.5)
+    assert found is not None
+    return found[0]
+
+
+def told(*words: str, typed: str = "") -> str:
+    """What a command says the first time; its trouble is raised."""
     done = CliRunner().invoke(app, words, input=typed, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.stdout
@@ -126,14 +141,15 @@ def handed_on(client: Client) -> None:
     """A transfer and a top-up: once under each name, and refused in words."""
     order = ("transfer", number(0), number(1), "2.00", "--id", "hand-1")
     booked = asked(*order)
-    assert (booked["status"], booked["amount"], booked["fee_micros"]) == ("booked", 2_000_000, 130_000)
+    assert booked["status"] in DONE
+    assert (booked["amount"], booked["fee_micros"]) == (2_000_000, 130_000)
     assert asked(*order)["status"] == "repeated"
     assert ordered(client, 2, 3, "over-http", 2_000_000).status_code == 201
     with pytest.raises(Refused, match="It was not transferred"):
         said("transfer", number(0), number(1), "30.00")
     with pytest.raises(Refused, match="was used for another transfer"):
         said("transfer", number(0), number(1), "3.00", "--id", "hand-1")
-    assert asked("topup", number(4), "1.50", "--id", "top-1")["status"] == "booked"
+    assert asked("topup", number(4), "1.50", "--id", "top-1")["status"] in DONE
     assert asked("topup", number(4), "1.50", "--id", "top-1")["status"] == "repeated"
     amounts(client, {0: OPENED - 2_130_000, 1: OPENED + 2_000_000, 4: OPENED + 1_500_000})
     (main,) = (row for row in asked("balance", number(4)) if row["name"] == "main")
@@ -145,7 +161,7 @@ def handed_on(client: Client) -> None:
 def redeemed(client: Client, folder: Path) -> None:
     """A batch by hand, from its making to its accounting; a code brings something once."""
     make = ("voucher", "make", "spring", "--size", "3", "--amount", "10.00", "--expires", "2099-01-01")
-    assert asked(*make)["status"] == "made"
+    assert asked(*make)["status"] in ("made", "repeated")
     assert asked(*make)["status"] == "repeated"
     with pytest.raises(Refused, match="no balance gold"):
         said(
@@ -168,7 +184,8 @@ def redeemed(client: Client, folder: Path) -> None:
     assert said("voucher", "activate", "spring") == "spring is active\n"
     said("voucher", "block", "spring", "2")
     done = asked("voucher", "redeem", number(1), "--id", "r-1", typed=first)
-    assert (done["status"], done["voucher"]) == ("booked", "spring-1")
+    assert done["status"] in DONE
+    assert done["voucher"] == "spring-1"
     assert asked("voucher", "redeem", number(1), "--id", "r-1", typed=first)["status"] == "repeated"
     for code in (first, second):
         with pytest.raises(Refused, match="It was not redeemed"):
@@ -241,15 +258,8 @@ def silence_is_told(client: Client, running: Processes, begin: Callable[[], None
     before = client.money(6)
     running.kill("worker")
     with pytest.raises(NoAnswer, match="order it again with --id late-1"):
-        said("topup", number(6), "4.00", "--id", "late-1")
+        told("topup", number(6), "4.00", "--id", "late-1")
     begin()
-    until(lambda: booked("topup", number(6), "4.00", "--id", "late-1"), "it is booked", PATIENCE_S, 0.5)
+    assert asked("topup", number(6), "4.00", "--id", "late-1")["status"] in DONE
+    assert asked("topup", number(6), "4.00", "--id", "late-1")["status"] == "repeated"
     amounts(client, {6: before + 4_000_000})
-
-
-def booked(*words: str) -> bool:
-    """Whether an order is answered by now."""
-    try:
-        return asked(*words)["status"] in ("booked", "repeated")
-    except NoAnswer:
-        return False
