@@ -17,7 +17,7 @@ from functools import reduce
 import numpy as np
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from trunkline.bootstrap.delivery import Delivery, deliver_roles, lag_of
+from trunkline.bootstrap.delivery import Delivery, deliver_roles, ends_of
 from trunkline.engines.kafka.client import Server
 from trunkline.engines.loop import over
 from trunkline.engines.plan import Plan
@@ -162,11 +162,9 @@ class BalanceDelivery(Delivery):
                 if stop.wait(0.2):
                     return
             self._young.messages += len(taken)
-            for message in taken:
-                self._young.ends[message.topic() or "", message.partition() or 0] = (
-                    message.offset() or 0
-                ) + 1
-            self.delivered.lag |= lag_of(reader, self._young.ends)
+            ends = ends_of(taken)
+            self._young.ends |= ends
+            self.measure(reader, ends)
         else:
             self._way.leave()
         self.surely(lambda: self._settle(reader, quiet=time.monotonic() - self._told_s > QUIET_S))

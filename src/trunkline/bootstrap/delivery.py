@@ -89,6 +89,7 @@ class Delivery:
         self._raws: _Raws | None = None
         self.group = f"{plan.prefix}.cassandra.{role}"
         self.delivered = Delivered()
+        self._ended: dict[str, int] = {}  # partitions at whose end we are, as the last messages were taken
 
     @property
     def topics(self) -> list[str]:
@@ -149,24 +150,33 @@ class Delivery:
         while not self.surely(lambda: self.write(taken, writer)):
             if stop.wait(0.2):
                 return
-        ends: dict[tuple[str, int], int] = {}
-        for message in taken:
-            ends[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
+        ends = ends_of(taken)
         self.commit(reader, ends, len(taken))
-        self.delivered.lag |= lag_of(reader, ends)
+        self.measure(reader, ends)
 
     def take(self, reader: Consumer, most: int) -> list[Message]:
         """Messages that are there; raises `Lost` for trouble that asking again does not mend."""
         taken = []
+        self._ended = {}
         for message in reader.consume(most, _WAIT_S):
             trouble = message.error()
             if trouble is None:
                 taken.append(message)
             elif trouble.code() == PARTITION_EOF:  # what is left up to the end are marks of transactions
-                self.delivered.lag[f"{message.topic()}/{message.partition()}"] = 0
+                self._ended[f"{message.topic()}/{message.partition()}"] = 0
             elif trouble.fatal() or not trouble.retriable():
                 raise Lost(f"{trouble.name()}: {trouble.str()}")
+        if not taken:
+            self.delivered.lag |= self._ended
         return taken
+
+    def measure(self, reader: Consumer, ends: Mapping[tuple[str, int], int]) -> None:
+        """Write down how many messages are behind what was taken last, of which these are the ends."""
+        found = {}
+        for (topic, partition), end in ends.items():
+            _, high = reader.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+            found[f"{topic}/{partition}"] = max(0, high - end)
+        self.delivered.lag |= found | self._ended
 
     def commit(self, reader: Consumer, ends: Mapping[tuple[str, int], int], messages: int) -> None:
         """Everything before these offsets is written."""
@@ -370,13 +380,9 @@ def _undelivered(message: Message, reason: str) -> pl.DataFrame:
     )
 
 
-def lag_of(reader: Consumer, ends: Mapping[tuple[str, int], int]) -> dict[str, int]:
-    """Messages behind these offsets, by topic and partition."""
-    found = {}
-    for (topic, partition), end in ends.items():
-        _, high = reader.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-        found[f"{topic}/{partition}"] = max(0, high - end)
-    return found
+def ends_of(messages: Sequence[Message]) -> dict[tuple[str, int], int]:
+    """Where reading goes on behind some messages, by topic and partition."""
+    return {(each.topic() or "", each.partition() or 0): (each.offset() or 0) + 1 for each in messages}
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 -- a header's value is octets or text
