@@ -19,7 +19,7 @@ from trunkline.charging.tariffs.catalogue import Catalogue, Register
 from trunkline.charging.tariffs.compiling import compile_catalogue
 from trunkline.kernel.dial import to_key
 from trunkline.kernel.grouped import Grouped
-from trunkline.kernel.identity import digest_of
+from trunkline.kernel.identity import session_keys
 from trunkline.kernel.members import NOBODY, Members
 from trunkline.records.charging import (
     ACCOUNT_ROW,
@@ -75,7 +75,7 @@ def metered(uses: Sequence[Use], members: Members = NOBODY) -> pl.DataFrame:
             "slice": use.slice,
             "five_qi": use.five_qi,
             "service": use.service or None,
-            "session_key": digest_of(f"{use.source}/{use.session}")[0] if use.session else 0,
+            "session_key": int(session_keys(use.source, pl.Series([use.session]))[0]) if use.session else 0,
             "units": use.units,
         }
         for use in uses

@@ -124,6 +124,9 @@ class Reader(Protocol):
     def subscribers(self, after: int, limit: int) -> list[int]:
         """Dial words of known subscribers above `after`, ascending."""
 
+    def accounts_after(self, after: int, limit: int) -> Grouped:
+        """The accounts of the next subscribers above `after`, ascending; none behind the last one."""
+
     def usage(
         self,
         subscriber: int | None,

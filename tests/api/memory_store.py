@@ -20,7 +20,7 @@ import polars as pl
 from tests.api.small_catalogue import CATALOGUE, MAIN, MINUTES, PAYG
 from trunkline import ports
 from trunkline.kernel import dial
-from trunkline.kernel.grouped import Rows
+from trunkline.kernel.grouped import Grouped, Rows
 from trunkline.records.charging import (
     ACCOUNT_ROW,
     ALERTS,
@@ -163,6 +163,13 @@ class MemoryStore:
         """Known words, ascending."""
         with self.lock:
             return sorted(word for word in self.accounts if word > after)[:limit]
+
+    def accounts_after(self, after: int, limit: int) -> Grouped:
+        """The next accounts, ascending."""
+        words = self.subscribers(after, limit)
+        rows = [self.account(word) for word in words]
+        offsets = np.concatenate([[0], np.cumsum([len(each) for each in rows])]).astype(np.int64)
+        return Grouped(np.array(words, np.uint64), offsets, np.concatenate([np.empty(0, ACCOUNT_ROW), *rows]))
 
     def _read_usage(
         self,

@@ -122,6 +122,11 @@ def test_usage_is_charged_soon_after_it_was_taken(running: Running) -> None:
     assert running.reader.entries(ANNA, *EVER, 10)["amount"].sum() == 5_000_000 + 900_000
     assert running.reader.subscribers(0, 10) == [ANNA, BEN]
     assert running.reader.subscribers(ANNA, 10) == [BEN]
+    for after, limit, words in ((0, 1, [ANNA]), (0, 10, [ANNA, BEN]), (ANNA, 10, [BEN]), (BEN, 10, [])):
+        accounts = running.reader.accounts_after(after, limit)
+        assert accounts.keys.tolist() == words
+        for word in words:
+            assert accounts.rows_of(word).tolist() == running.reader.account(word).tolist()
 
 
 def test_the_same_usage_again_is_a_duplicate(running: Running) -> None:

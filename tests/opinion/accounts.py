@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from tests.opinion.calendars import at, band, period
 from tests.opinion.calls import Call, charge_part
+from tests.opinion.calls import take_back as take_back_part
 from tests.opinion.pricing import (
     Blocked,
     Unpriced,
@@ -263,6 +264,7 @@ class Books:
                 self._book(taken.use, balance, part, debit, "balance", terms.credit_micros)
                 if balance.rule.shared:
                     account.drawn[taken.use.subscriber, balance.rule.name, balance.period] -= part
+        if not take_back_part(self, source, record_id, taken) and taken is not None:
             for counter, change in taken.counters:
                 counter.value -= change
                 self._watch_counter(taken.use, counter, counter.value + change)
@@ -424,7 +426,8 @@ class Books:
         account.counters = [held for held in account.counters if held.valid_until_s + KEPT_S >= start_s]
         for reference, calls in self.calls.items():
             if self.owners.get(reference[0], reference[0]) == self.payer(use):
-                calls[:] = [call for call in calls if call.end_us // 1_000_000 + 1 + KEPT_S >= start_s]
+                for call in calls:
+                    call.over |= call.end_us // 1_000_000 + 1 + KEPT_S < start_s
 
     def _is_late(self, account: Account, use: Use) -> bool:
         """Whether the account has already seen a later period than the use's own."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from tests.opinion.accounts import Books
-from tests.opinion.intake import Intake, Refused
+from tests.opinion.intake import PARTS, Intake, Refused
 from tests.opinion.quantities import micros, units
 from tests.opinion.tariff import moment_us, read_directory
 
@@ -45,7 +45,7 @@ def audit(
 
 
 def withdraw(books: Books, intake: Intake) -> None:
-    """Cancel and correct, in the order of arrival: each original once, and never a session's report anew.
+    """Cancel and correct, in the order of arrival: each original once, and no report of counters anew.
 
     What corrects may itself be the original of a later one; what waits for nothing that came waits on.
     """
@@ -60,7 +60,9 @@ def withdraw(books: Books, intake: Intake) -> None:
         waiting = [each for each in waiting if each not in ready]
         for record in ready:
             original = record.source, record["of"]
-            if original in settled or (record["action"] == "correct" and reports[original]):
+            if original in settled or (
+                record["action"] == "correct" and reports[original] and reports[original] not in PARTS
+            ):
                 intake.refused.append(
                     Refused(record.line, "already_corrected" if original in settled else "session_report")
                 )

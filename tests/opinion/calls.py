@@ -10,7 +10,16 @@ from tests.opinion.pricing import Blocked, Unpriced, Use, destination_name, pric
 from tests.opinion.tariff import Price, Version
 
 if TYPE_CHECKING:
-    from tests.opinion.accounts import Account, Balance, Books, Counter, Settlement, Subscription, Verdict
+    from tests.opinion.accounts import (
+        Account,
+        Balance,
+        Books,
+        Counter,
+        Settlement,
+        Subscription,
+        Taken,
+        Verdict,
+    )
 
 APART_US = 86_400_000_000
 
@@ -28,6 +37,8 @@ class Call:
     covered: int = 0
     last: int = 0
     parts: frozenset[int] = frozenset()
+    told: tuple[Use, ...] = ()  # the records of it, in the order in which they came
+    over: bool = False
     balances: list[tuple[Balance, int]] = field(default_factory=list)
     counters: list[tuple[Counter, int]] = field(default_factory=list)
 
@@ -40,10 +51,12 @@ def charge_part(
     destination = destination_name(books.tariff, use)
     begun_us = min(use.start_us, use.begun_us or use.start_us)
     end_us = use.start_us + (use.units * 1000 if use.kind == "voice" else 0)
-    open_calls = books.calls.setdefault(
-        (use.subscriber, use.source, use.session, use.kind, use.direction), []
-    )
-    near = [c for c in open_calls if c.start_us - APART_US <= end_us and begun_us <= c.end_us + APART_US]
+    calls = books.calls.setdefault((use.subscriber, use.source, use.session, use.kind, use.direction), [])
+    near = [
+        call
+        for call in calls
+        if not call.over and call.start_us - APART_US <= end_us and begun_us <= call.end_us + APART_US
+    ]
     if not near and not use.units and not use.part:
         return books._verdict(use, "rated", "", listed, 0, 0, destination, version.label, late)
     before = near[0] if near else Call(begun_us, end_us)
@@ -56,6 +69,7 @@ def charge_part(
         units=before.units + use.units,
         last=max(before.last, use.part) if use.last else before.last,
         parts=before.parts | {use.part},
+        told=(*before.told, use),
     )
     if price is not None and (after.first is None or use.start_us < after.first.start_us):
         after.first = use
@@ -68,11 +82,10 @@ def charge_part(
         except Blocked:
             return books._verdict(use, "rejected", reason="balance_blocked")
     if near:
-        open_calls.remove(before)
-    over = len(after.parts) == after.last if use.part else use.last
-    if not over:
-        open_calls.append(after)
-        open_calls.sort(key=lambda call: call.start_us)
+        calls.remove(before)
+    after.over = len(after.parts) == after.last if use.part else use.last
+    calls.append(after)
+    calls.sort(key=lambda call: call.start_us)
     return books._verdict(
         use,
         "rated",
@@ -83,6 +96,63 @@ def charge_part(
         destination,
         label,
         late,
+    )
+
+
+def take_back(books: Books, source: str, record_id: str, taken: Taken | None) -> bool:
+    """Let a call be what it would be had a part never come, and count it no longer; whether the record is a part."""
+    for calls in books.calls.values():
+        for call in calls:
+            gone = [use for use in call.told if (use.source, use.record_id) == (source, record_id)]
+            if gone and gone[0].part:
+                calls.remove(call)
+                rest = _without(books, call, gone[0], taken)
+                calls.extend([rest] if rest.told else [])
+                calls.sort(key=lambda each: each.start_us)
+                return True
+    return False
+
+
+def _without(books: Books, call: Call, gone: Use, taken: Taken | None) -> Call:
+    said = {(v.source, v.record_id): v for v in books.verdicts}
+    told = tuple(use for use in call.told if use is not gone)
+    rest = sorted(told, key=lambda use: use.start_us)
+    verdicts = [said[use.source, use.record_id] for use in told]
+    earliest_us = min(use.start_us for use in call.told)
+    counters = list(call.counters)
+    for row, _ in taken.counters if taken is not None else ():
+        if not any(other.rule is row.rule for other, _ in counters):
+            counters.append((row, 0))
+    left = []
+    for row, count in counters:
+        of = said[gone.source, gone.record_id]
+        change = of.charged_micros if row.rule.unit == "money" else gone.units
+        row.value -= change
+        books._watch_counter(gone, row, row.value + change)
+        left.append((row, count - change))
+    given = list(taken.balances) if taken is not None else []
+    rows = {id(row): row for row, _ in [*call.balances, *given]}
+    balances = [
+        (row, sum(n for r, n in call.balances if r is row) - sum(n for r, n in given if r is row))
+        for row in rows.values()
+    ]
+    return replace(
+        call,
+        start_us=min([use.start_us for use in told] or [earliest_us])
+        if call.start_us == earliest_us
+        else call.start_us,
+        end_us=max([use.start_us + (use.units * 1000 if use.kind == "voice" else 0) for use in told] or [0]),
+        units=sum(use.units for use in told),
+        first=next((use for use in rest if use.units), None),
+        listed=sum(verdict.list_micros for verdict in verdicts),
+        charged=sum(verdict.charged_micros for verdict in verdicts),
+        covered=sum(verdict.allowance_units for verdict in verdicts),
+        last=max([use.part for use in told if use.last], default=0),
+        parts=frozenset(use.part for use in told),
+        told=told,
+        over=False,
+        balances=[(row, n) for row, n in balances if n],
+        counters=[(row, n) for row, n in left if n],
     )
 
 

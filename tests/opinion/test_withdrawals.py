@@ -6,12 +6,14 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import polars as pl
 import pytest
 
 from tests.opinion.audit import audit
+from tests.opinion.test_long_calls import in_parts
 from tests.opinion.test_simulated_days import (
     EVER_US,
     Outcome,
@@ -52,13 +54,20 @@ def taking_back(lines: list[bytes]) -> list[bytes]:
     return made
 
 
-@pytest.mark.parametrize("seed", [3, 4])
-def test_taken_back(tmp_path: Path, seed: int) -> None:
-    """Every record, entry, alert and balance is the same in both books, and reconciliation finds nothing."""
+@pytest.mark.parametrize(("seed", "parted"), [(3, False), (4, False), (5, True)])
+def test_taken_back(tmp_path: Path, seed: int, parted: bool) -> None:
+    """Every record, entry, alert and balance is the same in both books, and reconciliation finds nothing.
+
+    Where calls are told in parts, some of these are cancelled or corrected, most of them of calls that are over.
+    """
     people = int(os.environ.get("TRUNKLINE_TEST_WITHDRAWAL_SUBSCRIBERS", "80"))
     simulate(Settings(seed=seed, subscribers=people, cells=20, hours=24), tmp_path / "sim")
     files = sorted((tmp_path / "sim" / "cdrs").iterdir())
     lines = [line for path in files for line in path.read_bytes().splitlines() if line.strip()]
+    if parted:
+        lines = in_parts(lines, Random(seed))
+        files = [tmp_path / "usage.ndjson"]
+        files[0].write_bytes(b"".join(line + b"\n" for line in lines))
     later = tmp_path / "later.ndjson"
     later.write_bytes(b"".join(line + b"\n" for line in taking_back(lines)))
     data, tariffs = tmp_path / "data", tmp_path / "sim" / "tariffs"

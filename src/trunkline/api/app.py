@@ -35,6 +35,7 @@ from trunkline.api.tmf import usage as tmf_usage
 from trunkline.api.v1 import (
     alerts,
     bills,
+    calls,
     deliveries,
     intake,
     network,
@@ -61,6 +62,7 @@ ROUTERS = (
     transfers.routes,
     vouchers.routes,
     reservations.routes,
+    calls.routes,
     alerts.routes,
     settling.routes,
     tariffs.routes,

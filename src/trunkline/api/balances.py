@@ -69,19 +69,20 @@ def account_view(rows: Rows, catalogue: Catalogue, now_us: int) -> dict[str, Any
         "can_top_up": _can_top_up(rows, catalogue),
         "can_transfer": can_transfer(catalogue),
         "counters": [_counter(row, catalogue, now_s) for row in rows if row["kind"] == RowKind.COUNTER],
-        "calls": [_call(each) for each in open_calls(rows)],
+        "calls": [call_view(each) for each in open_calls(rows)],
     }
 
 
 UNITS = {"ms": "time", "octets": "octets", "events": "events"}
 
 
-def _call(call: OpenCall) -> dict[str, Any]:
+def call_view(call: OpenCall) -> dict[str, Any]:
     """A call that is told in parts and not over."""
     return {
         "kind": Kind(call.kind).name.lower(),
         "unit": UNITS[UNIT_OF_KIND[Kind(call.kind)]],
         "begun": second_text(call.begun_us // 1_000_000),
+        "ended": second_text(call.ended_us // 1_000_000),
         "used": call.units,
         "charged_micros": call.charged_micros,
         "parts": call.parts,

@@ -183,6 +183,7 @@ class CallRow(BaseModel):
     kind: str
     unit: str
     begun: str
+    ended: str = Field(description="Until when it is known.")
     used: int
     charged_micros: int
     parts: int = Field(description="How many came; 0 for a call that reports its counters.")

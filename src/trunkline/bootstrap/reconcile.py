@@ -18,9 +18,8 @@ import polars as pl
 
 from trunkline.bootstrap.catalogues import known_register
 from trunkline.charging.anew import Again, in_turns, keys_of, opening, take_turns, with_reversals
-from trunkline.charging.corrections import corrected
+from trunkline.charging.corrections import corrected, is_reversal
 from trunkline.charging.reconcile import KEY, SIDES, Differences, compare
-from trunkline.charging.reversal import is_reversal
 from trunkline.charging.tariffs import members_of
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.files import FileBlocks

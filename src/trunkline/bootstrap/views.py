@@ -90,7 +90,7 @@ def _call(call: OpenCall, catalogue: Catalogue) -> dict[str, Any]:
     """A call that is told in parts and not over, as a row to show."""
     missing = f"; missing: {', '.join(map(str, call.missing))}" if call.missing else ""
     parts = f"{call.parts} parts, " if call.parts else ""
-    used = amount(_UNITS[UNIT_OF_KIND[Kind(call.kind)]], call.units, catalogue.currency)
+    charged = f"{money.to_text(call.charged_micros)} {catalogue.currency}"
     return {
         "kind": "call",
         "name": Kind(call.kind).name.lower(),
@@ -99,8 +99,13 @@ def _call(call: OpenCall, catalogue: Catalogue) -> dict[str, Any]:
         "unit": "money",
         "value": call.charged_micros,
         "granted": None,
-        "text": f"{parts}{used}, {money.to_text(call.charged_micros)} {catalogue.currency} so far{missing}",
+        "text": f"{parts}{used(call, catalogue.currency)}, {charged} so far{missing}",
     }
+
+
+def used(call: OpenCall, currency: str) -> str:
+    """How much of a call is known to have been used."""
+    return amount(_UNITS[UNIT_OF_KIND[Kind(call.kind)]], call.units, currency)
 
 
 def _carried(row: Any) -> str:  # noqa: ANN401 -- a row of a numpy table

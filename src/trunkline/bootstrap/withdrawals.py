@@ -17,8 +17,9 @@ import numpy as np
 import polars as pl
 
 from trunkline import topology
-from trunkline.charging.corrections import corrected
-from trunkline.charging.reversal import is_reversal, reverse
+from trunkline.charging.corrections import RECORD, corrected, is_reversal
+from trunkline.charging.parts import SAME_CALL, is_part
+from trunkline.charging.reversal import reverse
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.engine import Engine
 from trunkline.engines.embedded.files import Block, heading_of
@@ -38,6 +39,8 @@ WAITING = (CANCELS, CORRECTS)
 AT_ONCE = 2_000
 _DAY_US = 86_400_000_000
 _ACTOR = "trunkline"
+_REPORTS = (Report.START, Report.INTERIM, Report.STOP)
+_ALL = 10**6  # more than one subscriber can use in a record's days
 _DETAILS = {
     "original_unknown": "no such record came in {days} days",
     "already_corrected": "a record before it has done so",
@@ -82,6 +85,16 @@ class _Wish:
         """That it waits no longer."""
         decision = "rejected" if self.reason else "corrected" if self.corrects else "cancelled"
         return Settled("held", self.row["number"], decision, _ACTOR)
+
+
+@dataclass(frozen=True)
+class _Caused:
+    """What originals and `others` did: usage as its corrections left it, entries and corrections."""
+
+    charged: pl.DataFrame
+    entries: pl.DataFrame
+    corrections: pl.DataFrame
+    others: pl.DataFrame  # the other parts of their calls
 
 
 class Withdrawals:
@@ -143,13 +156,16 @@ class Withdrawals:
         charged, entries, corrections = self._reader.caused(wish.original for wish in wishes)
         now = corrected(charged, corrections)
         judged = list(self._judged(wishes, now, corrections))
+        caused_ = _Caused(now, entries, corrections, charging.CHARGED.record.empty())
+        of_parts = set(now.filter(is_part()).select("identity", "check").rows())
         begin = 0
         for at in range(len(judged) + 1):
-            alone = at < len(judged) and judged[at].corrects and not judged[at].reason
-            if at == len(judged) or alone:
-                self._order(judged[begin:at], now, entries, corrections)
-                if alone:
-                    self._order([judged[at]], now, entries, corrections)
+            wish = judged[at] if at < len(judged) and not judged[at].reason else None
+            part = wish is not None and wish.original in of_parts
+            if at == len(judged) or (wish is not None and (wish.corrects or part)):
+                self._order(judged[begin:at], caused_)
+                if wish is not None:
+                    self._order([wish], self._with_other_parts(wish) if part else caused_)
                 begin = at + 1
         fine = [wish for wish in judged if not wish.reason]
         return replace(
@@ -203,38 +219,35 @@ class Withdrawals:
             before = taken_back.get(wish.original)
             if before is not None and not (wish.corrects and before == wish.reversal_id):
                 yield replace(wish, reason="already_corrected")
-            elif wish.corrects and report != Report.NONE:
+            elif wish.corrects and report in _REPORTS:
                 yield replace(wish, reason="session_report")
             else:
                 taken_back[wish.original] = wish.reversal_id
                 yield replace(wish, done=before is not None)
 
+    def _with_other_parts(self, wish: _Wish) -> _Caused:
+        """What a part and the other parts of its call did, as all that was settled before has left it."""
+        mine, _, _ = self._reader.caused([wish.original])
+        begun_us, subscriber = int(mine["start_us"].item()), int(mine["subscriber"].item())
+        near_us = DAYS_REMEMBERED * _DAY_US
+        usage_ = self._reader.usage(subscriber, begun_us - near_us, begun_us + near_us, _ALL)
+        call = usage_.filter(is_part()).join(mine, on=SAME_CALL, how="semi", nulls_equal=True)
+        charged, entries, corrections = self._reader.caused(call.select("identity", "check").iter_rows())
+        others = corrected(charged, corrections).join(mine, on=RECORD, how="anti")
+        return _Caused(corrected(mine, corrections), entries, corrections, others)
+
     # -- carried by the engine ------------------------------------------------------------------------------
 
-    def _order(
-        self, wishes: list[_Wish], charged: pl.DataFrame, entries: pl.DataFrame, corrections: pl.DataFrame
-    ) -> None:
-        """One commit that settles some wishes: at most one of them is charged anew."""
+    def _order(self, wishes: list[_Wish], caused: _Caused) -> None:
+        """One commit that settles some wishes: at most one of them is charged anew, or of a part of a call."""
         if wishes:
-            self._engine.order(
-                lambda engine, number: self._carry(engine, number, wishes, charged, entries, corrections)
-            ).result()
+            self._engine.order(lambda engine, number: self._carry(engine, number, wishes, caused)).result()
 
     def _carry(
-        self,
-        engine: Engine,
-        number: int,
-        wishes: list[_Wish],
-        charged: pl.DataFrame,
-        entries: pl.DataFrame,
-        corrections: pl.DataFrame,
+        self, engine: Engine, number: int, wishes: list[_Wish], caused: _Caused
     ) -> tuple[Commit | None, None]:
         reversals = self._reversals(
-            engine,
-            [wish for wish in wishes if not wish.reason and not wish.done],
-            charged,
-            entries,
-            corrections,
+            engine, [wish for wish in wishes if not wish.reason and not wish.done], caused
         )
         carried = Carried()
         if len(reversals):
@@ -259,14 +272,7 @@ class Withdrawals:
         )
         return replace(commit, frames={**commit.frames, CORRECTIONS.name: reversals}), None
 
-    def _reversals(
-        self,
-        engine: Engine,
-        wishes: list[_Wish],
-        charged: pl.DataFrame,
-        entries: pl.DataFrame,
-        corrections: pl.DataFrame,
-    ) -> pl.DataFrame:
+    def _reversals(self, engine: Engine, wishes: list[_Wish], caused: _Caused) -> pl.DataFrame:
         """What gives back what the originals took (`CORRECTIONS`), in the order of the wishes, numbered."""
         if not wishes:
             return CORRECTIONS.record.empty()
@@ -279,9 +285,11 @@ class Withdrawals:
             },
             orient="row",
         )  # fmt: skip
-        originals = named.join(charged, on=("identity", "check"), how="inner", maintain_order="left")
+        originals = named.join(caused.charged, on=("identity", "check"), how="inner", maintain_order="left")
         accounts = engine.states.gather(charging.ACCOUNTS, np.unique(originals["subscriber"].to_numpy()))
-        made = reverse(originals, entries, corrections, accounts, self._catalogue())
+        made = reverse(
+            originals, caused.entries, caused.corrections, accounts, self._catalogue(), caused.others
+        )
         return CORRECTIONS.record.conform(engine.numbered(made.drop("seq")))
 
     def _block(self, wish: _Wish) -> Block:

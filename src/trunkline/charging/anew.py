@@ -16,10 +16,11 @@ import numpy.typing as npt
 import polars as pl
 
 from trunkline.charging.balances import charge
-from trunkline.charging.corrections import RECORD, correct, corrected
+from trunkline.charging.corrections import RECORD, correct, corrected, is_reversal
 from trunkline.charging.movements import post
+from trunkline.charging.parts import SAME_CALL, is_part
 from trunkline.charging.rate import rate
-from trunkline.charging.reversal import is_reversal, reverse
+from trunkline.charging.reversal import reverse
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.kernel.grouped import Grouped, Keys
 from trunkline.records.charging import CHARGED, CORRECTIONS, ENTRIES, RowKind
@@ -100,8 +101,10 @@ class Again:
             orders.select(*RECORD, "time_us", "correction_id", "movement_id", pl.col("seq").alias("at_seq")),
             on=RECORD,
         )
-        entries = pl.concat([part.join(originals, on="seq", how="semi") for part in self.entries])
-        made = reverse(originals, entries, CORRECTIONS.record.empty(), accounts, self.catalogue)
+        others = self._other_parts(originals)
+        both = pl.concat([originals.select("seq"), others.select("seq")])
+        entries = pl.concat([part.join(both, on="seq", how="semi") for part in self.entries])
+        made = reverse(originals, entries, pl.concat(self.reversals), accounts, self.catalogue, others)
         moments = originals.select("at_seq", corrects_seq="seq")
         made = CORRECTIONS.record.conform(
             made.drop("seq").join(moments, on="corrects_seq", maintain_order="left").rename({"at_seq": "seq"})
@@ -110,6 +113,15 @@ class Again:
         self.entries.append(outcome.rows[0])
         self.reversals.append(made)
         return over(accounts, outcome.state)
+
+    def _other_parts(self, originals: pl.DataFrame) -> pl.DataFrame:
+        """All other parts under the references of calls that some records are parts of."""
+        parts = originals.filter(is_part())
+        if not len(parts):
+            return CHARGED.record.empty()
+        named = [part.join(parts, on=SAME_CALL, how="semi", nulls_equal=True) for part in self.usage]
+        others = pl.concat(named).filter(is_part()).join(parts, on=RECORD, how="anti")
+        return corrected(others, pl.concat(self.reversals))
 
     def all_usage(self) -> pl.DataFrame:
         """Charged usage (`CHARGED`), each record as its reversal left it."""

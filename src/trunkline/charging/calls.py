@@ -36,6 +36,7 @@ from trunkline.charging.under_way import (
     PLACED,
     START,
     UNITS,
+    UNPLACED_US,
 )
 from trunkline.charging.vector import (
     B_MAIN,
@@ -67,7 +68,7 @@ _CALL, _TAKEN = int(RowKind.CALL), int(RowKind.TAKEN)
 _USAGE, _GRANT, _ROLLOVER = int(Cause.USAGE), int(Cause.GRANT), int(Cause.ROLLOVER)
 _MONEY = int(Unit.MONEY)
 _VOICE = int(Kind.VOICE)
-_NODE_WIDTH = 1 << 16  # roaming zones fit below it
+NODE_WIDTH = 1 << 16  # roaming zones fit below it
 
 
 class Uses(NamedTuple):
@@ -122,8 +123,8 @@ def _fact(work: Array, size: int, key: int, number: int, member: int, definition
 def _number_of(
     work: Array, size: int, key: int, member: int, what: int, from_us: int, until_us: int
 ) -> tuple[int, int]:
-    """Which of the calls under a reference lies at a moment (0: none does), and the number for the next one."""
-    found, most = nb.int64(0), nb.int64(0)
+    """Which call under a reference lies at a moment, the earliest (0: none), and the number for the next one."""
+    found, most, earliest = nb.int64(0), nb.int64(0), nb.int64(0)
     for at in range(size):
         row = work[at]
         if row.kind != _CALL or row.granted != key or row.definition != START or row.member != member:
@@ -133,8 +134,8 @@ def _number_of(
         end = _fact(work, size, key, number, member, END)
         near = row.value - APART_US <= until_us and from_us <= work[end].value + APART_US
         near &= row.flags == what
-        if near and (found == 0 or number < found):
-            found = number
+        if near and (found == 0 or row.value < earliest):
+            found, earliest = number, nb.int64(row.value)
     return found, min(most + 1, MOST_OPEN)
 
 
@@ -148,7 +149,7 @@ def _opened(
         work[size - 1].flags = what
     work[size - FACTS + START].value = start_us
     work[size - FACTS + END].value = end_us
-    work[size - FACTS + PLACED].value = NEVER_S * 1_000_000
+    work[size - FACTS + PLACED].value = UNPLACED_US
     return size
 
 
@@ -249,7 +250,7 @@ def _whole_call(
     """The call so far as one use, by the contract and the place with which it began, and its credit limit."""
     member = nb.int64(uses.member[at])
     kind, direction = nb.int64(uses.kind[at]), nb.int64(uses.direction[at])
-    node, zone = place // _NODE_WIDTH, place % _NODE_WIDTH
+    node, zone = place // NODE_WIDTH, place % NODE_WIDTH
     start_s = start_us // 1_000_000
     subscription = subscription_at(work, 0, size, start_s, member)
     if subscription < 0:  # it was already under way when the contract began
@@ -413,7 +414,7 @@ def _add_part(uses: Uses, at: int, work: Array, size: int, head: int, begun_us: 
     work[head + END].value = max(nb.int64(work[head + END].value), end_us)
     if uses.line[at] >= 0 and start_us < work[head + PLACED].value:  # the earliest part says where it went
         work[head + PLACED].value = start_us
-        work[head + PLACE].value = nb.int64(uses.node[at]) * _NODE_WIDTH + nb.int64(uses.zone[at])
+        work[head + PLACE].value = nb.int64(uses.node[at]) * NODE_WIDTH + nb.int64(uses.zone[at])
     work[head + UNITS].value += uses.units[at]
     if uses.part[at] != 0:
         work[head + CAME].value += 1

@@ -22,9 +22,17 @@ from trunkline.charging.ledger import (
     entries_of,
 )
 from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.charging.under_way import CAME, FACTS, START, UNITS
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped
-from trunkline.records.charging import ACCOUNT_ROW, CORRECTION_CHANGE, Cause, RowKind
+from trunkline.records.charging import (
+    ACCOUNT_ROW,
+    CANCELLED,
+    CORRECTED,
+    CORRECTION_CHANGE,
+    Cause,
+    RowKind,
+)
 
 Rows = npt.NDArray[Any]
 
@@ -33,6 +41,12 @@ BALANCE_KEY = ("subscriber", "member", "balance", "period")
 GONE_S = 0  # `valid_until_s` of a balance that the account has let go of long ago: what is booked on it comes to zero
 _OF_CALLS = (RowKind.CALL, RowKind.TAKEN)
 KEPT = -1  # `granted` of a change that leaves it as it is
+
+
+def is_reversal() -> pl.Expr:
+    """Whether a correction took its record back whole, and not only a difference."""
+    name = pl.col("correction_id")
+    return name.str.starts_with(CANCELLED) | name.str.starts_with(CORRECTED)
 
 
 def correct(corrections: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
@@ -57,6 +71,8 @@ def correct(corrections: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) 
                 entry["granted"] = _limit(account, start_us // 1_000_000)
             entry["row"], entry["part"] = number, part
             entries.append(entry)
+        if any(change["kind"] == RowKind.CALL for change in changes or ()):
+            account = _without_empty_calls(account)
         held[subscriber] = [row for row in account if not _is_gone(row)]
     booked = np.concatenate(entries) if entries else np.empty(0, ENTRY)
     return Outcome(
@@ -107,14 +123,46 @@ def _put_right(account: list[np.void], change: Mapping[str, Any], catalogue: Cat
     fields = ("kind", "flags", "definition", "period", "member", "granted", "valid_from_s", "valid_until_s")
     row = next((each for each in account if wanted == tuple(int(each[name]) for name in fields)), None)
     if row is None:
-        if change["kind"] == RowKind.CALL:
+        fact = definition if change["kind"] == RowKind.CALL else None
+        if fact is not None and fact != START and (fact < FACTS or not _is_under_way(account, change)):
             return  # it is over meanwhile
-        new = np.zeros((), ACCOUNT_ROW)
-        for name, value in zip(fields, wanted, strict=True):
-            new[name] = value
-        account.append(np.atleast_1d(new)[0])
-        row = account[-1]
+        at = len(account)
+        for number in (
+            range(FACTS) if fact == START else (definition,)
+        ):  # its facts stand one behind the other
+            new = np.zeros((), ACCOUNT_ROW)
+            for name, value in zip(fields, wanted, strict=True):
+                new[name] = number if name == "definition" else value
+            account.append(np.atleast_1d(new)[0])
+        row = account[at]
     row["value"] += change["amount"]
+
+
+def _is_under_way(account: list[np.void], change: Mapping[str, Any]) -> bool:
+    """Whether the account remembers the call that a change is of."""
+    return any(
+        _call_of(row) == (change["granted"], change["period"], change["member"] or 0) for row in account
+    )
+
+
+def _call_of(row: np.void) -> tuple[int, int, int] | None:
+    """The call that a fact is of, by its reference, its number and who used it."""
+    if row["kind"] != RowKind.CALL:
+        return None
+    return int(row["granted"]), int(row["period"]), int(row["member"])
+
+
+def _without_empty_calls(account: list[np.void]) -> list[np.void]:
+    """The account without what it remembers of calls of which nothing is left."""
+    came = {(_call_of(row), int(row["definition"])): int(row["value"]) for row in account if _call_of(row)}
+    empty = {call for call, fact in came if fact == CAME and came[call, CAME] == came[call, UNITS] == 0}
+    gone = {(call[0], call[1]) for call in empty if call is not None}
+    return [
+        row
+        for row in account
+        if _call_of(row) not in empty
+        and not (row["kind"] == RowKind.TAKEN and (int(row["granted"]), int(row["flags"]) // 8) in gone)
+    ]
 
 
 def _row_of(account: list[np.void], definition: int, change: Mapping[str, Any]) -> np.void:

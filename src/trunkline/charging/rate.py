@@ -94,6 +94,13 @@ def node_of(t: Vector, ranges: Words, word: np.uint64) -> int:
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+def _nodes_of_words(t: Vector, ranges: Words, words: Words, nodes: Array) -> None:
+    """Node of each dial word."""
+    for row in range(len(words)):
+        nodes[row] = node_of(t, ranges, words[row])
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 def _lookup(t: Vector, table: int, size: int, wanted: int) -> int:
     """Second column of the row whose first column is `wanted`, in a table that ascends by it; -2 when absent."""
     low, high = nb.int64(0), nb.int64(size)
@@ -295,6 +302,22 @@ def _number_classes(
             known += 1
         numbers[row] = slots[slot]
     return known
+
+
+def nodes_again(usage: pl.DataFrame, catalogue: Catalogue) -> npt.NDArray[np.int32]:
+    """Node of charged usage (`CHARGED`); -1 where the catalogue has its traffic class no longer.
+
+    A number's node is looked up once more, because several nodes may bear one destination's name.
+    """
+    other = pl.when(pl.col("direction") == _TERMINATING).then(pl.col("calling")).otherwise(pl.col("called"))
+    words = usage.select(other.fill_null(0)).to_series().to_numpy()
+    dialled = np.zeros(len(usage), np.int32)
+    vectors_ = vectors(catalogue)
+    _nodes_of_words(vectors_.t, vectors_.ranges, words, dialled)
+    classes = {name: number for number, name in enumerate(catalogue.nodes)}
+    named = usage["destination"].cast(pl.String).replace_strict(classes, default=-1, return_dtype=pl.Int32)
+    found: npt.NDArray[np.int32] = np.where(usage["kind"].to_numpy() >= _DATA, named.to_numpy(), dialled)
+    return found
 
 
 def few_class_nodes(

@@ -15,8 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trunkline.charging.corrections import BALANCE_KEY, GONE_S, KEPT, RECORD, listed, moved, rows_of, settled
+from trunkline.charging.corrections import (
+    BALANCE_KEY,
+    GONE_S,
+    KEPT,
+    RECORD,
+    is_reversal,
+    listed,
+    moved,
+    rows_of,
+    settled,
+)
 from trunkline.charging.drawing import Use, counts, unit_of
+from trunkline.charging.parts import Changes, calls_of, in_place_of, remembered
 from trunkline.charging.rate import zone_of
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.vector import (
@@ -39,33 +50,32 @@ _OWN = [int(Cause.USAGE), int(Cause.CORRECTION)]
 _MONEY = int(Unit.MONEY)
 
 
-def is_reversal() -> pl.Expr:
-    """Whether a correction took its record back whole, and not only a difference."""
-    name = pl.col("correction_id")
-    return name.str.starts_with(CANCELLED) | name.str.starts_with(CORRECTED)
-
-
 def reverse(
     originals: pl.DataFrame,
     entries: pl.DataFrame,
     corrections: pl.DataFrame,
     accounts: Grouped,
     catalogue: Catalogue,
+    others: pl.DataFrame,
 ) -> pl.DataFrame:
     """What gives back all that some records took: `CORRECTIONS`, in their order; `seq` is not given yet.
 
     `originals` are charged usage (`CHARGED`), each once and as its corrections made it, with `correction_id`,
-    `movement_id` and `time_us` of its reversal. `entries` and `corrections` are those of them; `accounts` are theirs.
+    `movement_id` and `time_us` of its reversal. `others` (`CHARGED`, alike) are all other parts under the references of
+    calls that they are parts of. `entries` and `corrections` are those of both; `accounts` are theirs.
     """
     if not len(originals):
         return CORRECTIONS.record.empty()
-    changes = pl.concat(
-        [
-            _given_back(originals, entries, corrections, accounts, catalogue),
-            _uncounted(originals, accounts, catalogue),
-            _undrawn(originals, entries, corrections, accounts, catalogue),
-        ]
-    )
+    calls = calls_of(originals, others, corrections, accounts, catalogue)
+    changes = _back(in_place_of(originals, calls, catalogue), entries, corrections, accounts, catalogue)
+    if calls:
+        over = {int(part["seq"]): call for call in calls.values() if not call.known for part in call.others}
+        theirs = in_place_of(others.filter(pl.col("seq").is_in(list(over))), over, catalogue)
+        given = pl.concat([changes, _back(theirs, entries, corrections, accounts, catalogue)])
+        by_record: Changes = {}
+        for seq, each in given.iter_rows():
+            by_record.setdefault(seq, []).extend(each)
+        changes = pl.concat([changes, remembered(calls, by_record, catalogue)])
     listed_ = changes.group_by("seq").agg(
         pl.col("changes").list.explode(keep_nulls=False, empty_as_null=False)
     )
@@ -81,6 +91,23 @@ def reverse(
     )
 
 
+def _back(
+    records: pl.DataFrame,
+    entries: pl.DataFrame,
+    corrections: pl.DataFrame,
+    accounts: Grouped,
+    catalogue: Catalogue,
+) -> pl.DataFrame:
+    """What records (`parts.in_place_of`) give back to balances, counters and limits: `seq` and `changes`."""
+    return pl.concat(
+        [
+            _given_back(records, entries, corrections, accounts, catalogue),
+            _uncounted(records, accounts, catalogue),
+            _undrawn(records, entries, corrections, accounts, catalogue),
+        ]
+    )
+
+
 def _given_back(
     originals: pl.DataFrame,
     entries: pl.DataFrame,
@@ -92,7 +119,7 @@ def _given_back(
     taken = (
         moved(entries.filter(pl.col("cause").is_in(_OWN)), corrections)
         .with_columns(-pl.col("amount"))
-        .join(originals.select("seq", "start_us"), on="seq", how="inner")
+        .join(originals.select("seq", "start_us", "of_call"), on="seq", how="inner")
         .with_row_index("entry")
     )
     bounds = ("valid_from_s", "valid_until_s")
@@ -119,11 +146,13 @@ def _places(taken: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> pl.
     rows = rows_of(accounts, RowKind.BALANCE)
     rows = rows.with_columns(names.gather(rows["definition"]).alias("balance"))
     start_s = pl.col("start_us") // 1_000_000
+    valid = (pl.col("valid_from_s") <= start_s) & (pl.col("valid_until_s") > start_s)
     return (
         taken.join(rows, on=BALANCE_KEY, how="inner", suffix="_row")
-        .filter((pl.col("valid_from_s") <= start_s) & (pl.col("valid_until_s") > start_s))
+        .filter(valid | pl.col("of_call"))  # the call of a part may have been of another period before
         .sort(
             "entry",
+            ~valid,
             pl.col("value") != pl.col("after"),
             pl.col("granted") != pl.col("granted_row"),
             "valid_until_s",
@@ -198,15 +227,13 @@ def _undrawn(
 def _counted_of(originals: pl.DataFrame, catalogue: Catalogue) -> tuple[Array, Array, Array]:
     """Which counters count each record, and how much: rows of `originals`, numbers of counters, amounts."""
     versions = {name: number for number, name in reversed(list(enumerate(catalogue.versions)))}
-    nodes = {name: number for number, name in reversed(list(enumerate(catalogue.nodes)))}
     version = originals["plan"].cast(pl.String).replace_strict(versions, default=-1, return_dtype=pl.Int64)
-    node = originals["destination"].cast(pl.String).replace_strict(nodes, default=-1, return_dtype=pl.Int64)
     used = (originals["units"] != 0) | (originals["list_micros"] != 0)
     kinds = originals["kind"].to_numpy()
     room = max(len(originals) * len(catalogue.counters), 1)
     at, counter, amount = np.empty(room, np.uint32), np.empty(room, np.uint16), np.empty(room, np.int64)
     found = _count_each(
-        vectors(catalogue).t, used.to_numpy(), version.to_numpy(), node.to_numpy(), kinds,
+        vectors(catalogue).t, used.to_numpy(), version.to_numpy(), originals["node"].to_numpy(), kinds,
         originals["direction"].to_numpy(), originals["visited_plmn"].to_numpy(), unit_of(kinds),
         originals["units"].to_numpy(), originals["charged_micros"].to_numpy(), at, counter, amount,
     )  # fmt: skip

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from trunkline.records.charging import RowKind
+from trunkline.records.charging import NEVER_S, RowKind
 
 # What is known of a call; numbers of parts that came stand behind, `BITS` of them a row.
 START, END, PLACED, PLACE, UNITS, LIST, CHARGED, COVERED, LAST, CAME = range(10)
 FACTS = 10
 BITS = 60
 MOST_TOLD = 100
+UNPLACED_US = NEVER_S * 1_000_000  # where a call went is not known yet
 
 
 class OpenCall(NamedTuple):

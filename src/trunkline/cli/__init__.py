@@ -10,6 +10,7 @@ import sys
 from trunkline.cli import (
     bill,
     brokers,
+    calls,
     causes,
     cluster,
     delivery,
@@ -37,6 +38,7 @@ __all__ = [
     "app",
     "bill",
     "brokers",
+    "calls",
     "causes",
     "cluster",
     "delivery",

@@ -67,11 +67,9 @@ class Mirror:
     def _deliver(self, commit: Commit) -> None:
         for state, groups in commit.states:
             if state is ACCOUNTS:
-                if commit.number % 2:
-                    self._settle(groups, commit.number)
-                else:
-                    numbers = np.full(len(groups), commit.number, np.int64)
-                    self._accounts.tell(groups, numbers, time.time_ns() // 1000, 0)
+                numbers = np.full(len(groups), commit.number, np.int64)
+                self._accounts.tell(groups, numbers, time.time_ns() // 1000, 0)
+                self._settle(groups, commit.number)
         for name, frame in commit.frames.items():
             if name in SERVED:
                 self._writer.rows(SERVED[name], frame, 0, commit.number)

@@ -32,17 +32,26 @@ def counted(platform: Platform) -> dict[Place, int]:
     }
 
 
-def taken_back(platform: Platform, seqs: list[int]) -> pl.DataFrame:
-    """Reverse the charged records of these arrival numbers, in this order, and book it: the corrections."""
+def taken_back(
+    platform: Platform, seqs: list[int], before: pl.DataFrame | None = None, first_seq: int = FIRST_SEQ
+) -> pl.DataFrame:
+    """Reverse the charged records of these arrival numbers, in this order, and book it: the corrections.
+
+    `before` are the corrections that were booked already; these have the arrival numbers from `first_seq` on.
+    """
+    before = CORRECTIONS.record.empty() if before is None else before
     order = pl.DataFrame({"seq": seqs}, schema={"seq": pl.Int64})
+    others = corrected(platform.table("charged"), before).join(order, on="seq", how="anti")
     originals = order.join(platform.table("charged"), on="seq", maintain_order="left").with_columns(
         (pl.lit("cancel:") + pl.col("record_id")).alias("correction_id"),
         pl.lit("back").alias("movement_id"),
         pl.lit(0, pl.Int64).alias("time_us"),
     )
-    none = CORRECTIONS.record.empty()
-    made = reverse(originals, platform.table("entries"), none, accounts_of(platform), platform.catalogue)
-    made = made.with_columns(pl.int_range(FIRST_SEQ, FIRST_SEQ + pl.len(), dtype=pl.Int64).alias("seq"))
+    made = reverse(
+        originals, platform.table("entries"), before, accounts_of(platform), platform.catalogue, others
+    )
+    numbers = pl.int_range(first_seq, first_seq + pl.len(), dtype=pl.Int64)
+    made = made.with_columns(numbers.alias("seq"))
     outcome = correct(made, accounts_of(platform), platform.catalogue)
     platform.entries.append(outcome.rows[0])
     assert outcome.state is not None

@@ -11,7 +11,7 @@ import polars as pl
 
 from trunkline.charging.bills.cycles import Cycles, local_days
 from trunkline.charging.bills.shares import share
-from trunkline.charging.reversal import is_reversal
+from trunkline.charging.corrections import is_reversal
 from trunkline.charging.tariffs.bill_rules import BillRules, ProRata
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.vector import vectors

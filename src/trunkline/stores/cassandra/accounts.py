@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,6 +117,24 @@ class Accounts:
         if row and row[0].moment - 1 > number:
             newest = row[0].rows
         return np.frombuffer(newest, ACCOUNTS.dtype)
+
+    def words_after(self, after: int, limit: int) -> list[int]:
+        """Dial words of the next subscribers above `after` that have a row, ascending."""
+        return [tables.word_of(row.subscriber) for row in self._rows_after(after, limit, ("subscriber",))]
+
+    def settled_after(self, after: int, limit: int) -> Grouped:
+        """The rows of the next subscribers above `after`, ascending; what is told and not settled is not in them."""
+        found = self._rows_after(after, limit, ("subscriber", "rows"))
+        groups = [np.frombuffer(row.rows, ACCOUNTS.dtype) for row in found]
+        keys = np.array([tables.word_of(row.subscriber) for row in found], np.uint64)
+        offsets = np.concatenate([[0], np.cumsum([len(group) for group in groups])]).astype(np.int64)
+        return Grouped(keys, offsets, np.concatenate([np.empty(0, ACCOUNTS.dtype), *groups]))
+
+    def _rows_after(self, after: int, limit: int, names: tuple[str, ...]) -> list[Any]:
+        statement = tables.ACCOUNT_TABLE.select("WHERE bucket = ? AND subscriber > ? LIMIT ?", names)
+        asked = [(bucket, tables.stored_word(after), limit) for bucket in range(self._connection.buckets)]
+        found = [row for rows in self._connection.ask_all(statement, asked) for row in rows]
+        return sorted(found, key=lambda row: row.subscriber)[:limit]
 
     def _slots(self, subscribers: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """The slot of each subscriber; those of one bucket are neighbours."""

@@ -18,7 +18,7 @@ import polars as pl
 
 from trunkline.kernel.columns import Column
 from trunkline.kernel.flow import Stream
-from trunkline.kernel.grouped import Rows
+from trunkline.kernel.grouped import Grouped, Rows
 from trunkline.ports import Accounting, AuditEvent, Refused, SetAside
 from trunkline.records.charging import CHARGED, CORRECTIONS, ENTRIES, MOVEMENTS
 from trunkline.records.usage import HELD, REJECTED
@@ -52,12 +52,11 @@ class CassandraReader:
 
     def subscribers(self, after: int, limit: int) -> list[int]:
         """Dial words of known subscribers above `after`, ascending; who is new is listed within seconds."""
-        statement = tables.ACCOUNT_TABLE.select(
-            "WHERE bucket = ? AND subscriber > ? LIMIT ?", ("subscriber",)
-        )
-        asked = [(bucket, tables.stored_word(after), limit) for bucket in range(self._connection.buckets)]
-        found = [row.subscriber for rows in self._connection.ask_all(statement, asked) for row in rows]
-        return [tables.word_of(stored) for stored in sorted(found)[:limit]]
+        return self._accounts.words_after(after, limit)
+
+    def accounts_after(self, after: int, limit: int) -> Grouped:
+        """The accounts of the next subscribers above `after`, ascending, as they were settled some seconds ago."""
+        return self._accounts.settled_after(after, limit)
 
     # -- history ------------------------------------------------------------------------------------------
 

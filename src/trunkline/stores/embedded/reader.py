@@ -88,14 +88,21 @@ class EmbeddedReader:
 
     def subscribers(self, after: int, limit: int) -> list[int]:
         """Dial words of known subscribers above `after`, ascending."""
+        return [int(key) for key in self.accounts_after(after, limit).keys]
 
-        def ask() -> list[int]:
-            found: set[int] = set()
+    def accounts_after(self, after: int, limit: int) -> Grouped:
+        """The accounts of the next subscribers above `after`, ascending."""
+
+        def ask() -> Grouped:
+            parts = []
             with self._moment() as connection:
                 for run in self._runs(connection, ACCOUNTS, after, 2**64 - 1):
                     first = int(np.searchsorted(run.keys, np.uint64(after), side="right"))
-                    found.update(run.keys[first : first + limit].tolist())
-            return sorted(found)[:limit]
+                    parts.append(run.slice(first, min(first + limit, len(run))))
+            found = runs.newest(parts[::-1], ACCOUNTS.dtype)
+            last = min(limit, len(found))
+            offsets = found.offsets[: last + 1]
+            return Grouped(found.keys[:last], offsets, found.rows[: int(offsets[-1])])
 
         return self._again(ask)
 
