@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.api.conftest import World
@@ -29,12 +31,14 @@ async def test_every_call_is_told_once(world: World) -> None:
     _with_calls(world)
     async with world.client(Role.VIEWER) as client:
         for limit in (1, 2, 3, 100):
-            told, after = [], {}
+            told: list[dict[str, Any]] = []
+            after: dict[str, str] | None = {}
             while after is not None:
-                answer = await client.get("/api/v1/calls", params={"limit": limit, **after})
+                answer = await client.get("/api/v1/calls", params={"limit": str(limit), **after})
                 assert answer.status_code == 200, answer.text
-                told += answer.json()["items"]
-                after = {"after": answer.json()["next"]} if answer.json()["next"] else None
+                said = answer.json()
+                told += said["items"]
+                after = {"after": said["next"]} if said["next"] else None
             assert len(told) == len({row["subscriber"]["ref"] for row in told}) == len(NUMBERS)
     assert all(row["subscriber"]["number"].startswith("4477•••••0") for row in told)
     row = told[0]

@@ -213,9 +213,8 @@ _USES = st.lists(
     max_size=40,
 )
 _DAY_S = 86_400
-LATEST = (
-    200  # quarters of a day that a record is late at most: what ended longer ago than 62 days is forgotten
-)
+# Quarters of a day that a record is late at most: far behind the 62 days after which what ended is forgotten.
+LATEST = 700
 
 
 def _story(
