@@ -29,9 +29,10 @@ def _with_calls(world: World) -> None:
 async def test_every_call_is_told_once(world: World) -> None:
     """However short the pages are; an account without calls stands on none."""
     _with_calls(world)
+    told: list[dict[str, Any]] = []
     async with world.client(Role.VIEWER) as client:
         for limit in (1, 2, 3, 100):
-            told: list[dict[str, Any]] = []
+            told = []
             after: dict[str, str] | None = {}
             while after is not None:
                 answer = await client.get("/api/v1/calls", params={"limit": str(limit), **after})

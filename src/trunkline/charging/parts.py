@@ -7,7 +7,7 @@ what the call then comes to. A call that was over is put together again out of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,7 @@ class _Told:
         return self.begun_us - APART_US <= _end_us(part) and int(part["start_us"]) <= ended_us + APART_US
 
 
-def _told_apart(parts: list[Part], gone: Mapping[int, int]) -> list[_Told]:
+def _told_apart(parts: Sequence[Part], gone: Mapping[int, int]) -> list[_Told]:
     """The calls under one reference, in whose order parts came and, by `gone`, were taken back."""
     moments = [(int(part["seq"]), part, True) for part in parts]
     moments += [(gone[int(part["seq"])], part, False) for part in parts if int(part["seq"]) in gone]
@@ -215,8 +215,7 @@ def remembered(calls: Mapping[int, Call], given_back: Changes, catalogue: Catalo
             theirs = [change for other in call.others for change in given_back.get(int(other["seq"]), ())]
             changes += _taken(call, theirs, -1)
         rows.append((seq, changes))
-    schema = {"seq": pl.Int64, "changes": pl.List(CORRECTION_CHANGE)}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema={"seq": pl.Int64(), "changes": pl.List(CORRECTION_CHANGE)}, orient="row")
 
 
 def _facts_put_right(call: Call, catalogue: Catalogue) -> Iterable[dict[str, Any]]:

@@ -96,7 +96,7 @@ def held(platform: Platform) -> dict[tuple[int, int, str, int], int]:
     }
 
 
-@tried(60)
+@tried(30)
 @given(
     files=tariffs(), rows=subscribers(), seed=st.integers(0, 10**6), cuts=st.lists(st.integers(0, 600_000), max_size=5),
     order=st.randoms(use_true_random=False), late=st.booleans(),
@@ -139,8 +139,8 @@ def test_in_the_end_the_call_is_the_right_one(
     event(f"parts: {len(parts)}, wrong: {len(wrong)}")
 
 
-@tried(40)
-@given(files=tariffs(), rows=subscribers(), seed=st.integers(0, 10**6), count=st.integers(1, 40))
+@tried(20)
+@given(files=tariffs(), rows=subscribers(), seed=st.integers(0, 10**6), count=st.integers(1, 30))
 def test_among_other_usage(files: dict[str, str], rows: list[dict[str, Any]], seed: int, count: int) -> None:
     """The second opinion agrees on every balance, counter and record, whatever parts are taken back in between."""
     chance = Random(seed)
