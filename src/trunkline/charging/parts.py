@@ -8,7 +8,7 @@ what the call then comes to. A call that was over is put together again out of i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -59,11 +59,17 @@ class Call:
     ]  # facts as the account holds them: value, end; none when the call was over
     until_now: list[Part]  # all that came of it, the part among them, by their beginning
     others: list[Part]
+    as_charged: list[Part]  # those of which the call consisted when it was charged last, by their beginning
 
     @property
     def begun_us(self) -> int:
-        """With which moment it was charged until now."""
+        """When it began, as far as is known."""
         return self.known[START][0] if self.known else int(self.until_now[0]["start_us"])
+
+    @property
+    def charged_us(self) -> int:
+        """With which moment it was charged last: one that was taken back since may have said it."""
+        return min(self.begun_us, int(self.as_charged[0]["start_us"]))
 
 
 def is_part() -> pl.Expr:
@@ -102,6 +108,7 @@ class _Told:
     """A call under a reference as its parts came, and went."""
 
     parts: list[Part]
+    as_charged: list[Part] = field(default_factory=list)  # its parts when the last of them came
 
     @property
     def begun_us(self) -> int:
@@ -131,10 +138,11 @@ def _told_apart(parts: Sequence[Part], gone: Mapping[int, int]) -> list[_Told]:
             calls = [call for call in calls if call.parts]
             continue
         near = [call for call in calls if not call.over and call.is_near(part)]
-        if near:
-            min(near, key=lambda call: call.begun_us).parts.append(part)
-        else:
-            calls.append(_Told([part]))
+        call = min(near, key=lambda call: call.begun_us) if near else _Told([])
+        if not near:
+            calls.append(call)
+        call.parts.append(part)
+        call.as_charged = list(call.parts)
     return calls
 
 
@@ -156,7 +164,8 @@ def _as_held(part: Part, told: _Told, accounts: Grouped) -> Call:
     following = min(max(rows["period"].tolist(), default=0) + 1, MOST_OPEN)
     until_now = sorted(told.parts, key=_in_order)
     others = [each for each in until_now if each is not part]
-    return Call(key, what, number or following, held.get(number, {}), until_now, others)
+    as_charged = sorted(told.as_charged, key=_in_order)
+    return Call(key, what, number or following, held.get(number, {}), until_now, others, as_charged)
 
 
 def _end_us(part: Part) -> int:
@@ -187,8 +196,8 @@ def in_place_of(usage: pl.DataFrame, calls: Mapping[int, Call], catalogue: Catal
     """
     rows = []
     for seq, call in calls.items():
-        placed = _placing(call.until_now) or call.until_now[0]
-        rows.append((seq, call.begun_us, placed["node"], placed["visited_plmn"]))
+        placed = _placing(call.as_charged) or call.as_charged[0]
+        rows.append((seq, call.charged_us, placed["node"], placed["visited_plmn"]))
     known = _with_nodes(usage, catalogue)
     schema = {name: known.schema[name] for name in ("seq", "start_us", "node", "visited_plmn")}
     found = pl.DataFrame(rows, schema=schema, orient="row").with_columns(of_call=pl.lit(value=True))

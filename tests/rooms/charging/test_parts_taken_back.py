@@ -18,7 +18,8 @@ from tests.rooms.charging.test_rerating import assert_sums
 from tests.rooms.charging.test_reversal import taken_back
 from tests.tariff_strategies import random_uses, subscribers, tariffs, tried
 from trunkline.charging.corrections import corrected
-from trunkline.records.charging import CORRECTIONS
+from trunkline.kernel.dial import to_key
+from trunkline.records.charging import CORRECTIONS, RowKind
 
 SUMS = ("list_micros", "charged_micros", "allowance_units")
 
@@ -80,6 +81,21 @@ def test_the_place_in_the_call_is_free_again() -> None:
     assert sum(costs(platform, made)) == 15 + 100 + 20
 
 
+def held(platform: Platform) -> dict[tuple[int, int, str, int], int]:
+    """What counters of each account and member hold."""
+    return {
+        (
+            key,
+            int(row["member"]),
+            platform.catalogue.counters[int(row["definition"])],
+            int(row["period"]),
+        ): int(row["value"])
+        for key, rows in platform.accounts.items()
+        for row in rows
+        if row["kind"] == RowKind.COUNTER and row["value"]
+    }
+
+
 @tried(30)
 @given(
     files=tariffs(), rows=subscribers(), seed=st.integers(0, 10**6), cuts=st.lists(st.integers(0, 600_000), max_size=5),
@@ -126,7 +142,7 @@ def test_in_the_end_the_call_is_the_right_one(
 @tried(20)
 @given(files=tariffs(), rows=subscribers(), seed=st.integers(0, 10**6), count=st.integers(1, 30))
 def test_among_other_usage(files: dict[str, str], rows: list[dict[str, Any]], seed: int, count: int) -> None:
-    """The second opinion agrees on every record and balance, whatever parts are taken back in between."""
+    """The second opinion agrees on every balance, counter and record, whatever parts are taken back in between."""
     chance = Random(seed)
     uses = [replace(use, begun_us=0) for use in in_parts(random_uses(seed, count), chance)]
     platform, books = Platform.under(files), books_of(files, rows, [])
@@ -158,4 +174,11 @@ def test_among_other_usage(files: dict[str, str], rows: list[dict[str, Any]], se
     for subscriber in books.subscribers():
         for balance in platform.catalogue.balances[1:]:
             assert platform.value(subscriber, balance) == books.value(subscriber, balance), balance
+    members = platform.catalogue.members
+    assert held(platform) == {
+        (*members.account_of(to_key(row.of)), row.rule.name, row.period): row.value
+        for account in books.accounts.values()
+        for row in account.counters
+        if row.value
+    }
     event(f"taken back: {len(made) > 0}")
