@@ -218,8 +218,13 @@ class EngineOnline:
 
     def _charge_left(self) -> None:
         """Charge what a crash left in spools between its being durable and its commit."""
-        for file in self._engine.store.open_files("spool"):
-            if file.source == self._rules.source and self._engine.store.durable_end(file.file) is None:
+        store = self._engine.store
+        for file in store.open_files("spool"):
+            if file.source != self._rules.source or store.durable_end(file.file) is not None:
+                continue
+            if (
+                file.path.exists()
+            ):  # a spool is written down before it is made: there may have been a crash between
                 self._read_to_end(file)
 
     def _read_to_end(self, file: SourceFile) -> None:
