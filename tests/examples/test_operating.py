@@ -16,6 +16,7 @@ from trunkline.settings import PARTS, PREFIX
 
 TEXT = "\n".join(page.read_text() for page in sorted((ROOT / "docs" / "operating").glob("*.md")))
 NO_SETTINGS = {
+    "TRUNKLINE_ENGINE",
     "TRUNKLINE_TOKEN",
     "TRUNKLINE_URL",  # read by the command line for another platform
     "TRUNKLINE_TEST_KILLS",
