@@ -124,9 +124,8 @@ class BalanceDelivery(Delivery):
         self._way = way or Way()
         self._accounts: Accounts | None = None
         self._since: dict[int, int] = {}
-        self._moment_us = self._settling_us = (
-            0  # of the last telling; from which on is told what is not being settled
-        )
+        self._moment_us = 0  # of the last telling
+        self._settling_us = 0  # from which on is told what is not being settled
         self._told_s = 0.0  # as the steady clock has it
         self._forget()
 
@@ -171,10 +170,9 @@ class BalanceDelivery(Delivery):
 
     def end(self, reader: Consumer) -> None:
         """Settle all that was told, if the database answers: whoever begins next need not tell it again."""
-        for _ in range(2):
-            while self._old.messages or self._young.messages:
-                if not self.surely(lambda: self._settle(reader, quiet=True)):
-                    return
+        while self._old.messages or self._young.messages:
+            if not self.surely(lambda: self._settle(reader, quiet=True)):
+                return
 
     def write(self, taken: Sequence[Message], writer: Writer) -> None:
         """Tell what some messages say, of each account the last; then how far the engine is."""

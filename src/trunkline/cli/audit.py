@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import getpass
 import time
+from contextlib import closing
+from pathlib import Path
 
+from trunkline.cli.app import EngineName
 from trunkline.ports import AuditEvent, AuditTrail
+from trunkline.stores.embedded.audit_file import FileAudit
+from trunkline.stores.embedded.reader import EmbeddedAudit
+
+
+def saw(
+    data: Path, word: int, action: str, detail: str = "", engine: EngineName = EngineName.EMBEDDED
+) -> None:
+    """Write down in a folder's own trail who looked at what or changed it; a driver of Spark has no manifest there."""
+    with closing(FileAudit(data) if engine is EngineName.SPARK else EmbeddedAudit(data)) as audit:
+        write_down(audit, action, detail, word)
 
 
 def write_down(audit: AuditTrail, action: str, detail: str, word: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,14 +30,13 @@ from trunkline.cli.app import (
     out,
     table,
 )
+from trunkline.cli.audit import saw
 from trunkline.cli.hand import TOKEN, Url, ask
 from trunkline.kernel import money
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.money import to_micros
-from trunkline.ports import AuditEvent, FolderInUse, Refused
+from trunkline.ports import FolderInUse, Refused
 from trunkline.settings import Folders, Http, Kafka, Keeping, Spark, read
-from trunkline.stores.embedded.audit_file import FileAudit
-from trunkline.stores.embedded.reader import EmbeddedAudit
 
 if TYPE_CHECKING:
     from trunkline.bootstrap.spark_bills import SparkBills
@@ -58,7 +56,7 @@ def preview(number: Number, data: Data = DATA, full: Full = False, as_json: AsJs
     """The bill of the running period, as it would be if the period ended with what is known now."""
     word = _word(number)
     found = _reading(data).preview(word)
-    _saw(data, word, "preview_bill")
+    saw(data, word, "preview_bill")
     if found is None:
         raise Refused("There is no such subscriber, or its running period is billed already.")
     _show(document(found, _shown(full=full)), as_json=as_json)
@@ -78,11 +76,11 @@ def run_bills(
         answer = ask(url, "/api/v1/bills/runs", {"period": period_text(wanted)})
     elif engine is EngineName.SPARK:
         answer = vars(_of_spark(data).run(wanted))
-        _saw(data, 0, "run_bills", period, engine)
+        saw(data, 0, "run_bills", period, engine)
     else:
         with _writing(data) as bills:
             answer = vars(bills.run(wanted))
-        _saw(data, 0, "run_bills", period)
+        saw(data, 0, "run_bills", period)
     if as_json:
         answer_json(answer)
         return
@@ -113,7 +111,7 @@ def list_bills(
     word = _word(number) if number else None
     found = _books(data, engine).bills(word, _period(period) if period else None, limit, lines=False)
     if word is not None or full:
-        _saw(data, word or 0, "list_bills", "", engine)
+        saw(data, word or 0, "list_bills", "", engine)
     rows = [summary(each, _shown(full=full)) for each in found]
     if as_json:
         answer_json(rows)
@@ -269,14 +267,6 @@ def _shown(*, full: bool) -> Callable[[int], str]:
     return to_text if full else lambda word: mask(to_text(word))
 
 
-def _saw(
-    data: Path, word: int, action: str, detail: str = "", engine: EngineName = EngineName.EMBEDDED
-) -> None:
-    audit = FileAudit(data) if engine is EngineName.SPARK else EmbeddedAudit(data)
-    audit.record(AuditEvent(time.time_ns() // 1000, getpass.getuser(), "command line", action, word, detail))
-    audit.close()
-
-
 def _reading(data: Path) -> FolderBills:
     catalogue = load_catalogue(data, None)
     return FolderBills(data, lambda: catalogue)
@@ -312,7 +302,7 @@ def _known(data: Path, bill_id: str, action: str, engine: EngineName = EngineNam
     found = _books(data, engine).bill(bill_id)
     if found is None:
         raise Refused(f"There is no bill {bill_id}. `trunkline bill list` shows them.")
-    _saw(data, found["subscriber"], action, bill_id, engine)
+    saw(data, found["subscriber"], action, bill_id, engine)
     return found
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import itertools
-import time
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -16,11 +14,11 @@ from trunkline.bootstrap.catalogues import load_catalogue
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.under_way import OpenCall
 from trunkline.cli.app import DATA, AsJson, Data, Full, answer_json, app, table
+from trunkline.cli.audit import saw
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.money import to_text as money_text
-from trunkline.ports import AuditEvent
 from trunkline.records.usage import Kind
-from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
+from trunkline.stores.embedded.reader import EmbeddedReader
 
 
 @app.command("calls")
@@ -37,8 +35,7 @@ def calls(
     """Calls that are told in parts and not over, of all accounts: what came of each, and what is missing."""
     reader, catalogue = EmbeddedReader(data), load_catalogue(data, None)
     if full:
-        event = AuditEvent(int(time.time() * 1_000_000), getpass.getuser(), "shell", "read_calls", 0, "full")
-        EmbeddedAudit(data).record(event)
+        saw(data, 0, "read_calls", "full")
     found = itertools.islice(_every(reader, missing=missing), offset, offset + limit)
     rows = [_row(owner, call, catalogue, full=full) for owner, call in found]
     if as_json:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv as comma
-import getpass
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,13 +18,12 @@ from trunkline.bootstrap.rerating import FolderRerates
 from trunkline.bootstrap.views import masked
 from trunkline.bootstrap.what_if import days
 from trunkline.cli.app import DATA, AsJson, Data, EngineName, Full, HistoryOf, answer_json, app, out, table
+from trunkline.cli.audit import saw
 from trunkline.cli.hand import TOKEN, Url, ask
 from trunkline.kernel import money
 from trunkline.kernel.dial import to_text
-from trunkline.ports import AuditEvent, FolderInUse, Refused
+from trunkline.ports import FolderInUse, Refused
 from trunkline.settings import Folders, read
-from trunkline.stores.embedded.audit_file import FileAudit
-from trunkline.stores.embedded.reader import EmbeddedAudit
 
 rerate = typer.Typer(
     no_args_is_help=True,
@@ -82,7 +79,7 @@ def preview(
         found = port.preview(about.from_us, about.until_us, word, plan, draft)
         rows = port.corrections(found["rerate_id"])
     detail = f"{found['rerate_id']}{' full' if full else ''}"
-    _saw(data, word or 0, "preview_rerate", detail, engine)
+    saw(data, word or 0, "preview_rerate", detail, engine)
     if csv is not None:
         with csv.open("w", encoding="utf-8", newline="") as file:
             for row in rows_of(rows, _shown(full=full)):
@@ -113,7 +110,7 @@ def show(rerate_id: Id, data: Data = DATA, full: Full = False, as_json: AsJson =
     """One preview, with what was booked of it."""
     found = _known(_reading(data, None), rerate_id)
     if full:
-        _saw(data, 0, "read_rerate", f"{rerate_id} full")
+        saw(data, 0, "read_rerate", f"{rerate_id} full")
     _show(found, full=full, as_json=as_json)
 
 
@@ -138,7 +135,7 @@ def book(
             with opened(read(Folders, data=data, tariffs=tariffs)) as platform:
                 port = FolderRerates(data, lambda: platform.catalogue, platform.mappings, platform.engine)
                 _known(port, rerate_id)
-                _saw(data, 0, "book_rerate", rerate_id)
+                saw(data, 0, "book_rerate", rerate_id)
                 answer = vars(port.book(rerate_id))
         except FolderInUse as error:
             raise FolderInUse(
@@ -172,12 +169,6 @@ def _known(port: FolderRerates, rerate_id: str) -> dict[str, Any]:
 
 def _shown(*, full: bool) -> Callable[[int], str]:
     return to_text if full else masked
-
-
-def _saw(data: Path, word: int, action: str, detail: str, engine: EngineName = EngineName.EMBEDDED) -> None:
-    audit = FileAudit(data) if engine is EngineName.SPARK else EmbeddedAudit(data)
-    audit.record(AuditEvent(time.time_ns() // 1000, getpass.getuser(), "command line", action, word, detail))
-    audit.close()
 
 
 def _show(found: dict[str, Any], *, full: bool, as_json: bool) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,14 +14,15 @@ from trunkline.bootstrap.views import amount, masked, moment
 from trunkline.charging.tariffs import literals
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.cli.app import DATA, AsJson, Data, Full, answer_json, app, out, table
+from trunkline.cli.audit import now_us, saw
 from trunkline.cli.hand import Url, hand
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.money import to_micros
-from trunkline.ports import AuditEvent, NotReserved, Refused
+from trunkline.ports import NotReserved, Refused
 from trunkline.records.charging import Unit
 from trunkline.records.online import Hold, WouldUse
 from trunkline.records.usage import UNIT_OF_KIND, Kind
-from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
+from trunkline.stores.embedded.reader import EmbeddedReader
 
 reservations = typer.Typer(
     no_args_is_help=True, help="Amounts set apart of an account, and quotas promised to sessions."
@@ -40,7 +39,7 @@ def list_held(number: Number, data: Data = DATA, full: Full = False, as_json: As
     word, catalogue = _word(number), load_catalogue(data, None)
     owner, member = catalogue.members.account_of(word)
     port = _reading(data, catalogue)
-    _saw(data, word, "read_reservations", "full" if full else "")
+    saw(data, word, "read_reservations", "full" if full else "")
     rows = [_row(each, catalogue, full=full) for each in port.held(owner) if member in (0, each.member)]
     if as_json:
         answer_json(rows)
@@ -59,7 +58,7 @@ def release(
     """Give back what was set apart. A session's quota is its network function's, and ends by itself."""
     word = _word(number)
     if not url:
-        _saw(data, word, "release", name)
+        saw(data, word, "release", name)
     try:
         with hand(data, url) as writer:
             released = writer.release(word, name)
@@ -97,10 +96,10 @@ def may_use(
         raise Refused(f"{to} is not a number in international form, such as 447700900001.")
     rate_micros, per_units = _rate(highest_rate, kind) if highest_rate else (0, 0)
     use = WouldUse(
-        word, int(kind), called, service, _quantity(units, kind), _now_us(), rate_micros, per_units,
+        word, int(kind), called, service, _quantity(units, kind), now_us(), rate_micros, per_units,
         _money(highest_cost) if highest_cost else None,
     )  # fmt: skip
-    _saw(data, word, "ask_may_use", f"{usage} {use.units}")
+    saw(data, word, "ask_may_use", f"{usage} {use.units}")
     granted, reason = _reading(data, catalogue).usable(use)
     if as_json:
         unit = _UNITS[UNIT_OF_KIND[kind]].name.lower()
@@ -169,7 +168,7 @@ def _text(units: int, kind: Kind, catalogue: Catalogue) -> str:
 
 
 def _reading(data: Path, catalogue: Catalogue) -> OnlineReservations:
-    return OnlineReservations(None, EmbeddedReader(data), lambda: catalogue, _now_us)
+    return OnlineReservations(None, EmbeddedReader(data), lambda: catalogue, now_us)
 
 
 def _word(number: str) -> int:
@@ -177,14 +176,3 @@ def _word(number: str) -> int:
     if word is None:
         raise Refused(f"{number} is not a number in international form, such as 447700900001.")
     return word
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
-
-
-def _saw(data: Path, word: int, action: str, detail: str) -> None:
-    """Write down who looked at what or changed it."""
-    audit = EmbeddedAudit(data)
-    audit.record(AuditEvent(_now_us(), getpass.getuser(), "command line", action, word, detail))
-    audit.close()

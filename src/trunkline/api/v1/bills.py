@@ -241,10 +241,7 @@ def preview(desk: AtDesk, caller: By, subscriber: Said, numbers: Numbers = "mask
     port, word = bills_of(desk), desk.subscriber(subscriber)
     desk.saw(caller, "preview_bill", word, numbers)
     account_of(desk, word)
-    try:
-        found = port.preview(word)
-    except ports.Refused as error:
-        raise Problem(409, "refused", str(error)) from error
+    found = port.preview(word)
     if found is None:
         raise Problem(404, "no_period", "The running period of this subscriber has its bill already.")
     return _told(desk, found, full=full)
