@@ -68,7 +68,7 @@ check: env-dev ## format, lint, types, imports, docs and habits; changes nothing
 test: env-dev ## install what the tests need, then check, then every test
 	@bash scripts/system_packages.sh
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest
+	bash scripts/run_tests.sh $(BIN)/python
 
 bench: env-dev ## measure; one JSON line a figure
 	@$(BIN)/python -m bench
