@@ -18,8 +18,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -47,10 +46,13 @@ WARM_S = 180
 PROBES_A_SECOND = 10
 PARTS_A_SECOND = 20
 ASKED_AT_ONCE = 3  # probes, the oldest: asking for all of them would be a load of its own
-BUCKETS = 4
-PARTITIONS = 4
+BUCKETS = 2  # one worker on two cores
+PARTITIONS = 2
 NODE_HEAP_MB = 3072  # of Cassandra, whose memtables take a third of it
 PATIENCE_S = 600.0
+DAY = (
+    "2026-11-02T22:58:00.000Z"  # of the load; another day would have workers look through what they remember
+)
 STOPPING_S = 60.0
 START = "from trunkline.cli import main; main()"
 SETTINGS = {
@@ -103,7 +105,8 @@ def _measured(work: Path, seconds: int, engine: str, goal: str) -> list[Figure]:
 def _running(work: Path, engine: str) -> Iterator[dict[str, str]]:
     """Servers, engine and delivery; the settings by which they are found."""
     cluster = Cluster(work / "servers", jars_folder(Servers()), leashed=True)
-    recipes: list[Recipe] = [*brokers(racks=False, secure=False), Node(heap_mb=NODE_HEAP_MB)]
+    steady = [replace(each, quick=False) for each in brokers(racks=False, secure=False)]
+    recipes: list[Recipe] = [*steady, Node(heap_mb=NODE_HEAP_MB)]
     started: list[subprocess.Popen[str]] = []
     try:
         cluster.up(recipes)
@@ -183,7 +186,7 @@ def _begun(sender: Producer, topic: str, reader: CassandraReader, number: int) -
         threading.Event().wait(0.2)
     record = {
         "id": f"probe-{number}", "type": "sms", "subscriber": subscriber, "called": "99915000000",
-        "start": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "start": DAY,
     }  # fmt: skip
     began = time.monotonic()
     sender.produce(topic, json.dumps(record).encode(), partition=zlib.crc32(subscriber.encode()) % PARTITIONS)

@@ -81,6 +81,7 @@ class Broker:
     group: tuple[str, ...] = ("kafka",)
     secure: bool = True
     wave: int = 0
+    quick: bool = True  # to be up; one that is to carry a load for long is better compiled whole
 
     @property
     def port_names(self) -> tuple[str, ...]:
@@ -104,10 +105,7 @@ class Broker:
             self._format(place, path)
         heap_mb = HEAP_MB if len(self.group) == 1 else RACK_HEAP_MB
         program, *options = place.java(ARTIFACTS, heap_mb=heap_mb)
-        quick = [
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-        ]  # at home sooner; a bench is not the worse for it
+        quick = ["-XX:+UseSerialGC", *(["-XX:TieredStopAtLevel=1"] if self.quick else [])]
         log = f"-Dlog4j2.configurationFile={conf / 'log4j2.yaml'}"
         return [program, *quick, log, *options, "kafka.Kafka", str(path)]
 

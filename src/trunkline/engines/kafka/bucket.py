@@ -12,17 +12,16 @@ is written, no file on a worker's disk, and any worker may take over.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from trunkline.engines.kafka.topics import SLACK_DAYS
+from trunkline.engines.kafka.memory import Memory, NewHeld, Round
 from trunkline.engines.loop import POISON, Carried, Carrier, counted, over
 from trunkline.engines.orders import Answer, sort_out
-from trunkline.engines.plan import BUCKET_BITS, CARRIED, PLACE_BITS, STREAM, Held, Plan
+from trunkline.engines.plan import BUCKET_BITS, CARRIED, PLACE_BITS, STREAM, Plan
 from trunkline.engines.wire import Message, changes_out, progress_out, rows_out
 from trunkline.kernel.flow import Flow, Stream
 from trunkline.kernel.grouped import Grouped, Keys, State
@@ -40,17 +39,6 @@ MOST_TRIES = (
     3  # of the same work by whichever workers, before it is taken apart to find the row that nobody digests
 )
 CAREFUL_MESSAGES = 200  # from there on, that are taken one by one
-
-NewHeld = Callable[[State], Held]
-
-
-@dataclass
-class Round:
-    """A walk through all keys of a state: what was written before it began is superseded when it ends."""
-
-    keys: Keys
-    begins: int  # the changelog's offset from which everything counts
-    at: int = 0
 
 
 @dataclass
@@ -73,21 +61,6 @@ class Trying:
         elif self.tries and self.width > 1:
             self.width, self.tries = max(1, self.width // 8), 0
         return self.width == 1 and self.tries > MOST_TRIES
-
-
-@dataclass
-class Memory:
-    """One state of a bucket."""
-
-    state: State
-    held: Held
-    changed: int = 0  # the last commit that wrote of it
-    image: int = 0  # where reading must begin
-    tail: int = 0  # the changelog's next offset, as far as it was acknowledged
-    written: int = 0  # octets since the last round began
-    newest_day: int = 0
-    swept_day: int = 0
-    round: Round | None = None
 
 
 class Bucket:
@@ -125,10 +98,7 @@ class Bucket:
     def put(self, state: State, groups: Grouped, number: int) -> None:
         """What keys hold from now on; written with the turn."""
         assert number == self.commit + 1, "a turn is one commit"
-        memory = self.memories[state.name]
-        memory.held.put(groups)
-        if state.days is not None and len(groups.rows):
-            memory.newest_day = max(memory.newest_day, int(groups.rows["day"].max()))
+        self.memories[state.name].put(groups)
 
     # -- carrying -----------------------------------------------------------------------------------------
 
@@ -277,7 +247,7 @@ class Bucket:
             for value in changes_out(groups, self.commit):
                 memory.written += len(value)
                 messages.append(Message(self.plan.changelog(memory.state), self.number, value))
-            self._forget(memory)
+            memory.forget(self._new_held)
         return messages
 
     def _slice(self, memory: Memory, changed: int, slice_keys: int) -> Grouped | None:
@@ -300,16 +270,7 @@ class Bucket:
     def forget(self) -> None:
         """Let go of what is older than the windows of the states, as its owner does."""
         for memory in self.memories.values():
-            self._forget(memory)
-
-    def _forget(self, memory: Memory) -> None:
-        """Once a day of event time, build the state again without what is older than its window."""
-        if memory.state.days is None or memory.newest_day <= memory.swept_day:
-            return
-        oldest = memory.newest_day - memory.state.days - SLACK_DAYS
-        if memory.swept_day:
-            memory.held = younger(memory.held, self._new_held(memory.state), oldest)
-        memory.swept_day = memory.newest_day
+            memory.forget(self._new_held)
 
     def progress(self) -> Message:
         """How far this bucket is."""
@@ -365,7 +326,7 @@ class Bucket:
             "bucket": self.number,
             "position": self.position,
             "commit": self.commit,
-            "state_octets": {name: memory.held.octets for name, memory in self.memories.items()},
+            "state_octets": {name: memory.octets for name, memory in self.memories.items()},
             "changelog_messages": {
                 name: memory.tail - memory.image for name, memory in self.memories.items()
             },
@@ -385,16 +346,3 @@ def lines_at(file: int, offset: int) -> tuple[int, int]:
 def progress_key(bucket: int) -> bytes:
     """Key of a bucket's progress."""
     return b"bucket|%d" % bucket
-
-
-def younger(held: Held, fresh: Held, oldest_day: int) -> Held:
-    """A state without the rows of days before `oldest_day`."""
-    keys = held.all_keys()
-    for first in range(0, len(keys), 1 << 18):
-        groups: Grouped = held.gather(keys[first : first + (1 << 18)])
-        keep = groups.rows["day"] >= oldest_day
-        owners = np.repeat(np.arange(len(groups)), np.diff(groups.offsets))[keep]
-        counts = np.bincount(owners, minlength=len(groups))
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[counts > 0])]).astype(np.int64)
-        fresh.put(Grouped(groups.keys[counts > 0], offsets, groups.rows[keep]))
-    return fresh

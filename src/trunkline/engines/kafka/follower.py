@@ -139,11 +139,9 @@ class Follower:
         if parts == change.parts:
             self._whole[topic] = change.number
         memory = self.bucket.memories[state.name]
-        memory.held.put(change.groups)
+        memory.put(change.groups)
         memory.written += len(value)
         self.octets += len(value)
-        if state.days is not None and len(change.groups.rows):
-            memory.newest_day = max(memory.newest_day, int(change.groups.rows["day"].max()))
 
     def _tell(self, progress: dict[str, Any]) -> None:
         """Hear how far the bucket is; where a round has ended, what was written before counts no more."""

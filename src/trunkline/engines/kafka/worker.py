@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from trunkline.engines import wire
-from trunkline.engines.kafka.bucket import Bucket, NewHeld, Trying
+from trunkline.engines.kafka.bucket import Bucket, Trying
 from trunkline.engines.kafka.client import (
     PATIENCE_S,
     Lost,
@@ -36,6 +36,7 @@ from trunkline.engines.kafka.client import (
 from trunkline.engines.kafka.committer import Committer, Turn
 from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.kafka.follower import Follower, last_progress
+from trunkline.engines.kafka.memory import NewHeld
 from trunkline.engines.kafka.router import Edge, Router, aside, edge_key
 from trunkline.engines.kafka.standby import Standbys
 from trunkline.engines.loop import POISON
