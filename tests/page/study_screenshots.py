@@ -1,10 +1,11 @@
 """Takes the pictures of what people try out or put right: `python -m tests.page.study_screenshots`.
 
-A what-if, a shadow run, a re-rating and the deliveries of alerts, each light and dark.
+A what-if, a shadow run, a re-rating, calls under way and the deliveries of alerts, each light and dark.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.delivery.small import desk_of_deliveries
 from tests.page.conftest import ARGUMENTS, CHROMIUM
 from tests.page.serve import Served, served
+from tests.page.test_calls_page import under_way
 from tests.rerating.small import charged, rerating
 from tests.what_if.day import DEARER, UNPRICED, charged_day, studies_of
 from tests.what_if.old_system import compared
@@ -84,14 +86,29 @@ def delivered(browser: Browser, folder: Path) -> None:
         pictures(browser, world, Role.ADMIN, "deliveries", deliveries)
 
 
+def telephoning(browser: Browser, _: Path) -> None:
+    """Calls under way, some with a part missing."""
+
+    def calls(page: Page) -> None:
+        page.evaluate("location.hash = '#/calls'")
+        page.get_by_role("table", name="Calls under way").wait_for()
+
+    with served(60) as world:
+        under_way(world.store)
+        pictures(browser, world, Role.CARE, "calls", calls)
+
+
+TAKEN = {"day": studies, "october": corrected, "calls": telephoning, "alerts": delivered}
+
+
 def main() -> None:
-    """All of them."""
+    """All of them, or those that are named: day, october, calls, alerts."""
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        for name, take in (("day", studies), ("october", corrected), ("alerts", delivered)):
+        for name in sys.argv[1:] or TAKEN:
             (Path(folder) / name).mkdir()
-            take(browser, Path(folder) / name)
+            TAKEN[name](browser, Path(folder) / name)
         browser.close()
 
 

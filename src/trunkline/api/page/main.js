@@ -7,6 +7,7 @@ import { listen, live, start, stop } from "/page/live.js";
 import { alerts } from "/page/views/alerts.js";
 import { audit } from "/page/views/audit.js";
 import { bills } from "/page/views/bills.js";
+import { calls } from "/page/views/calls.js";
 import { conflicts } from "/page/views/conflicts.js";
 import { network } from "/page/views/network.js";
 import { overview } from "/page/views/overview.js";
@@ -25,6 +26,7 @@ const VIEWS = [
   ["overview", "Overview", "watch", overview],
   ["network", "Network", "watch_network", network],
   ["subscriber", "Subscriber", "read_person", subscriber],
+  ["calls", "Calls", "watch", calls],
   ["bills", "Bills", "read_person", bills],
   ["alerts", "Alerts", "watch", alerts],
   ["rejects", "Rejects", "watch", rejects],
