@@ -205,7 +205,7 @@ def run(
     """Make the topics that are missing, hand in what was named, and work until told to stop."""
     server, plan = server_of(kafka), plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
     make(server, topics(plan, kafka.kafka_edge_partitions, kafka.kafka_copies), kafka.kafka_copies)
-    declare(server, plan)
+    declare(server, plan, "kafka")
     name = kafka.kafka_worker or f"{socket.gethostname()}-{os.getpid()}"
     work = work_of(server, plan, folders, name, named=bool(kafka.kafka_worker), standby=kafka.kafka_standby)
     warm(work.tables)

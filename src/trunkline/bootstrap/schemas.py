@@ -23,20 +23,27 @@ def doors_of(plan: Plan, kafka: Kafka) -> Doors:
     return Doors(plan, USAGE_EVENT, (CHARGED, ALERTS), tuple(kind for kind in Kind if kind in named))
 
 
-def declare(server: Server, plan: Plan, *, charges: bool = True) -> None:
+def declare(server: Server, plan: Plan, engine: str = "") -> None:
     """Have the schemas of everything that an engine writes in the registry, or refuse to start and say what to do.
 
-    Who charges is refused topics that a mirror copied from another site, too: their positions are those of the other
-    brokers. Who answers people may go on with them.
+    An `engine` charges: it is refused topics that a mirror copied from another site, whose positions are those of the
+    other brokers, and topics that another engine has charged on. Who answers people names none and may go on with them.
     """
     registry = Registry(server, plan)
     try:
         home, here = registry.home()
-        if charges and home and home != here:
+        if engine and home and home != here:
             raise Refused(
                 f"The topics {plan.prefix}.* are copies of those on the brokers {home}, and these are {here}. To go on"
                 " here, stop everything there and run: trunkline cluster cutover apply"
                 " (docs/operating/cluster-sites.md)."
+            )
+        before = carried_by(server, plan) if engine else ""
+        if before not in ("", engine):
+            raise Refused(
+                f"The engine {before} has charged under {plan.prefix}, and {engine} knows neither its accounts nor how"
+                f" far it is: it would charge everything once more. Go on with --engine {before}, or begin under"
+                " another prefix (docs/operating/cluster.md, Another engine)."
             )
         if not home:
             registry.move_in()

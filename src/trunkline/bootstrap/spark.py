@@ -165,7 +165,7 @@ def opened(
         )
     if not looking:
         make_topics(kafka, plan)
-        declare(server_of(kafka), plan)
+        declare(server_of(kafka), plan, "spark")
     settings.checkpoint.mkdir(parents=True, exist_ok=True)
     work, catalogue, people = work_of(folders, plan, settings.state)
     if not looking:
@@ -181,6 +181,7 @@ def opened(
     try:
         engine = Engine(running, work, settings, heard)
         watch.progress = lambda name: last_progress(running, name)
+        watch.recent = lambda name: recent_progress(running, name)
         watch.begin(engine.totals)
         if looking:
             yield Running(running, engine, catalogue)
@@ -214,6 +215,16 @@ def last_progress(spark: SparkSession, name: str) -> dict[str, Any] | None:
         if query.name == name and query.lastProgress is not None:
             return dict(json.loads(query.lastProgress.json))
     return None
+
+
+def recent_progress(spark: SparkSession, name: str) -> list[dict[str, Any]]:
+    """What Spark tells of the last hundred micro-batches of a query, the newest last."""
+    return [
+        dict(json.loads(told.json))
+        for query in spark.streams.active
+        if query.name == name
+        for told in query.recentProgress
+    ]
 
 
 def carry_on(running: Running, stop: threading.Event) -> None:

@@ -72,7 +72,7 @@ def copied(source: Day, target: Kafka) -> bool:
 
 def charged_there(day: Day, part: bytes, records: int) -> None:
     """A worker at a site carries a part of the day to its end."""
-    declare(day.server, day.plan)
+    declare(day.server, day.plan, "kafka")
     with day.running("mover"):
         day.enrolled(600)
         day.hand_in(part, 50)
@@ -94,7 +94,7 @@ def test_charging_moves_to_another_site_and_home(site: Site, operator: Path, emb
     first = site("move1")
     day = Day.made(operator, first.settings(), NAME, BUCKETS)
     day.enrol()
-    declare(day.server, day.plan)
+    declare(day.server, day.plan, "kafka")
     records = 0  # read at the edges, those that came again among them
     here = first
     for number, part in enumerate(parts):
@@ -109,7 +109,7 @@ def test_charging_moves_to_another_site_and_home(site: Site, operator: Path, emb
         here.kill("kafka")
         day = Day(operator, Server(there.bootstrap_servers), day.plan)
         with pytest.raises(Refused, match="are copies of those on the brokers"):
-            declare(day.server, day.plan)
+            declare(day.server, day.plan, "kafka")
         found = told(there, NAME, "check")
         assert (found["copied"], found["behind"], found["active"]) == (True, 0, [])
         assert {each["state"] for each in found["buckets"]} == {"whole"}

@@ -134,7 +134,7 @@ def test_each_account_can_do_its_work_and_no_other(prepared: Desk) -> None:
     """A worker may check its schemas, a sensor hand in events, the exchange carry them; a partner writes nothing."""
     wish = wish_of(prepared.chosen, PRINCIPALS)
     plan, doors = wish.plan, wish.doors
-    declare(prepared.server(PRINCIPALS["engine"]), plan)
+    declare(prepared.server(PRINCIPALS["engine"]), plan, "kafka")
     declare(prepared.server(PRINCIPALS["server"]), plan)
     entrance = doors.topic(Kind.AVRO, USAGE_EVENT)
     sensor = prepared.server(PRINCIPALS["usage.event"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,7 +59,8 @@ LATE = Figure(
     "trunkline_spark_late_uses", "Uses that came too late for their minute, since the topics began."
 )
 DROPPED = Figure(
-    "trunkline_spark_dropped_rows", "Rows that Spark's watermark dropped in the last batch; always 0."
+    "trunkline_spark_dropped_rows",
+    "Rows that Spark's watermark dropped in its last hundred batches; always 0.",
 )
 AGE = Figure("trunkline_spark_checkpoint_age_seconds", "Seconds since the last micro-batch ended.")
 FIGURES = (
@@ -68,9 +69,12 @@ FIGURES = (
 
 
 def figures_of(
-    totals: Totals, charging: Progress | None, summing: Progress | None, age_s: float
+    totals: Totals, charging: Progress | None, summing: Sequence[Progress], age_s: float
 ) -> Iterator[tuple[Figure, tuple[str, ...], float]]:
-    """Every figure with its labels' values; those that Spark has not told yet are left out."""
+    """Every figure with its labels' values; those that Spark has not told yet are left out.
+
+    Of `summing` the last micro-batches are given: one that dropped rows is often followed by one without any.
+    """
     for outcome, count in totals.sums.items():
         if outcome != "charged_micros":
             yield RECORDS, (outcome,), count
@@ -84,11 +88,11 @@ def figures_of(
         yield RATE, (), charging.get("processedRowsPerSecond") or 0.0
         for topic, partition, lag in lags(charging):
             yield LAG, (topic, partition), lag
-    if summing is not None and summing["stateOperators"]:
-        state = summing["stateOperators"][0]
-        yield SUMS_ROWS, (), state["numRowsTotal"]
-        yield SUMS_OCTETS, (), state["memoryUsedBytes"]
-        yield DROPPED, (), state["numRowsDroppedByWatermark"]
+    states = [each["stateOperators"][0] for each in summing if each["stateOperators"]]
+    if states:
+        yield SUMS_ROWS, (), states[-1]["numRowsTotal"]
+        yield SUMS_OCTETS, (), states[-1]["memoryUsedBytes"]
+        yield DROPPED, (), sum(each["numRowsDroppedByWatermark"] for each in states)
 
 
 def lags(progress: Progress) -> Iterator[tuple[str, str, int]]:
@@ -112,6 +116,7 @@ class Watch(Collector):
         """Begin with nothing done."""
         self.totals = self._began = Totals()
         self.progress: Callable[[str], Progress | None] = lambda _name: None
+        self.recent: Callable[[str], Sequence[Progress]] = lambda _name: ()
         self.ended_us = 0  # when the last micro-batch of this process ended; 0 before the first
         self._ended_s = time.monotonic()
 
@@ -141,7 +146,7 @@ class Watch(Collector):
         }
         age_s = time.monotonic() - self._ended_s
         for figure, labels, value in figures_of(
-            self.totals, self.progress("charging"), self.progress("minutes"), age_s
+            self.totals, self.progress("charging"), self.recent("minutes"), age_s
         ):
             families[figure.name].add_metric(labels, value)
         yield from families.values()
