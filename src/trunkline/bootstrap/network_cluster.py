@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
 from trunkline import topology
 from trunkline.bootstrap.kafka import new_held, server_of
@@ -36,21 +36,19 @@ from trunkline.bootstrap.network import (
     load_telemetry_mappings,
     tables_of,
 )
-from trunkline.bootstrap.network_worth import Worth, group_of
+from trunkline.bootstrap.network_worth import Worth, group_of, reading
 from trunkline.bootstrap.network_worth import following as asked_for
 from trunkline.bootstrap.replay import MEASURED
 from trunkline.bootstrap.schemas import settle
 from trunkline.bootstrap.warming import warm_network
 from trunkline.bootstrap.workers import KafkaWords, saying
-from trunkline.engines.kafka.client import PATIENCE_S, Lost, Server, consumer
-from trunkline.engines.kafka.credentials import Credentials
+from trunkline.engines.kafka.client import PATIENCE_S, Lost, Server
 from trunkline.engines.kafka.epochs import ROLES, EpochWork
-from trunkline.engines.kafka.shared import Body, agree
+from trunkline.engines.kafka.shared import Body, agree, followed
 from trunkline.engines.kafka.topics import make, topics
 from trunkline.engines.kafka.worker import Worker
 from trunkline.engines.loop import Accounts, Carried, tallied
 from trunkline.engines.stages import Staged
-from trunkline.engines.wire import progress_in
 from trunkline.kernel.flow import Stream
 from trunkline.network.pulse import pulses_at
 from trunkline.network.telemetry.mapping import Mapping as TelemetryMapping
@@ -160,21 +158,8 @@ class Versions:
 
     def follow(self, stop: threading.Event) -> None:
         """Take up new versions until told to stop."""
-        reader = consumer(self._server, f"{self._plan.prefix}.follower")
-        credentials = Credentials(self._server, reader)
-        try:
-            reader.assign([TopicPartition(self._plan.catalogue, 0, OFFSET_BEGINNING)])
-            while not stop.is_set():
-                credentials.look()
-                for message in reader.consume(100, 0.5):
-                    if message.error() is None:
-                        self._add(progress_in(message.value() or b""))
-        finally:
-            reader.close()
-
-    def _add(self, body: Body) -> None:
-        with self._changed:
-            if body["version"] == max(self._bodies, default=0) + 1:  # of two claims the first one counts
+        for body in followed(self._server, f"{self._plan.prefix}.follower", self._plan.catalogue, stop):
+            with self._changed:
                 self._bodies[body["version"]] = body
                 self._changed.notify_all()
 
@@ -234,9 +219,8 @@ def run(
     versions = Versions(server, plan, mappings)
     with following(versions):
         warm_network(versions.at(versions.newest()))
-        worth = Worth(
-            server, plan_of_usage(kafka.kafka_prefix).topic(charging.CHARGED), lambda: _owns(worker, plan)
-        )
+        rated = plan_of_usage(kafka.kafka_prefix).topic(charging.CHARGED)
+        worth = Worth(reading(server, rated), lambda: _owns(worker, plan))
         worker = Worker(
             work_of(server, plan, versions, mappings, name, named=bool(kafka.kafka_worker), worth=worth),
             kinds=ROLES,

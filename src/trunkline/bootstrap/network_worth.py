@@ -28,6 +28,7 @@ log = logging.getLogger("trunkline.network")
 HOUR_US = 3_600_000_000
 HOURS = DAY_US // HOUR_US
 LOOK_EVERY_S = 1.0
+AGAIN_S = 5.0  # after the first read that failed; twice as long after each further one, an hour at most
 _AT_ONCE, _WAIT_S = 500, 1.0
 _PARTS = 64  # so many messages are added up together
 _OF_HOUR = ["hour", "cell", "subscriber"]
@@ -113,28 +114,52 @@ def _of_hours(hours: pl.DataFrame) -> pl.DataFrame:
     return cells.with_columns(words).select(NO_WORTH.columns).sort("object")
 
 
+def reading(server: Server, topic: str) -> Callable[[threading.Event], pl.DataFrame]:
+    """How `Worth` reads a topic of `CHARGED`: the last day of it as of now."""
+    return lambda stop: worth_in(server, topic, time.time_ns() // 1_000_000, stop)
+
+
 class Worth:
     """What cells are worth by now; any thread may ask."""
 
-    def __init__(self, server: Server, topic: str, is_mine: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        read: Callable[[threading.Event], pl.DataFrame],
+        is_mine: Callable[[], bool],
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Nothing is read before `following`; and then only while `is_mine` says that it is needed here."""
-        self._server, self._topic, self._is_mine = server, topic, is_mine
+        self._read, self._is_mine, self._now_s = read, is_mine, now_s
         self.table = NO_WORTH
         self.read = 0  # how often it was read
+        self._due_s: float | None = None  # when to read next; None: as soon as it is needed
+        self._again_s = AGAIN_S  # how long to wait when that fails
+
+    def look(self, stop: threading.Event) -> None:
+        """Read when it comes to be needed, every hour while it is, and sooner where that failed."""
+        if not self._is_mine():
+            self._due_s, self._again_s = None, AGAIN_S
+            return
+        if self._due_s is not None and self._now_s() < self._due_s:
+            return
+        begun_s = self._now_s()
+        try:
+            self.table = self._read(stop)
+        except KafkaException as error:
+            log.warning(
+                "whom cells serve could not be read; it stays as it was, and is tried again in %g s: %s",
+                self._again_s, error,
+            )  # fmt: skip
+            self._due_s = self._now_s() + self._again_s
+            self._again_s = min(2 * self._again_s, WORTH_EVERY_S)
+        else:
+            self.read += 1
+            self._due_s, self._again_s = begun_s + WORTH_EVERY_S, AGAIN_S
 
     def run(self, stop: threading.Event) -> None:
-        """Read when it comes to be needed, and every hour while it is, until told to stop."""
-        read_s = -WORTH_EVERY_S
+        """Look until told to stop."""
         while not stop.wait(LOOK_EVERY_S):
-            if not self._is_mine():
-                read_s = -WORTH_EVERY_S
-            elif time.monotonic() - read_s >= WORTH_EVERY_S:
-                read_s = time.monotonic()
-                try:
-                    self.table = worth_in(self._server, self._topic, time.time_ns() // 1_000_000, stop)
-                    self.read += 1
-                except KafkaException as error:
-                    log.warning("whom cells serve could not be read; it stays as it was: %s", error)
+            self.look(stop)
 
 
 @contextmanager

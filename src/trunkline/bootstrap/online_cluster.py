@@ -15,15 +15,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from trunkline.api.access import Access
+from trunkline.bootstrap.agreed import Agreed
 from trunkline.bootstrap.kafka import plan_of, server_of
 from trunkline.bootstrap.nchf_port import NchfPort, limited
 from trunkline.bootstrap.together import run_together
 from trunkline.bootstrap.tokens import KeptTokens
-from trunkline.charging.tariffs import compile_catalogue
-from trunkline.charging.tariffs.catalogue import Catalogue, Register
+from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.kafka.client import Server
 from trunkline.engines.kafka.door import Door
-from trunkline.engines.kafka.shared import latest
 from trunkline.engines.plan import Plan
 from trunkline.kernel.grouped import Grouped, Rows, State
 from trunkline.ports import QuotaAnswer, QuotaRequest, Refused
@@ -32,9 +31,6 @@ from trunkline.records.online import SESSIONS, Action
 from trunkline.settings import Folders, Http, Kafka, Online
 
 LOOK_S = 10.0  # for a bucket to say what it holds
-NEEDS_WORKERS = (
-    "The cluster knows no tariff yet. Start a worker: trunkline run --engine kafka --tariffs FOLDER"
-)
 
 
 class DoorReader:
@@ -101,14 +97,6 @@ class DoorLife(NchfPort):
             self.notifier.topped_up(who)
 
 
-def agreed(server: Server, plan: Plan) -> Catalogue:
-    """The tariff that the cluster's workers have agreed on; raises `Refused` when there is none yet."""
-    body = latest(server, f"{plan.prefix}.follower", plan.catalogue)
-    if body is None:
-        raise Refused(NEEDS_WORKERS)
-    return compile_catalogue(body["files"], Register(**body["register"]))[0]
-
-
 def run(
     folders: Folders,
     http: Http,
@@ -121,10 +109,11 @@ def run(
     if settings.online_port == 0:
         raise Refused("A door needs a port: name it with TRUNKLINE_ONLINE_PORT.")
     server, plan = server_of(kafka), plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
-    catalogue = agreed(server, plan)
+    agreed = Agreed(server, plan)
     networks = tuple(filter(None, http.notify_networks.split(",")))
-    life = DoorLife(server, plan, lambda: catalogue, settings, networks)
+    life = DoorLife(server, plan, agreed.catalogue, settings, networks)
     access = Access(KeptTokens(folders.data), time.time)
-    wait = run_together(life.works(access, lambda _operation, _status, _seconds: None, stop), stop)
+    works = life.works(access, lambda _operation, _status, _seconds: None, stop)
+    wait = run_together([*works, ("tariff", lambda: agreed.follow(stop))], stop)
     started(life)
     wait()

@@ -24,13 +24,14 @@ from trunkline.api.options import ApiOptions
 from trunkline.api.sign_in import sign_in_link
 from trunkline.api.workers import Worker
 from trunkline.bootstrap import network_cluster, network_serving
+from trunkline.bootstrap.agreed import Agreed
 from trunkline.bootstrap.alert_serving import telling
 from trunkline.bootstrap.balance_delivery import deliver
 from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.delivery import Delivery
 from trunkline.bootstrap.intake import ClusterIntake
 from trunkline.bootstrap.kafka import plan_of, server_of
-from trunkline.bootstrap.online_cluster import NEEDS_WORKERS, DoorLife
+from trunkline.bootstrap.online_cluster import DoorLife
 from trunkline.bootstrap.registry import PATH as REGISTRY_PATH
 from trunkline.bootstrap.registry import Shelf, registry_app
 from trunkline.bootstrap.reservations import OnlineReservations
@@ -41,9 +42,7 @@ from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.bootstrap.transfer_serving import ClusterTransfers
 from trunkline.bootstrap.voucher_serving import ClusterVouchers, going_on
 from trunkline.bootstrap.workers import Listener, saying
-from trunkline.charging.tariffs import compile_catalogue
-from trunkline.charging.tariffs.catalogue import Catalogue, Register
-from trunkline.engines.kafka.shared import latest
+from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.ports import Refused
 from trunkline.settings import Cassandra, Folders, Guessing, Http, Kafka, Online, Watched, read
 from trunkline.settings import Delivery as Telling
@@ -92,17 +91,14 @@ def serve(
     contact = contact_of(cassandra)
     connection = Connection(contact, make=True)
     mappings = load_mappings(Path(folders.mappings) if folders.mappings else None)
-    body = latest(server, f"{plan.prefix}.follower", plan.catalogue)
-    if body is None:
-        raise Refused(NEEDS_WORKERS)
-    declare(server, plan, charges=False)
-    catalogue, _ = compile_catalogue(body["files"], Register(**body["register"]))
+    agreed = Agreed(server, plan)
+    declare(server, plan)
     reader = CassandraReader(connection)
     intake = ClusterIntake(server, plan, mappings, reader)
     folders.data.mkdir(parents=True, exist_ok=True)
     networks, beside = tuple(filter(None, http.notify_networks.split(","))), ExitStack()
     deliveries = beside.enter_context(
-        telling(connection, lambda: catalogue, alerts or Telling(), networks, stop)
+        telling(connection, agreed.catalogue, alerts or Telling(), networks, stop)
     )
     vouchers = beside.enter_context(going_on(_vouchers(connection, intake, folders.data), stop))
     roles, wait = deliver(server, plan, lambda: Connection(contact), stop)
@@ -113,7 +109,7 @@ def serve(
     heard = Listener(server, [plan, network_cluster.plan_of(kafka.kafka_prefix)])
     door = None
     if online is not None and online.online_port != 0:
-        door = DoorLife(server, plan, lambda: catalogue, online, networks)
+        door = DoorLife(server, plan, agreed.catalogue, online, networks)
     listener, http = listening(http)
     url = http.public_url or f"http://{http.host}:{http.port}"
     options = ApiOptions(
@@ -123,14 +119,15 @@ def serve(
         notices_path=str(folders.data / "notices.sqlite"),
     )
     app = create_app(
-        reader, intake, CassandraAudit(connection), lambda: catalogue, KeptTokens(folders.data), options,
-        lambda: {"unread_octets": 0}, tariff_files=lambda: dict(body["files"]), workers=heard.workers,
-        network=network, reservation_port=_reservations(door, catalogue), delivery_port=deliveries,
+        reader, intake, CassandraAudit(connection), agreed.catalogue, KeptTokens(folders.data), options,
+        lambda: {"unread_octets": 0}, tariff_files=agreed.files, workers=heard.workers,
+        network=network, reservation_port=_reservations(door, agreed.catalogue), delivery_port=deliveries,
         voucher_port=vouchers,
         transfer_port=ClusterTransfers(CassandraTransfers(connection), intake, heard.workers),
     )  # fmt: skip
     app.mount(REGISTRY_PATH, registry_app(Shelf(server, plan), app.state.desk.access))
     close = _answering(door, app, stop)
+    kept_up = run_together([("tariff", lambda: agreed.follow(stop))], stop)
     try:
         started(url, sign_in_link(app.state.desk.access, url, "operator", Role.ADMIN), roles)
         with saying(server, plan, lambda: [_word(role) for role in roles]):
@@ -142,15 +139,16 @@ def serve(
         listener.close()
         heard.close()
         intake.close()
+        kept_up()
         wait()
         connection.close()
 
 
-def _reservations(door: DoorLife | None, catalogue: Catalogue) -> OnlineReservations | None:
+def _reservations(door: DoorLife | None, catalogue: Callable[[], Catalogue]) -> OnlineReservations | None:
     """Amounts that are set apart, where network functions come in, too."""
     if door is None:
         return None
-    return OnlineReservations(door.door, door.reader, lambda: catalogue, lambda: time.time_ns() // 1000)
+    return OnlineReservations(door.door, door.reader, catalogue, lambda: time.time_ns() // 1000)
 
 
 def _answering(door: DoorLife | None, app: FastAPI, stop: threading.Event) -> Callable[[], None]:

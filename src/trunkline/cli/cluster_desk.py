@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
+from trunkline.bootstrap.agreed import NEEDS_WORKERS, Agreed
 from trunkline.bootstrap.alert_delivery import LedgerDeliveries
 from trunkline.bootstrap.alert_ways import deliveries_over
 from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.intake import ClusterIntake
 from trunkline.bootstrap.kafka import plan_of, server_of
-from trunkline.bootstrap.online_cluster import NEEDS_WORKERS, agreed
 from trunkline.bootstrap.serving import contact_of, kept_vouchers
 from trunkline.bootstrap.transfer_serving import ClusterTransfers
 from trunkline.bootstrap.voucher_serving import ClusterVouchers
@@ -79,7 +79,7 @@ class ClusterDesk:
     @cached_property
     def _tariff(self) -> Catalogue:
         try:
-            return agreed(self.server, self.plan)
+            return Agreed(self.server, self.plan).catalogue()
         except KafkaException as error:
             if error.args[0].code() in _NO_TOPIC:
                 raise Refused(NEEDS_WORKERS) from error

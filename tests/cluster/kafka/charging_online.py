@@ -27,7 +27,8 @@ from tests.online.world import (
 )
 from tests.waiting import until
 from trunkline.api.access import Access, Role, Token, digest
-from trunkline.bootstrap.online_cluster import DoorLife, agreed
+from trunkline.bootstrap.agreed import Agreed
+from trunkline.bootstrap.online_cluster import DoorLife
 from trunkline.bootstrap.together import run_together
 from trunkline.kernel.dial import to_key
 from trunkline.settings import Online
@@ -81,11 +82,10 @@ def begun(kafka: Kafka, folder: Path, prefix: str, balances: dict[str, str], buc
 @contextmanager
 def doors(day: Day, count: int = 1, settings: Online | None = None) -> Iterator[Sequence[DoorLife]]:
     """Doors of a cluster in this process, from the moment they answer until the end of the block."""
-    catalogue = agreed(day.server, day.plan)
-    stop = threading.Event()
+    agreed, stop = Agreed(day.server, day.plan), threading.Event()
     tokens = [Token("smf", Role.BILLING, digest(TOKEN)), Token("eye", Role.VIEWER, digest(LOOKING_ON))]
     lives = [
-        DoorLife(day.server, day.plan, lambda: catalogue, settings or Online(online_port=-1), ())
+        DoorLife(day.server, day.plan, agreed.catalogue, settings or Online(online_port=-1), ())
         for _ in range(count)
     ]
     works = [

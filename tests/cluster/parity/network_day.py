@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from tests.waiting import until
 from trunkline.bootstrap import network as watched
 from trunkline.bootstrap import network_cluster as cluster
 from trunkline.bootstrap.kafka import plan_of as usage_plan
-from trunkline.bootstrap.network_worth import Worth, worth_in
+from trunkline.bootstrap.network_worth import Worth, reading
 from trunkline.bootstrap.replay import EVENTS, MEASURED, TICKETS, pieces
 from trunkline.engines.kafka.client import Server
 from trunkline.engines.kafka.epochs import ROLES
@@ -200,8 +199,8 @@ def charged(server: Server, prefix: str, cells: Sequence[str]) -> Worth:
         for value in rows_out(charging.CHARGED.record.conform(rows)):
             sender.produce(topic, value, partition=hour % plan.buckets)
     assert sender.flush(30) == 0
-    worth = Worth(server, topic, lambda: False)
-    worth.table = worth_in(server, topic, time.time_ns() // 1_000_000)
+    worth = Worth(reading(server, topic), lambda: False)
+    worth.table = reading(server, topic)(threading.Event())
     return worth
 
 

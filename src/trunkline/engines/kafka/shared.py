@@ -6,8 +6,9 @@ two and passes over the second, and the one whose version was passed over propos
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaException, Producer, TopicPartition
@@ -21,6 +22,7 @@ from trunkline.engines.kafka.client import (
     Unfit,
     consumer,
 )
+from trunkline.engines.kafka.credentials import Credentials
 from trunkline.engines.wire import progress_in, progress_out
 
 _TRIES = 20
@@ -47,6 +49,24 @@ def latest(server: Server, group: str, topic: str) -> Body | None:
                 elif not trouble.retriable():
                     raise KafkaException(trouble)
         raise Lost(f"{topic} gave no answer within {PATIENCE_S:g} s")
+    finally:
+        reader.close()
+
+
+def followed(server: Server, group: str, topic: str, stop: threading.Event) -> Iterator[Body]:
+    """Each version from the first on, as it comes to hold, until told to stop."""
+    reader = consumer(server, group)
+    credentials = Credentials(server, reader)
+    version = 0
+    try:
+        reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+        while not stop.is_set():
+            credentials.look()
+            for message in reader.consume(100, 0.5):
+                body = progress_in(message.value() or b"") if message.error() is None else {}
+                if body.get("version") == version + 1:  # of two claims the first one counts
+                    version += 1
+                    yield body
     finally:
         reader.close()
 
