@@ -51,6 +51,7 @@ from trunkline.charging.vector import (
     L_RECORD,
     LINE,
     LINE_W,
+    PLACES,
 )
 from trunkline.records.charging import NEVER_S, Cause, RowKind, Unit
 from trunkline.records.usage import Kind
@@ -68,7 +69,8 @@ _CALL, _TAKEN = int(RowKind.CALL), int(RowKind.TAKEN)
 _USAGE, _GRANT, _ROLLOVER = int(Cause.USAGE), int(Cause.GRANT), int(Cause.ROLLOVER)
 _MONEY = int(Unit.MONEY)
 _VOICE = int(Kind.VOICE)
-NODE_WIDTH = 1 << 16  # roaming zones fit below it
+NODE_WIDTH = 1 << 16  # roaming zones fit below it,
+PLACE_WIDTH = 1 << 40  # nodes below this, and how both are numbered above
 
 
 class Uses(NamedTuple):
@@ -231,6 +233,12 @@ def _forget(work: Array, size: int, key: int, number: int, member: int) -> int:
 
 
 @nb.njit(nogil=True, cache=True)
+def place_at(t: Vector, node: int, zone: int) -> int:
+    """Where a call goes, with the numbering by which it is said: each tariff numbers places afresh."""
+    return nb.int64(t[PLACES]) * PLACE_WIDTH + node * NODE_WIDTH + zone
+
+
+@nb.njit(nogil=True, cache=True)
 def _listed(t: Vector, use: Use, record_micros: int) -> int:
     """What a whole call comes to before allowances; `NO_PRICE` or `TOO_LARGE` where there is no such amount."""
     base = t[LINE] + use.line * LINE_W
@@ -250,7 +258,7 @@ def _whole_call(
     """The call so far as one use, by the contract and the place with which it began, and its credit limit."""
     member = nb.int64(uses.member[at])
     kind, direction = nb.int64(uses.kind[at]), nb.int64(uses.direction[at])
-    node, zone = place // NODE_WIDTH, place % NODE_WIDTH
+    node, zone = place % PLACE_WIDTH // NODE_WIDTH, place % NODE_WIDTH
     start_s = start_us // 1_000_000
     subscription = subscription_at(work, 0, size, start_s, member)
     if subscription < 0:  # it was already under way when the contract began
@@ -373,7 +381,7 @@ def charge_part(
             found.verdict[at] = PART_AGAIN
             return _copied(saved, kept_size, work), kept_count
     head = _fact(work, size, key, number, member, START)  # the other facts stand behind it
-    _add_part(uses, at, work, size, head, begun_us, end_us)
+    _add_part(t, uses, at, work, size, head, begun_us, end_us)
     record_micros = nb.int64(work[head + LIST].value) + nb.int64(uses.list_micros[at])
     whole = nb.int64(work[head + UNITS].value)
     if uses.line[at] >= 0 and whole != 0:
@@ -407,14 +415,18 @@ def charge_part(
 
 
 @nb.njit(nogil=True, cache=True)
-def _add_part(uses: Uses, at: int, work: Array, size: int, head: int, begun_us: int, end_us: int) -> None:
+def _add_part(
+    t: Vector, uses: Uses, at: int, work: Array, size: int, head: int, begun_us: int, end_us: int
+) -> None:
     """Write down what a part adds to what is known of its call."""
     start_us = nb.int64(uses.start_us[at])
     work[head + START].value = min(nb.int64(work[head + START].value), begun_us)
     work[head + END].value = max(nb.int64(work[head + END].value), end_us)
-    if uses.line[at] >= 0 and start_us < work[head + PLACED].value:  # the earliest part says where it went
-        work[head + PLACED].value = start_us
-        work[head + PLACE].value = nb.int64(uses.node[at]) * NODE_WIDTH + nb.int64(uses.zone[at])
+    # The earliest part says where it went; what it said by another tariff's numbers means nothing, so this one says it.
+    anew = nb.int64(work[head + PLACE].value) // PLACE_WIDTH != t[PLACES]
+    if uses.line[at] >= 0 and (anew or start_us < work[head + PLACED].value):
+        work[head + PLACED].value = min(nb.int64(work[head + PLACED].value), start_us)
+        work[head + PLACE].value = place_at(t, nb.int64(uses.node[at]), nb.int64(uses.zone[at]))
     work[head + UNITS].value += uses.units[at]
     if uses.part[at] != 0:
         work[head + CAME].value += 1

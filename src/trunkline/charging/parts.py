@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from trunkline.charging.calls import APART_US, MOST_OPEN, NODE_WIDTH
+from trunkline.charging.calls import APART_US, MOST_OPEN, place_at
 from trunkline.charging.corrections import GONE_S, is_reversal
 from trunkline.charging.rate import nodes_again, zone_of
 from trunkline.charging.tariffs.catalogue import Catalogue
@@ -261,9 +261,9 @@ def _facts(call: Call, catalogue: Catalogue) -> dict[int, int]:
     }
     placing = _placing(others)
     if placing is not None and placing["node"] >= 0:
-        zone = int(zone_of(vectors(catalogue).t, int(placing["visited_plmn"])))
-        place = int(placing["node"]) * NODE_WIDTH + zone
-        facts |= {PLACED: int(placing["start_us"]), PLACE: place}
+        t = vectors(catalogue).t
+        place = place_at(t, int(placing["node"]), int(zone_of(t, int(placing["visited_plmn"]))))
+        facts |= {PLACED: int(placing["start_us"]), PLACE: int(place)}
     for part in others:
         row, bit = divmod(int(part["part"]) - 1, BITS)
         facts[FACTS + row] = facts.get(FACTS + row, 0) | 1 << bit

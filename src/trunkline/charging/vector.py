@@ -9,6 +9,7 @@ unsigned.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
@@ -22,6 +23,7 @@ Array = npt.NDArray[Any]
 Packed = TypeVar("Packed")
 
 KEPT_CATALOGUES = 8
+NUMBERINGS = 1 << 23  # ways to number places that are told apart
 HEADS = 1 << 16  # the leading four digits of a dial word
 
 # Where the head says that each table begins ...
@@ -33,9 +35,9 @@ HEADS = 1 << 16  # the leading four digits of a dial word
 # ... and the single numbers behind them.
 (
     ZONES, NODES, SERVICES, PLMNS, MCCS, PLMN_DEFAULT, PLANS, RANGES, DEFAULT_PLAN, DEFAULT_ZONE, DEFAULT_CYCLE_DAY,
-    MAIN, MOST_NEW, BALANCE_WORDS, COUNTER_WORDS,
-) = range(28, 43)  # fmt: skip
-HEAD = 43
+    MAIN, MOST_NEW, BALANCE_WORDS, COUNTER_WORDS, PLACES,
+) = range(28, 44)  # fmt: skip
+HEAD = 44
 
 # Columns, and how many there are.
 L_SCHEDULE, L_BAND, L_COUNTER, L_FREE, L_RECORD, L_MAX, L_MIN, L_END, LINE_W = range(9)
@@ -121,7 +123,7 @@ def vectors(catalogue: Catalogue) -> Vectors:
     # What is carried over from each period, and allowances of periods without any use, come on top (`renewal`).
     carried = 3 * int(t.balance_rollover_periods.astype(np.int64).sum())
     most = 2 * int(allowances) + int(counters) + int(t.balance_shared.sum()) + 2 + 2 * carried
-    head[ZONES : COUNTER_WORDS + 1] = (
+    head[ZONES : PLACES + 1] = (
         t.zones,
         len(catalogue.nodes),
         t.version_row.shape[1],
@@ -137,9 +139,21 @@ def vectors(catalogue: Catalogue) -> Vectors:
         most,
         _words(len(t.balance_known)),
         _words(len(t.counter_known)),
+        _numbering(catalogue),
     )
     ranges = np.stack([t.range_first, t.range_last], axis=1).astype(np.uint64).reshape(-1)
     return Vectors(np.concatenate(parts), ranges)
+
+
+def _numbering(catalogue: Catalogue) -> int:
+    """Stands for how places are numbered: another one where a node or a zone is another place; never 0."""
+    t = catalogue.tables
+    digest = hashlib.blake2b(repr((catalogue.zones, catalogue.nodes, catalogue.classes)).encode())
+    for table in (t.range_first, t.range_last, t.range_node, t.plmn, t.plmn_zone, t.mcc, t.mcc_zone):
+        digest.update(np.asarray(table).astype(np.int64).tobytes())
+        digest.update(b"/")
+    digest.update(str(t.plmn_default).encode())
+    return int.from_bytes(digest.digest()[:8], "big") % (NUMBERINGS - 1) + 1
 
 
 def _price_tables(catalogue: Catalogue) -> dict[int, Array]:

@@ -179,6 +179,71 @@ def test_a_re_rating_while_a_call_is_under_way(plan: str) -> None:
     assert call_rows(wrong) == 0
 
 
+TOLL = {
+    "operator": {
+        "name": "Test", "currency": "EUR", "time_zone": "UTC", "home_plmn": [26201],
+        "rounding": {"decimals": 2, "mode": "half_up"},
+    },
+    "zones": {"near": {"mcc": [208]}, "world": {"default": True}},
+    "destinations": {"there": {"prefixes": ["44"]}, "rest": {"prefixes": ["4"]}},
+    "rates": {
+        "cheap": {"price": "0.10", "per": "60s", "increments": ["60s"]},
+        "dear": {"price": "5.00", "per": "60s", "increments": ["60s"]},
+    },
+    "balances": {
+        "main": {"unit": "money", "main": True},
+        "minutes": {
+            "unit": "time", "usage": ["voice"], "to": ["there"], "zones": ["near"], "grant": "12m", "every": "month",
+        },
+    },
+}  # fmt: skip
+PLAN = {
+    "plan": "toll",
+    "includes": ["minutes"],
+    "prices": [
+        {"usage": "voice", "zones": ["near"], "to": "there", "rate": "cheap"},
+        {"usage": "voice", "zones": "any", "to": "any", "rate": "dear"},
+    ],
+}
+
+
+def numbered_anew(now: dict[str, Any]) -> dict[str, Any]:
+    """The same tariff with destinations and zones before those that were there, which get other numbers by it."""
+    more = {f"new{at}": {"prefixes": [f"{at}"]} for at in range(1, 4)}
+    return {
+        **now,
+        "zones": {"before": {"mcc": [310]}, "between": {"mcc": [311]}, **now["zones"]},
+        "destinations": {**more, **now["destinations"]},
+    }
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["more", "fewer"])
+@pytest.mark.parametrize("moment", [1, 2])
+def test_a_new_tariff_while_a_call_is_under_way(moment: int, *, turned: bool) -> None:
+    """What numbers places anew moves no call: it goes on where it went, at that place's price and allowance."""
+    tariffs = [
+        {"a.yaml": json.dumps(each), "toll.yaml": json.dumps(PLAN)} for each in (TOLL, numbered_anew(TOLL))
+    ]
+    before, after = (Platform.under(each) for each in (reversed(tariffs) if turned else tariffs))
+    assert before.catalogue.nodes != after.catalogue.nodes
+    assert before.catalogue.zones != after.catalogue.zones
+    for platform in (before, after):
+        platform.enrol([{"subscriber": "441", "plan": "toll", "opening_micros": 50_000_000}])
+    parts = [part(n, 10, last=n == 3, visited_plmn=20801) for n in (1, 2, 3)]
+    after.charge(parts)
+    for at, each in enumerate(parts):
+        if at == moment:
+            before.catalogue = after.catalogue
+        before.charge([each])
+    assert after.table("charged")["charged_micros"].sum() == 18 * 100_000
+    assert (
+        before.table("charged")["charged_micros"].to_list()
+        == after.table("charged")["charged_micros"].to_list()
+    )
+    assert before.value("441", "main") == after.value("441", "main")
+    assert call_rows(before) == 0
+
+
 def cut(use: Use, cuts: list[int], name: str) -> list[Use]:
     """A use as its parts: their own starts and lengths, numbered from 1."""
     ends = [*sorted(min(each, use.units) for each in cuts), use.units]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -13,7 +14,17 @@ from hypothesis import strategies as st
 
 from tests.charging_room import Platform
 from tests.opinion.subscribed import books_of
-from tests.rooms.charging.test_calls import call_rows, charged, counters, cut, in_parts, part
+from tests.rooms.charging.test_calls import (
+    PLAN,
+    TOLL,
+    call_rows,
+    charged,
+    counters,
+    cut,
+    in_parts,
+    numbered_anew,
+    part,
+)
 from tests.rooms.charging.test_rerating import assert_sums
 from tests.rooms.charging.test_reversal import taken_back
 from tests.tariff_strategies import random_uses, subscribers, tariffs, tried
@@ -79,6 +90,21 @@ def test_the_place_in_the_call_is_free_again() -> None:
     platform.charge([part(1, 4, seq=5, record_id="right"), part(1, 4, seq=6, record_id="again")])
     assert platform.table("rejected").select("line", "reason").rows() == [(6, "part_again")]
     assert sum(costs(platform, made)) == 15 + 100 + 20
+
+
+def test_after_a_tariff_that_numbers_places_anew() -> None:
+    """A call that was over goes on where it went, by the numbers of the tariff with which the right part is charged."""
+    files = [
+        {"a.yaml": json.dumps(each), "toll.yaml": json.dumps(PLAN)} for each in (TOLL, numbered_anew(TOLL))
+    ]
+    platform, later = (Platform.under(each) for each in files)
+    platform.enrol([{"subscriber": "441", "plan": "toll", "opening_micros": 50_000_000}])
+    platform.charge([part(n, 10, last=n == 2, visited_plmn=20801) for n in (1, 2)])
+    platform.catalogue = later.catalogue
+    made = taken_back(platform, [2], first_seq=4)
+    platform.charge([part(2, 7, seq=5, record_id="right", last=True, visited_plmn=20801)])
+    assert costs(platform, made) == [0, 0, 50]
+    assert call_rows(platform) == 0
 
 
 def held(platform: Platform) -> dict[tuple[int, int, str, int], int]:
