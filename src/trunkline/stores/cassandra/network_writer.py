@@ -20,7 +20,6 @@ from trunkline.records.network import ALARM_COUNTS, ALARMS, HEAT, HELD, INCIDENT
 from trunkline.records.network_sums import BUDGETS
 from trunkline.stores.cassandra import network_tables as own
 from trunkline.stores.cassandra import tables
-from trunkline.stores.cassandra.connection import bound
 from trunkline.stores.cassandra.writer import PARTITION_BITS, ROW_BITS, Writer
 
 NETWORK_SHARD = 1  # of the table of progress; 0 is usage's
@@ -78,11 +77,10 @@ class NetworkWriter(Writer):
 
     def _newest(self, table: tables.Table, frame: pl.DataFrame) -> None:
         """Rows of which the one that was told last counts."""
-        key = table.clustering[0][0]
-        for row in frame.unique(key, keep="last", maintain_order=True).iter_slices(1):
-            shown = row.with_columns(shard=pl.lit(0, pl.Int32), moment="number")
-            columns = (*table.columns, tables.MOMENT)
-            self._write(columns, shown, ("shard",), table.insert(using="TIMESTAMP ?"))
+        shown = frame.unique(table.clustering[0][0], keep="last", maintain_order=True)
+        shown = shown.with_columns(shard=pl.lit(0, pl.Int32), moment="number")
+        columns = (*table.columns, tables.MOMENT)
+        self._write(columns, shown, table.partition, table.insert(using="TIMESTAMP ?"))
 
     def _network_aside(self, stream: Stream, frame: pl.DataFrame, partition: int, position: int) -> None:
         served = next(each for each in own.SET_ASIDE if each.name == stream.name)
@@ -130,13 +128,10 @@ class NetworkWriter(Writer):
         self._write_stands(table, stands.values())
 
     def _write_stands(self, table: tables.Table, rows: Iterable[Item]) -> None:
-        prepared = self.connection.prepared(table.insert(using="TIMESTAMP ?"))
-        frame = pl.DataFrame(
-            list(rows), schema={column.name: column.dtype for column in table.columns}, orient="row"
-        )
-        octets = [tables.octets_of(column, frame.get_column(column.name)) for column in table.columns]
-        moments = [int(last).to_bytes(8, "big") for last in frame.get_column("last").to_list()]
-        self.connection.write_all(bound(prepared, row) for row in zip(*octets, moments, strict=True))
+        schema = {column.name: column.dtype for column in table.columns}
+        frame = pl.DataFrame(list(rows), schema=schema, orient="row").with_columns(moment="last")
+        columns = (*table.columns, tables.MOMENT)
+        self._write(columns, frame, table.partition, table.insert(using="TIMESTAMP ?"))
 
     # -- what people and other systems say ----------------------------------------------------------------
 
