@@ -20,12 +20,12 @@ from trunkline.bootstrap.shadow import (
 from trunkline.bootstrap.views import masked, moment
 from trunkline.charging.shadow import MONEY
 from trunkline.cli.app import DATA, AsJson, Data, Full, answer_json, app, out, table
+from trunkline.cli.audit import saw
 from trunkline.cli.what_if import First, Last, Mappings
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.money import to_text as amount
-from trunkline.ports import AuditEvent
 from trunkline.settings import ShadowGate
-from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
+from trunkline.stores.embedded.reader import EmbeddedReader
 
 GATE_FAILED = 10
 SHOWN = 12
@@ -79,10 +79,7 @@ def compare(
     shadows = FolderShadows(EmbeddedReader(data), known)
     person = getpass.getuser()
     answer, found = shadows.run(file, mapping_of(mapping, known), gate, first, last, source, person)
-    audit = EmbeddedAudit(data)
-    detail = f"{answer['id']}{' full' if full else ''}"
-    audit.record(AuditEvent(answer["time_us"], person, "command line", "shadow_compare", 0, detail))
-    audit.close()
+    saw(data, 0, "shadow_compare", f"{answer['id']}{' full' if full else ''}")
     show = to_text if full else masked
     if csv is not None:
         csv.write_text(differing_csv(found, answer["currency"]), encoding="utf-8")

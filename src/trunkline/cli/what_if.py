@@ -14,12 +14,11 @@ from trunkline.bootstrap.views import masked
 from trunkline.bootstrap.what_if import FolderWhatIfs, as_csv
 from trunkline.charging.what_if import SEGMENTS
 from trunkline.cli.app import DATA, AsJson, Data, EngineName, Full, HistoryOf, answer_json, app, out, table
+from trunkline.cli.audit import saw
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.money import to_text as amount
-from trunkline.ports import AuditEvent
 from trunkline.settings import Folders
-from trunkline.stores.embedded.audit_file import FileAudit
-from trunkline.stores.embedded.reader import EmbeddedAudit, EmbeddedReader
+from trunkline.stores.embedded.reader import EmbeddedReader
 
 SHOWN = 12
 First = Annotated[
@@ -49,20 +48,15 @@ def what_if(
     which of it is compared. The answer is kept, and the page shows it, too.
     """
     draft, actor = tariff_files(tariffs), getpass.getuser()
-    audit: EmbeddedAudit | FileAudit
     if engine is EngineName.SPARK:
         from trunkline.cli.spark import what_if_spark
 
         folders = settings.read(Folders, data=data, mappings=mappings)
         answer = what_if_spark(folders, draft, first, last, actor)
-        audit = FileAudit(data)
     else:
         studies = FolderWhatIfs(EmbeddedReader(data), load_mappings(mappings))
         answer = studies.run(draft, first, last, actor)
-        audit = EmbeddedAudit(data)
-    detail = f"{answer['id']}{' full' if full else ''}"
-    audit.record(AuditEvent(answer["time_us"], actor, "command line", "what_if", 0, detail))
-    audit.close()
+    saw(data, 0, "what_if", f"{answer['id']}{' full' if full else ''}", engine)
     show = to_text if full else masked
     if csv is not None:
         csv.write_text(as_csv(answer, show), encoding="utf-8")
