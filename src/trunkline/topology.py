@@ -6,7 +6,16 @@ lies. Read it first: it is the way the data takes.
 
 from __future__ import annotations
 
-from trunkline.charging import alerts, balances, corrections, movements, rate, service, transfers
+from trunkline.charging import (
+    alerts,
+    balances,
+    corrections,
+    movements,
+    rate,
+    rerating_orders,
+    service,
+    transfers,
+)
 from trunkline.charging import online as online_charging
 from trunkline.charging.bills import issue
 from trunkline.kernel.flow import Flow, Step
@@ -192,6 +201,21 @@ CORRECTING = Flow(
             corrections.correct,
             charging.CORRECTIONS,
             (charging.ENTRIES, charging.CHANGES),
+            state=charging.ACCOUNTS,
+            looks_up=(charging.TARIFFS,),
+        ),
+        _WATCHED,
+    ),
+)
+
+RERATING = Flow(
+    "re-ratings",
+    "Where accounts lie apart: each bucket books the previewed corrections of its accounts that have not moved since.",
+    (
+        Step(
+            rerating_orders.book,
+            charging.RERATES,
+            (charging.CORRECTIONS, charging.ENTRIES, charging.CHANGES, charging.REFUSED),
             state=charging.ACCOUNTS,
             looks_up=(charging.TARIFFS,),
         ),
@@ -386,5 +410,7 @@ HANDS = Flow(
     (*_ALARMS, *_COLLECTED, *_ALARMS_DRAWN),
 )
 
-FLOWS = (USAGE, MONEY, SUBSCRIBERS, SERVICE, ONLINE, BILLING, CORRECTING, TRANSFERRING, OFFERING, HANDING)
+FLOWS = (
+    USAGE, MONEY, SUBSCRIBERS, SERVICE, ONLINE, BILLING, CORRECTING, RERATING, TRANSFERRING, OFFERING, HANDING,
+)  # fmt: skip
 NETWORK_FLOWS = (NETWORK, TIME, HANDS)

@@ -41,6 +41,7 @@ class Cluster:
         people = (tariffs / "subscribers.csv").read_bytes()
         register = with_time_zones(empty_register(), time_zones_of(people))
         catalogue, _ = compile_catalogue(tariff_files(tariffs), register)
+        self.tariff = catalogue.fingerprint
         self.plan = plan_of("t", BUCKETS)
         tables = {
             usage.MAPPINGS.name: load_mappings(None),

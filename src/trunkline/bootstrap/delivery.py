@@ -28,7 +28,7 @@ from trunkline.engines.kafka.router import MAPPING
 from trunkline.engines.plan import BUCKET_BITS, PLACE_BITS, Plan
 from trunkline.engines.wire import ARROW, Unreadable, progress_in, rows_in
 from trunkline.kernel.flow import Stream
-from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS
+from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS, RERATES
 from trunkline.records.giving import HANDED, SIDES
 from trunkline.records.usage import HELD, REJECTED
 from trunkline.stores.cassandra.connection import Connection, Unreachable
@@ -83,7 +83,7 @@ class Delivery:
         self._server, self._plan, self._connect, self.role = server, plan, connect, role
         self._give_way = give_way
         self._streams = {
-            plan.topic(stream): stream for stream in (*_ROWS, *_SET_ASIDE, MOVEMENTS, HANDED, SIDES)
+            plan.topic(stream): stream for stream in (*_ROWS, *_SET_ASIDE, MOVEMENTS, HANDED, SIDES, RERATES)
         }
         self._changelog = plan.changelog(ACCOUNTS)
         self._raws: _Raws | None = None
@@ -239,6 +239,8 @@ class Delivery:
             writer.rows(stream, self.with_octets(rows_in(value, stream.record)), partition, offset)
         else:
             rows = _rows_of(value, stream)  # first of all, for it may be unreadable
+            if stream is RERATES:  # of which movements are shown
+                topic, rows = self._plan.topic(MOVEMENTS), MOVEMENTS.record.conform(rows)
             told.frames.setdefault(topic, []).append(rows)
 
     def _other_place(self, message: Message) -> tuple[int, int]:
@@ -246,6 +248,7 @@ class Delivery:
         later = [
             self._plan.topic(HANDED),
             self._plan.topic(SIDES),
+            self._plan.topic(RERATES),
         ]  # behind those that have their places already
         others = [
             *(topic for topic in self._streams if topic not in later),

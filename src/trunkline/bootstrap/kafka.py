@@ -11,13 +11,13 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from trunkline import topology
 from trunkline.bootstrap.catalogues import load_mappings, tariff_files
@@ -40,7 +40,7 @@ from trunkline.engines.kafka.worker import Worker
 from trunkline.engines.plan import Plan
 from trunkline.engines.wire import rows_out
 from trunkline.kernel.grouped import State
-from trunkline.ports import Refused
+from trunkline.ports import NoAnswer, Refused
 from trunkline.records import charging, giving, usage
 from trunkline.settings import Folders, Kafka
 from trunkline.stores.embedded.table import Table
@@ -53,10 +53,15 @@ def plan_of(prefix: str = "trunkline", buckets: int = 12) -> Plan:
     return Plan(
         usage=topology.USAGE,
         accounts=ACCOUNTS,
-        orders=(topology.MONEY, topology.SUBSCRIBERS, topology.OFFERING),
+        orders=(topology.MONEY, topology.SUBSCRIBERS, topology.OFFERING, topology.RERATING),
         bucket=charging.ACCOUNTS.key,
         inner=(topology.HANDING,),
-        named={charging.MOVEMENTS.name: "movement_id", giving.HANDOVERS.name: "transfer_id"},
+        named={
+            charging.MOVEMENTS.name: "movement_id",
+            charging.RERATES.name: "movement_id",
+            giving.HANDOVERS.name: "transfer_id",
+        },
+        several={charging.RERATES.name: "corrections"},
         refused=(charging.REFUSED, giving.NOT_HANDED),
         buckets=buckets,
         prefix=prefix,
@@ -69,9 +74,9 @@ def without_transfers(plan: Plan) -> Plan:
     """A plan for an engine whose buckets pass nothing on to each other: what is left is what it carries."""
     return replace(
         plan,
-        orders=(topology.MONEY, topology.SUBSCRIBERS),
+        orders=(topology.MONEY, topology.SUBSCRIBERS, topology.RERATING),
         inner=(),
-        named={charging.MOVEMENTS.name: "movement_id"},
+        named={charging.MOVEMENTS.name: "movement_id", charging.RERATES.name: "movement_id"},
         refused=(charging.REFUSED,),
     )
 
@@ -189,14 +194,34 @@ def enrol(server: Server, plan: Plan, folders: Folders, catalogue: Catalogue) ->
         return 0
     content = people.read_bytes()
     rows = read_subscribers(people.name, content, catalogue)
+    key = hashlib.sha256(content).digest()[:8]
+    handed_in(
+        server,
+        plan.topic(charging.SUBSCRIBERS),
+        ((value, key + number.to_bytes(4, "big")) for number, value in enumerate(rows_out(rows))),
+    )
+    return len(rows)
+
+
+def handed_in(server: Server, topic: str, messages: Iterable[tuple[bytes, bytes | None]]) -> None:
+    """Write values with their keys to an edge; they are durable there when this returns. Raises `NoAnswer`."""
+    troubles: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            troubles.append(error)
+
     sender = Producer({**server.common(), "acks": "all", "enable.idempotence": True,
                        "message.max.bytes": MESSAGE_OCTETS})  # fmt: skip
-    for number, value in enumerate(rows_out(rows)):
-        key = hashlib.sha256(content).digest()[:8] + number.to_bytes(4, "big")
-        sender.produce(plan.topic(charging.SUBSCRIBERS), value, key)
-    if sender.flush(PATIENCE_S):
-        raise Refused("The subscribers were not taken by the brokers in time; start again.")
-    return len(rows)
+    for value, key in messages:
+        try:
+            sender.produce(topic, value, key, on_delivery=delivered)
+        except BufferError:  # as much is under way as the client keeps
+            sender.flush(PATIENCE_S)
+            sender.produce(topic, value, key, on_delivery=delivered)
+    if sender.flush(PATIENCE_S) or troubles:
+        why = f": {troubles[0].str()}" if troubles else ""
+        raise NoAnswer(f"The brokers did not take all of {topic} in time{why}. Do the same again.")
 
 
 def run(

@@ -32,6 +32,7 @@ from trunkline.bootstrap.platform import catalogue_for, subscribers_file
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US, Facts, judged
 from trunkline.bootstrap.schemas import declare
 from trunkline.bootstrap.workers import saying
+from trunkline.charging.corrections import corrected
 from trunkline.charging.reconcile import CAUSES
 from trunkline.charging.subscribers import read_subscribers
 from trunkline.charging.tariffs.catalogue import Catalogue
@@ -118,6 +119,11 @@ def tell_tariff(kafka: Kafka, plan: Plan, data: Path) -> None:
     agree(server_of(kafka), f"{plan.prefix}.follower", plan.catalogue, "spark", propose)
 
 
+def charged_by_spark(kafka: Kafka) -> Plan:
+    """What Spark carries of the map; quota is asked for on kafka."""
+    return replace(without_transfers(plan_of(kafka.kafka_prefix, kafka.kafka_buckets)), asks=None)
+
+
 def settings_of(folders: Folders, kafka: Kafka, spark: Spark, *, once: bool = False) -> Settings:
     """How the query runs."""
     checkpoint = Path(spark.spark_checkpoint) if spark.spark_checkpoint else folders.data / "spark"
@@ -156,8 +162,7 @@ def opened(
     looking: bool = False,
 ) -> Iterator[Running]:
     """A Spark session and an engine over it; the session ends at the end. Who only looks makes nothing."""
-    plan = without_transfers(plan_of(kafka.kafka_prefix, kafka.kafka_buckets))
-    plan = replace(plan, asks=None)  # quota is asked for on kafka
+    plan = charged_by_spark(kafka)
     settings = settings_of(folders, kafka, spark, once=once)
     if looking and not Path(settings.state).is_dir():
         raise Refused(
@@ -301,9 +306,10 @@ def bucket_facts(
     `rejected` holds the places of all that was set aside, as `set_aside` gives them.
     """
     nothing = {stream.name: stream.record.empty() for stream in (usage.DECODED, charging.CHARGED,
-               charging.ENTRIES, charging.MOVEMENTS)}  # fmt: skip
+               charging.CORRECTIONS, charging.ENTRIES, charging.MOVEMENTS)}  # fmt: skip
     given = nothing | dict(rows)
-    stored, entries = given[charging.CHARGED.name], given[charging.ENTRIES.name]
+    corrections, entries = given[charging.CORRECTIONS.name], given[charging.ENTRIES.name]
+    stored = corrected(given[charging.CHARGED.name], corrections)
     keys = np.unique(
         np.concatenate([f["subscriber"].to_numpy() for f in (given[usage.DECODED.name], stored, entries)])
     )
@@ -314,6 +320,7 @@ def bucket_facts(
         files=pl.DataFrame(),
         rejected=pl.DataFrame(),
         decided=pl.DataFrame(),
+        corrections=corrections,
     )
     raw = given[usage.DECODED.name].join(rejected, on=("file", "offset"), how="anti")
     return _ordered(raw, stored), facts

@@ -13,7 +13,6 @@ from trunkline.api.people import number_word
 from trunkline.api.rerates import document, rows_of
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings, tariff_files
 from trunkline.bootstrap.platform import opened
-from trunkline.bootstrap.rerate_parts import About
 from trunkline.bootstrap.rerating import FolderRerates
 from trunkline.bootstrap.views import masked
 from trunkline.bootstrap.what_if import days
@@ -22,7 +21,7 @@ from trunkline.cli.audit import saw
 from trunkline.cli.hand import TOKEN, Url, ask
 from trunkline.kernel import money
 from trunkline.kernel.dial import to_text
-from trunkline.ports import FolderInUse, Refused
+from trunkline.ports import FolderInUse, Refused, Rerates
 from trunkline.settings import Folders, read
 
 rerate = typer.Typer(
@@ -54,30 +53,16 @@ def preview(
     full: Full = False,
     as_json: AsJson = False,
 ) -> None:
-    """Charge a period once more and keep the difference to what was charged. Nothing is booked.
-
-    On Spark it is told and not kept, so nothing can be booked of it.
-    """
+    """Charge a period once more and keep the difference to what was charged. Nothing is booked."""
     word = None
     if subscriber is not None:
         word = number_word(subscriber)
         if word is None:
             raise Refused(f"{subscriber} is not a number in international form, such as 447700900001.")
-    if engine is EngineName.KAFKA:
-        raise Refused(
-            "A cluster's history is charged once more by Spark, where Spark carries the usage (--engine spark);"
-            " workers of the engine kafka re-rate nothing yet."
-        )
-    about, draft = About(*days(first, last), word, plan), None if tariffs is None else tariff_files(tariffs)
-    if engine is EngineName.SPARK:
-        from trunkline.cli.spark import preview_spark
-
-        folders = read(Folders, data=data, mappings=mappings)
-        found, rows = preview_spark(folders, about, draft, each=csv is not None)
-    else:
-        port = _reading(data, mappings)
-        found = port.preview(about.from_us, about.until_us, word, plan, draft)
-        rows = port.corrections(found["rerate_id"])
+    port = _reading(data, mappings, engine)
+    draft = None if tariffs is None else tariff_files(tariffs)
+    found = port.preview(*days(first, last), word, plan, draft)
+    rows = port.corrections(found["rerate_id"])
     detail = f"{found['rerate_id']}{' full' if full else ''}"
     saw(data, word or 0, "preview_rerate", detail, engine)
     if csv is not None:
@@ -91,10 +76,11 @@ def preview(
 def list_rerates(
     data: Data = DATA,
     limit: Annotated[int, typer.Option(help="How many at most, the newest first.")] = 20,
+    engine: HistoryOf = EngineName.EMBEDDED,
     as_json: AsJson = False,
 ) -> None:
     """Previews, the newest first, and what was booked of them."""
-    found = [document(each, masked) for each in _reading(data, None).rerates(limit)]
+    found = [document(each, masked) for each in _reading(data, None, engine).rerates(limit)]
     if as_json:
         answer_json(found)
         return
@@ -106,11 +92,17 @@ def list_rerates(
 
 
 @rerate.command("show")
-def show(rerate_id: Id, data: Data = DATA, full: Full = False, as_json: AsJson = False) -> None:
+def show(
+    rerate_id: Id,
+    data: Data = DATA,
+    engine: HistoryOf = EngineName.EMBEDDED,
+    full: Full = False,
+    as_json: AsJson = False,
+) -> None:
     """One preview, with what was booked of it."""
-    found = _known(_reading(data, None), rerate_id)
+    found = _known(_reading(data, None, engine), rerate_id)
     if full:
-        saw(data, 0, "read_rerate", f"{rerate_id} full")
+        saw(data, 0, "read_rerate", f"{rerate_id} full", engine)
     _show(found, full=full, as_json=as_json)
 
 
@@ -121,15 +113,27 @@ def book(
     tariffs: Annotated[
         Path | None, typer.Option(help="Folder of the corrected tariff, which is in force from then on.")
     ] = None,
+    engine: HistoryOf = EngineName.EMBEDDED,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Book what a preview shows, each account once: order it again whenever it was interrupted.
 
+    On Spark the query that runs there books it, and this waits for it.
+
     Accounts that moved since the preview stay as they are; the exit code is then 9, and a new preview finds them.
     """
     if url:
         answer = ask(url, f"/api/v1/rerates/{rerate_id}/bookings", {})
+    elif engine is not EngineName.EMBEDDED:
+        if tariffs is not None:
+            raise Refused(
+                "On a cluster the tariff in force is that of the query: start it with --tariffs first (trunkline run)."
+            )
+        cluster = _reading(data, None, engine)
+        _known(cluster, rerate_id)
+        saw(data, 0, "book_rerate", rerate_id, engine)
+        answer = vars(cluster.book(rerate_id))
     else:
         try:
             with opened(read(Folders, data=data, tariffs=tariffs)) as platform:
@@ -155,12 +159,21 @@ def book(
         raise typer.Exit(MOVED)
 
 
-def _reading(data: Path, mappings: Path | None) -> FolderRerates:
+def _reading(data: Path, mappings: Path | None, engine: EngineName) -> Rerates:
+    if engine is EngineName.KAFKA:
+        raise Refused(
+            "A cluster's history is charged once more by Spark, where Spark carries the usage (--engine spark);"
+            " where workers of the engine kafka do, nothing is previewed yet."
+        )
+    if engine is EngineName.SPARK:
+        from trunkline.cli.spark import rerates_spark
+
+        return rerates_spark(read(Folders, data=data, mappings=mappings))
     catalogue = load_catalogue(data, None)
     return FolderRerates(data, lambda: catalogue, load_mappings(mappings))
 
 
-def _known(port: FolderRerates, rerate_id: str) -> dict[str, Any]:
+def _known(port: Rerates, rerate_id: str) -> dict[str, Any]:
     found = port.rerate(rerate_id)
     if found is None:
         raise Refused(f"There is no preview {rerate_id}. `trunkline rerate list` shows them.")

@@ -9,12 +9,10 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
-import polars as pl
-
 from trunkline import settings
-from trunkline.bootstrap import network_spark, spark_rerating, spark_what_if
+from trunkline.bootstrap import network_spark, spark_what_if
 from trunkline.bootstrap import spark as bootstrap
-from trunkline.bootstrap.rerate_parts import About
+from trunkline.bootstrap.spark_rerating import SparkRerates
 from trunkline.cli.app import answer_json, err, out
 from trunkline.engines.spark.figures import Totals
 from trunkline.settings import Folders, Kafka, Spark, Watched
@@ -67,12 +65,9 @@ def what_if_spark(
     return spark_what_if.run(folders, settings.read(Kafka), settings.read(Spark), draft, first, last, actor)
 
 
-def preview_spark(
-    folders: Folders, about: About, tariffs: Mapping[str, str] | None, *, each: bool
-) -> tuple[dict[str, Any], pl.DataFrame]:
-    """What re-rating a period that the topics hold would come to, by Spark; with `each`, record by record."""
-    kafka, spark = settings.read(Kafka), settings.read(Spark)
-    return spark_rerating.run(folders, kafka, spark, about, tariffs, each=each)
+def rerates_spark(folders: Folders) -> SparkRerates:
+    """Re-ratings of the cluster that Spark charges."""
+    return SparkRerates(folders, settings.read(Kafka), settings.read(Spark))
 
 
 def _told(totals: Totals) -> None:

@@ -49,7 +49,8 @@ class Plan:
     rows (top-ups, subscribers) and are carried whole in their bucket. `bucket` is the column that says whose money
     it is. `inner` begin with rows that other flows write, perhaps in another bucket, and that nobody hands in.
     `named` are the streams whose rows are orders with a name of their own, by the column of that name: the
-    same name is carried once. `beside` is what an engine writes besides the flows' own results, such as sums of them;
+    same name is carried once. A row of `several` takes as many arrival numbers as the list in its column is long.
+    `beside` is what an engine writes besides the flows' own results, such as sums of them;
     `consulted` names topics of other flows that workers read, and the group in whose name they ask.
     """
 
@@ -59,6 +60,7 @@ class Plan:
     bucket: str
     inner: tuple[Flow, ...] = ()
     named: Mapping[str, str] = field(default_factory=dict)
+    several: Mapping[str, str] = field(default_factory=dict)
     refused: tuple[Stream, ...] = ()
     buckets: int = 12
     prefix: str = "trunkline"
@@ -241,6 +243,23 @@ def buckets_of(keys: Keys, buckets: int) -> npt.NDArray[np.int64]:
     found = np.empty(len(keys), np.int64)
     _buckets_of(np.ascontiguousarray(keys, np.uint64), buckets, found)
     return found
+
+
+def numbered(
+    rows: pl.DataFrame, first: int, bucket: int, several: str | None = None
+) -> tuple[pl.DataFrame, int]:
+    """Rows with their bucket's next arrival numbers as `seq`, and where the next rows begin.
+
+    With a list column `several`, a row has a number for each item of it as `seqs`, and the first of them as `seq`.
+    """
+    if several is None:
+        count = pl.int_range(first, first + len(rows), dtype=pl.Int64)
+        return rows.with_columns(seq=count * (1 << BUCKET_BITS) + bucket), first + len(rows)
+    lengths = rows.get_column(several).list.len().fill_null(0).clip(1).to_numpy()
+    ends = first + np.cumsum(lengths, dtype=np.int64)
+    begins, end = ends - lengths, int(ends[-1]) if len(ends) else first
+    place = pl.int_ranges(pl.Series(begins), pl.Series(ends)) * (1 << BUCKET_BITS) + bucket
+    return rows.with_columns(seqs=place).with_columns(seq=pl.col("seqs").list.first()), end
 
 
 class Held(Protocol):

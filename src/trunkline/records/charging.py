@@ -321,6 +321,43 @@ MOVEMENTS = Stream(
     text="Top-ups, adjustments and refunds on their way to the ledger.",
 )
 
+# What a re-rating does to one record: `CORRECTIONS` without what the whole order says once.
+ORDERED_CORRECTION = pl.Struct(
+    {
+        "corrects_seq": pl.Int64,
+        "source": pl.String,
+        "record_id": pl.String,
+        "identity": pl.UInt64,
+        "check": pl.UInt64,
+        "start_us": pl.Int64,
+        "plan": pl.String,
+        "list_micros": pl.Int64,
+        "charged_micros": pl.Int64,
+        "allowance_units": pl.Int64,
+        "changes": pl.List(CORRECTION_CHANGE),
+    }
+)
+
+RERATES = Stream(
+    "charging.rerates",
+    Record(
+        "Re-rating order",
+        "A movement that is made of corrections: one account's part of a re-rating, booked whole or not at all.",
+        MOVEMENTS.record.columns
+        + (
+            Column("correction_id", pl.String, "Name of the preview that it is a part of."),
+            Column("guard", pl.String, "How the account stood in the preview; else it is left as it is."),
+            Column("tariff", pl.String, "The tariff that it was previewed under; booked under no other."),
+            Column("corrections", pl.List(ORDERED_CORRECTION), "What is done to each record."),
+            Column("seqs", pl.List(pl.Int64), "Arrival numbers of the corrections."),
+        ),
+        ("movement_id",),
+        400,
+    ),
+    key="subscriber",
+    text="Re-ratings that were previewed on a cluster, account by account, on their way to the ledger.",
+)
+
 REFUSED = Stream(
     "charging.refused",
     Record(

@@ -50,6 +50,7 @@ from trunkline.engines.spark.blobs import Bucket
 from trunkline.engines.spark.carry import bucket_folder
 from trunkline.engines.wire import rows_out
 from trunkline.kernel.dial import to_text
+from trunkline.kernel.flow import Stream
 from trunkline.ports import BillRun, Refused
 from trunkline.records import charging, usage
 from trunkline.records.bills import BILLS
@@ -89,7 +90,16 @@ class Buckets:
     def book(self, bills: pl.DataFrame) -> None:
         """One micro-batch of what bills book; every movement comes twice."""
         moved = movements_of(bills.with_columns(pl.lit(0, pl.Int64).alias("seq")), self.catalogue)
-        self._carry(messages(self.work.plan.topic(charging.MOVEMENTS), [*rows_out(moved)] * 2))
+        self.order(charging.MOVEMENTS, [*rows_out(moved)] * 2)
+
+    def order(self, stream: Stream, values: Sequence[bytes]) -> None:
+        """One micro-batch of orders."""
+        self._carry(messages(self.work.plan.topic(stream), values))
+
+    def under(self, tariffs: Path) -> None:
+        """Go on under another tariff."""
+        self.folders = Folders(data=self.folders.data, tariffs=str(tariffs))
+        self.work, _, _ = work_of(self.folders, self.work.plan, self.work.folder)
 
     def _carry(self, batch: Any) -> None:
         self._number += 1

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tests.billing import small
@@ -17,13 +18,17 @@ from trunkline.bootstrap.catalogues import known_register, tariff_files
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US
 from trunkline.bootstrap.rerate_parts import About, added_up
 from trunkline.bootstrap.rerating import FolderRerates
-from trunkline.bootstrap.spark_rerating import TOLD, answer_of, previewed_bucket
+from trunkline.bootstrap.spark_rerating import previewed_bucket, summary_of
+from trunkline.charging.rerating_orders import corrections_of
 from trunkline.charging.tariffs import compile_catalogue
 from trunkline.engines.spark.blobs import Bucket
 from trunkline.kernel.dial import to_key
 
 NOVEMBER_US = int(np.datetime64("2024-11-01", "us").astype(np.int64))
 MESSAGES = "  - {usage: sms, zones: any, to: any, rate: message}\n"
+TOLD = (
+    "subscriber", "source", "record_id", "start_us", "plan", "charged_micros", "allowance_units", "list_micros",
+)  # fmt: skip
 LINES = 40  # in a message, so that places within messages do not tell records apart
 
 
@@ -53,21 +58,22 @@ def both_say(
     catalogue, _ = compile_catalogue(draft, known_register(buckets.folders.data))
     rows = buckets.rows()
     rejected = set_aside(rows)
+    every = {at: buckets.state(at) for at in range(PARTITIONS)}
+    every[9] = Bucket(folder / "0009", buckets.work.plan.states, 1)  # of nobody
     parts = [
-        previewed_bucket(rows[at], buckets.state(at), catalogue, rejected, about, NOW_US, each=True)
-        for at in range(PARTITIONS)
+        previewed_bucket(rows.get(at, {}), state, catalogue, rejected, about, "name", NOW_US)
+        for at, state in every.items()
     ]
-    nobody = Bucket(folder / "0009", buckets.work.plan.states, 1)
-    parts.append(previewed_bucket({}, nobody, catalogue, rejected, about, NOW_US, each=True))
-    found, each = answer_of(parts, catalogue, about, NOW_US, draft=True)
+    found = summary_of([sums for _, sums in parts], catalogue, about, "name", NOW_US, draft=True)
+    each = pl.concat(corrections_of(orders) for orders, _ in parts)
     with embedded(folder, tariffs) as (platform, _):
         rerates = FolderRerates(folder / "embedded", lambda: platform.catalogue, platform.mappings)
         wanted = rerates.preview(about.from_us, about.until_us, about.subscriber, about.plan, draft)
         corrections = rerates.corrections(wanted["rerate_id"])
     for name in added_up([]):
         assert found[name] == wanted[name], name
-    listed = sorted(each.drop("corrects_seq").rows())
-    assert listed == sorted(corrections.select(TOLD[:-1]).rows())
+    listed = sorted(each.select(TOLD).rows())
+    assert listed == sorted(corrections.select(TOLD).rows())
     return found, listed
 
 

@@ -21,7 +21,7 @@ import polars as pl
 from trunkline.engines.kafka.memory import Memory, NewHeld, Round
 from trunkline.engines.loop import POISON, Carried, Carrier, counted, over
 from trunkline.engines.orders import Answer, sort_out
-from trunkline.engines.plan import BUCKET_BITS, CARRIED, PLACE_BITS, STREAM, Plan
+from trunkline.engines.plan import CARRIED, PLACE_BITS, STREAM, Plan, numbered
 from trunkline.engines.wire import Message, changes_out, progress_out, rows_out
 from trunkline.kernel.flow import Flow, Stream
 from trunkline.kernel.grouped import Grouped, Keys, State
@@ -112,7 +112,7 @@ class Bucket:
     def _carry_usage(self, rows: pl.DataFrame) -> None:
         entry, accounts = self.plan.decoded, self.plan.accounts
         decoded = Carried()
-        decoded.add(entry, self._numbered(rows))
+        decoded.add(entry, self._numbered(entry, rows))
         carried = self._usage.careful(decoded, self.commit + 1, accounts.held, lambda _result: None)
         for count in counted(carried, (entry,), decoded, accounts):
             sums = self.accounts.setdefault(count.source, [0] * 6)
@@ -121,15 +121,16 @@ class Bucket:
         self._carried.append(carried)
 
     def _carry_orders(self, flow: Flow, carrier: Carrier, rows: pl.DataFrame) -> None:
-        name = self.plan.named.get(flow.steps[0].reads.name)
+        stream = flow.steps[0].reads
+        name = self.plan.named.get(stream.name)
         if name is None:
-            self._keep(flow, carrier.whole(self._numbered(rows), self.commit + 1))
+            self._keep(flow, carrier.whole(self._numbered(stream, rows), self.commit + 1))
             return
-        orders = sort_out(flow.steps[0].reads.name, name, rows, lambda keys: self.gather(CARRIED, keys))
+        orders = sort_out(stream.name, name, rows, lambda keys: self.gather(CARRIED, keys))
         self._answers += orders.answers
         if not len(orders.new):
             return
-        carried = carrier.whole(self._numbered(orders.new), self.commit + 1)
+        carried = carrier.whole(self._numbered(stream, orders.new), self.commit + 1)
         groups, answers = orders.remembered(name, carried, self.plan.refused)
         self.put(CARRIED, groups, self.commit + 1)
         carried.states.append((CARRIED, groups))
@@ -195,11 +196,10 @@ class Bucket:
         self._onward = []
         return messages
 
-    def _numbered(self, rows: pl.DataFrame) -> pl.DataFrame:
-        first = self.arrivals
-        self.arrivals += len(rows)
-        count = pl.int_range(first, first + len(rows), dtype=pl.Int64)
-        return rows.with_columns(seq=count * (1 << BUCKET_BITS) + self.number)
+    def _numbered(self, stream: Stream, rows: pl.DataFrame) -> pl.DataFrame:
+        several = self.plan.several.get(stream.name)
+        found, self.arrivals = numbered(rows, self.arrivals, self.number, several)
+        return found
 
     # -- a turn's messages --------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from trunkline.engines.loop import POISON, Carried, Carrier, TooMuchPoison, counted
 from trunkline.engines.naming import reading, renamed
 from trunkline.engines.orders import Answer, sort_out
-from trunkline.engines.plan import BUCKET_BITS, CARRIED, Plan
+from trunkline.engines.plan import CARRIED, Plan, numbered
 from trunkline.engines.spark.blobs import Bucket
 from trunkline.engines.spark.figures import SUMS
 from trunkline.engines.spark.minutes import Minutes, leave
@@ -422,7 +422,7 @@ class _Turn:
         plan = self._work.plan
         rows = frames_of(cells)
         aside = self._set_aside(rows.pop(plan.undigested, []))
-        for flow in reversed(plan.orders):  # contracts before movements of money, both before usage
+        for flow in reversed(plan.orders):  # re-ratings, contracts, movements of money; all before usage
             for part in rows.pop(flow.steps[0].reads.name, []):
                 self._carry_orders(flow, part)
         self._carry_usage(Carried(rows))
@@ -436,7 +436,7 @@ class _Turn:
         accounts, entry = plan.accounts, plan.decoded
         first = plan.usage.steps[0].writes
         begun = Carried({name: frames for name, frames in decoded.frames.items() if name != entry.name})
-        begun.add(entry, self._numbered(decoded.rows(entry)))
+        begun.add(entry, self._numbered(entry, decoded.rows(entry)))
         carrier = Carrier(plan.usage, self._work.tables, self._state, self._work.most_poison, accounts)
         carried = carrier.careful(begun, self._number, accounts.held, lambda _carried: None)
         for count in counted(carried, (*first, accounts.held), decoded, accounts):
@@ -449,18 +449,17 @@ class _Turn:
 
     def _carry_orders(self, flow: Flow, rows: pl.DataFrame) -> None:
         """Carry orders whole; those that have a name of their own once only, however often they come."""
-        name = self._work.plan.named.get(flow.steps[0].reads.name)
+        stream = flow.steps[0].reads
+        name = self._work.plan.named.get(stream.name)
         carrier = Carrier(flow, self._work.tables, self._state)
         if name is None:
-            self._carried.join(carrier.whole(self._numbered(rows), self._number))
+            self._carried.join(carrier.whole(self._numbered(stream, rows), self._number))
             return
-        orders = sort_out(
-            flow.steps[0].reads.name, name, rows, lambda keys: self._state.gather(CARRIED, keys)
-        )
+        orders = sort_out(stream.name, name, rows, lambda keys: self._state.gather(CARRIED, keys))
         self._answers += orders.answers
         if not len(orders.new):
             return
-        carried = carrier.whole(self._numbered(orders.new), self._number)
+        carried = carrier.whole(self._numbered(stream, orders.new), self._number)
         groups, answers = orders.remembered(name, carried, self._work.plan.refused)
         self._state.put(CARRIED, groups, self._number)
         self._carried.join(carried)
@@ -478,12 +477,11 @@ class _Turn:
         newest = int(uses.get_column(minutes.time).to_numpy().max())
         self._state.newest_us = max(self._state.newest_us, newest)
 
-    def _numbered(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Rows with the bucket's next arrival numbers as `seq`."""
-        first = self._state.next_row
-        self._state.next_row += len(rows)
-        count = pl.int_range(first, first + len(rows), dtype=pl.Int64)
-        return rows.with_columns(seq=count * (1 << BUCKET_BITS) + self._bucket)
+    def _numbered(self, stream: Stream, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows with the bucket's next arrival numbers."""
+        several = self._work.plan.several.get(stream.name)
+        found, self._state.next_row = numbered(rows, self._state.next_row, self._bucket, several)
+        return found
 
     def _messages(self) -> list[Written]:
         """What becomes known of this turn."""
