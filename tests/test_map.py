@@ -16,6 +16,7 @@ COMES_IN = {
     online.REQUESTS.name,
     bills.BILLS.name,
     charging.CORRECTIONS.name,
+    charging.RERATES.name,
     charging.TRANSFERS.name,
     giving.OFFERS.name,
     network.TELEMETRY.name,

@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -200,7 +201,7 @@ class ClusterRerates:
         """What became of orders: `fate` is empty where they are booked, the reason where they were left, or waiting."""
         fates: dict[str, str] = {}
         for (bucket,), orders in brief.group_by("bucket"):
-            answers = _patiently(lambda at=int(str(bucket)), rows=orders: self._answers(at, rows))
+            answers = _patiently(partial(self._answers, int(str(bucket)), orders))
             fates |= {each["movement_id"]: each["reason"] for each in answers}
         names = brief["movement_id"].to_list()
         fate = pl.Series("fate", [fates.get(name, _WAITING) for name in names], dtype=pl.String)

@@ -181,7 +181,8 @@ class Shard(Bucket):
     def _numbered_if(self, stream: str, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows with an arrival number, where their stream has one."""
         self.rows_carried += len(rows)
-        return self._numbered(rows) if "seq" in self._streams[stream].record.schema else rows
+        known = self._streams[stream]
+        return self._numbered(known, rows) if "seq" in known.record.schema else rows
 
     def _hand_out(self) -> None:
         """Give the places what was heard whole of this epoch."""
