@@ -389,7 +389,7 @@ def test_a_month_by_spark(kafka: Kafka, connector: str, people: Operator, tmp_pa
 
 
 def assert_previewed(around: dict[str, str], draft: Path, folder: Path, where: tuple[str, ...]) -> None:
-    """Re-rating some days by a draft comes to what it does embedded, record by record; it is told, and not kept."""
+    """Re-rating some days by a draft comes to what it does embedded, record by record."""
     moments = days("2024-10-10", "2024-10-20")
     data = folder / "embedded"
     rerates = FolderRerates(data, lambda: load_catalogue(data, None), load_mappings())

@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 -- as all of Spark's own pages call it
 
 from trunkline.engines.loop import Carried
-from trunkline.engines.plan import BUCKET_BITS
+from trunkline.engines.plan import numbered
 from trunkline.engines.spark.blobs import Bucket, Head, newest_versions
 from trunkline.engines.spark.carry import (
     PARTED,
@@ -217,10 +217,8 @@ class _Turn:
         stream: Stream = self._streams[name]
         if "seq" not in stream.record.schema:
             return stream.record.conform(rows)
-        first = self._state.next_row
-        self._state.next_row += len(rows)
-        count = pl.int_range(first, first + len(rows), dtype=pl.Int64)
-        return stream.record.conform(rows.with_columns(seq=count * (1 << BUCKET_BITS) + self._partition))
+        found, self._state.next_row = numbered(rows, self._state.next_row, self._partition)
+        return stream.record.conform(found)
 
     def _undigested(self, cells: Sequence[Cell]) -> list[Written]:
         """Messages that cannot be read at all, as they came, with where they lay and why; they count as held."""
