@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 from tests.cluster.conftest import Kafka
 from tests.cluster.spark.buckets import set_aside
@@ -35,6 +36,7 @@ from trunkline.bootstrap.rerate_parts import About
 from trunkline.bootstrap.rerating import FolderRerates
 from trunkline.bootstrap.spark_rerating import ClusterRerates, previewed_bucket, summary_of
 from trunkline.bootstrap.what_if import days
+from trunkline.cli import app
 from trunkline.ports import NoAnswer, Refused, Rerated
 from trunkline.records.charging import CHARGED, CORRECTIONS, RERATES
 from trunkline.stores.embedded.reader import EmbeddedReader
@@ -216,6 +218,24 @@ def test_a_preview_is_kept_once(cluster: Cluster) -> None:
     cluster.files.keep(begun, "a" * 16, {})
     assert [(at, orders.rows()) for at, orders in cluster.files.orders("a" * 16)] == before
     assert not [*cluster.files.folder.glob(".*")]
+
+
+def test_what_commands_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another engine, another tariff than the query's, what is not there: each is told with what to do."""
+    monkeypatch.setenv("TRUNKLINE_SPARK_CHECKPOINT", str(tmp_path / "spark"))
+    spark, name = ("--engine", "spark", "--data", str(tmp_path)), "0" * 16
+    period = ("--from", "2024-10-01", "--to", "2024-10-31")
+    for words_, told in (
+        (("list", "--engine", "kafka"), "nothing is previewed yet"),
+        (("book", name, *spark, "--tariffs", "other"), "start it with --tariffs first"),
+        (("book", name, *spark), "There is no preview"),
+        (("show", name, *spark), "There is no preview"),
+        (("preview", *period, *spark), "holds no state of Spark's"),
+    ):
+        answer = CliRunner().invoke(app, ["rerate", *words_])
+        assert isinstance(answer.exception, Refused)
+        assert told in str(answer.exception)
+    assert "no preview yet" in CliRunner().invoke(app, ["rerate", "list", *spark]).stdout
 
 
 @contextmanager
