@@ -40,7 +40,8 @@ from trunkline.engines.spark.blobs import NEWEST, BlobDamaged, Bucket, newest_ve
 from trunkline.engines.spark.carry import bucket_folder
 from trunkline.engines.wire import MOST_OCTETS, rows_out
 from trunkline.ports import NoAnswer, Refused, Rerated
-from trunkline.records.charging import CHARGED, CORRECTIONS, ENTRIES, RERATES
+from trunkline.records.charging import CHARGED, CORRECTIONS, ENTRIES, MOVEMENTS, RERATES
+from trunkline.records.usage import RAW
 from trunkline.settings import Folders, Kafka, Spark
 from trunkline.stores.embedded.rerate_files import RerateFiles
 
@@ -50,6 +51,7 @@ _LOOK_S = 0.5
 _MOMENTS_TRIED = 5
 _MANY = 1_000  # corrections of one account, from which on it is measured whether one message takes them
 TOO_MANY = "too_many"
+_READ = (RAW, MOVEMENTS, CHARGED, ENTRIES, CORRECTIONS)
 _WAITING = "waiting"
 
 Send = Callable[[Iterable[bytes]], None]
@@ -245,7 +247,7 @@ def previewed(
         RerateFiles(folder).add(begun, int(state.folder.name), orders)
         return sums
 
-    parts = history.found(running.spark, engine.sent, engine.settings, judge, before=before)
+    parts = history.found(running.spark, engine.sent, engine.settings, judge, _READ, before)
     summary = summary_of(parts, catalogue, about, rerate_id, now_us, draft=draft) | {"position": position}
     files.keep(begun, rerate_id, summary)
     return summary

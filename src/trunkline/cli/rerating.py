@@ -62,10 +62,10 @@ def preview(
     port = _reading(data, mappings, engine)
     draft = None if tariffs is None else tariff_files(tariffs)
     found = port.preview(*days(first, last), word, plan, draft)
-    rows = port.corrections(found["rerate_id"])
     detail = f"{found['rerate_id']}{' full' if full else ''}"
     saw(data, word or 0, "preview_rerate", detail, engine)
     if csv is not None:
+        rows = port.corrections(found["rerate_id"])
         with csv.open("w", encoding="utf-8", newline="") as file:
             for row in rows_of(rows, _shown(full=full)):
                 comma.writer(file, lineterminator="\n").writerow(row)
