@@ -284,7 +284,8 @@ class Spark:
     )
     spark_checkpoint: str = _setting(
         "",
-        "Folder of offsets and state that the driver and every executor see. Empty: `spark` in the data folder.",
+        "Folder of offsets and state that the driver and every executor see; `trunkline serve` looks for bills in it."
+        " Empty: `spark` in the data folder.",
     )
     spark_messages: int = _setting(200_000, "Most messages that one micro-batch takes.")
     spark_pause_ms: int = _setting(200, "Shortest time from the beginning of one micro-batch to the next.")

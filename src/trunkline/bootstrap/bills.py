@@ -12,13 +12,23 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from trunkline import topology
+from trunkline.bootstrap.bill_notes import (
+    CREDIT,
+    credit_name,
+    disputed,
+    known_bill,
+    movement_of,
+    names_begin,
+    refuse_more_than_left,
+    said,
+    with_notes,
+)
 from trunkline.bootstrap.views import moment
 from trunkline.charging.bills.bill import ENTRY_COLUMNS, USAGE_COLUMNS, bills
 from trunkline.charging.bills.check import NOTHING_CHECKED, Checked, check
@@ -29,17 +39,16 @@ from trunkline.charging.bills.payable import together as missing_together
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.engine import Engine
 from trunkline.engines.loop import Carrier
-from trunkline.kernel.grouped import Grouped
+from trunkline.kernel.grouped import Grouped, Rows
 from trunkline.ports import BillNote, BillRun, Commit, Movement, Refused
 from trunkline.records.bills import BILLS
-from trunkline.records.charging import NEVER_S, Cause
 from trunkline.stores.embedded.bills import EmbeddedBillNotes, EmbeddedBills, Part, words_of
 from trunkline.stores.embedded.disk import Disk
 
 KEY_FILE = "catalogue/bills.key"
 PREVIEW = "preview"
 ACCOUNTS_AT_ONCE = 100_000
-LONGEST_TEXT = 1000
+MOST_NOTES = 1000
 FOREVER_US = 2**62
 
 Move = Callable[[Sequence[Movement]], list[dict[str, Any]]]
@@ -72,20 +81,7 @@ class FolderBills:
         if not len(rows):
             return None
         now_us, catalogue = self._now_us(), self._catalogue()
-        period = period_of(rows, catalogue, now_us)
-        part = self._part([subscriber], FOREVER_US)
-        due = cycles(part.accounts, part.last, catalogue, period)
-        if not len(due.terms):
-            return None
-        refuse_missing(missing_rates(due.terms, catalogue))
-        made = _made(part, due, catalogue, period, now_us, b"")
-        return {
-            **made.row(0, named=True),
-            "bill_id": PREVIEW,
-            "state": PREVIEW,
-            "credited_micros": 0,
-            "notes": [],
-        }
+        return previewed(self._part([subscriber], FOREVER_US), rows, catalogue, now_us)
 
     def bills(
         self, subscriber: int | None, period: int | None, limit: int, offset: int = 0, *, lines: bool = True
@@ -106,8 +102,7 @@ class FolderBills:
     def items(self, bill: dict[str, Any], limit: int) -> pl.DataFrame:
         """Charged usage that stands on a bill, in order of time; all that is kept of it."""
         found = self._reader.usage(bill["subscriber"], -FOREVER_US, bill["until_us"], FOREVER_US)
-        before = (pl.col("start_us") < bill["after_us"]) & (pl.col("seq") < bill["after_seq"])
-        return found.filter((pl.col("seq") < bill["cut_seq"]) & ~before).sort("start_us", "seq").head(limit)
+        return items_of(bill, found, limit)
 
     def check(self, period: int | None) -> Checked:
         """Whether the sum of bills equals the ledger, for one period or for all."""
@@ -157,38 +152,21 @@ class FolderBills:
 
     def dispute(self, bill_id: str, actor: str, text: str, *, settled: bool = False) -> None:
         """Write down that a bill is disputed, or that the dispute is settled."""
-        known = self._known(bill_id)
-        said = _said(text)
-        if settled and known["state"] != "disputed":
-            raise Refused("This bill is not disputed.")
-        if not settled and known["state"] == "disputed":
-            raise Refused("This bill is disputed already; settle that dispute first.")
-        self._note(
-            BillNote(bill_id, self._now_us(), actor, "settle" if settled else "dispute", 0, None, said)
-        )
+        self._note(disputed(self._known(bill_id), self._now_us(), actor, text, settled=settled))
 
     def credit(self, bill_id: str, amount_micros: int, actor: str, text: str, name: str | None = None) -> str:
         """Give some of a bill back: one movement of the ledger, named after the bill, with the reason beside it."""
         self._writer()
         assert self._move is not None, "who has an engine can move money"
-        bill, said = self._known(bill_id), _said(text)
-        mark = blake2b(f"{amount_micros}\0{said}\0{name or ''}".encode(), digest_size=6).hexdigest()
-        movement_id = f"credit:{bill_id}:{mark}"
-        known = self._reader.booked(movement_id)
-        left = bill["total_micros"] - bill["credited_micros"]
-        if not len(known) and not 0 < amount_micros <= left:
-            raise Refused(
-                f"A credit note is above zero and at most what is left of its bill: {left} micro-units."
-            )
-        catalogue, now_us = self._catalogue(), self._now_us()
-        main = catalogue.balances[catalogue.main_balance]
-        movement = Movement(
-            movement_id, int(Cause.CREDIT), bill["subscriber"], main, amount_micros, now_us, NEVER_S
-        )
-        answer = self._move([movement])[0]
+        bill, line = self._known(bill_id), said(text)
+        movement_id = credit_name(bill_id, amount_micros, line, name)
+        if not len(self._reader.booked(movement_id)):
+            refuse_more_than_left(bill, amount_micros)
+        note = BillNote(bill_id, self._now_us(), actor, CREDIT, amount_micros, movement_id, line)
+        answer = self._move([movement_of(note, bill["subscriber"], self._catalogue())])[0]
         if answer["status"] == "refused":
             raise Refused(f"The credit note was refused: {answer['reason']}.")
-        self._note(BillNote(bill_id, now_us, actor, "credit", amount_micros, movement_id, said))
+        self._note(note)
         return movement_id
 
     # -- how --------------------------------------------------------------------------------------------------
@@ -205,10 +183,7 @@ class FolderBills:
         return kept_key(self._data / KEY_FILE)
 
     def _known(self, bill_id: str) -> dict[str, Any]:
-        found = self.bill(bill_id)
-        if found is None:
-            raise Refused(f"There is no bill {bill_id}. `trunkline bill list` shows them.")
-        return found
+        return known_bill(self.bill(bill_id), bill_id)
 
     def _note(self, note: BillNote) -> None:
         notes = EmbeddedBillNotes(self._data)
@@ -219,19 +194,9 @@ class FolderBills:
 
     def _with_notes(self, bill: dict[str, Any]) -> dict[str, Any]:
         """A bill with what people said of it. What was credited is what the ledger booked, whatever was said."""
-        notes = self._reader.notes(bill["bill_id"], LONGEST_TEXT).to_dicts()[::-1]
-        booked = self._reader.booked(f"credit:{bill['bill_id']}:")
-        last = next(
-            (note["action"] for note in reversed(notes) if note["action"] in ("dispute", "settle")), ""
-        )
-        credited = int(booked["amount"].sum())
-        if last == "dispute":
-            state = "disputed"
-        elif credited and credited == bill["total_micros"]:
-            state = "credited"
-        else:
-            state = "issued"
-        return {**bill, "state": state, "credited_micros": credited, "notes": notes}
+        notes = self._reader.notes(bill["bill_id"], MOST_NOTES).to_dicts()[::-1]
+        booked = self._reader.booked(names_begin(bill["bill_id"]))
+        return with_notes(bill, notes, int(booked["amount"].sum()))
 
 
 def refuse_no_period(period: int) -> None:
@@ -254,6 +219,27 @@ def bills_due(
     return made, BillRun(
         period, len(made), due.billed, running, due.behind, due.ahead, total_micros, 0.0, payable_micros
     )
+
+
+def previewed(part: Part, rows: Rows, catalogue: Catalogue, now_us: int) -> dict[str, Any] | None:
+    """One account's bill of the running period out of what is known now; None where it has been made.
+
+    `rows` are the account's. Nothing is kept or booked, and the bill has no name of its own.
+    """
+    period = period_of(rows, catalogue, now_us)
+    due = cycles(part.accounts, part.last, catalogue, period)
+    if not len(due.terms):
+        return None
+    refuse_missing(missing_rates(due.terms, catalogue))
+    made = _made(part, due, catalogue, period, now_us, b"")
+    unsaid = {"bill_id": PREVIEW, "state": PREVIEW, "credited_micros": 0, "notes": []}
+    return made.row(0, named=True) | unsaid
+
+
+def items_of(bill: dict[str, Any], usage: pl.DataFrame, limit: int) -> pl.DataFrame:
+    """Of an account's charged usage before the bill's end, what stands on it, in order of time."""
+    before = (pl.col("start_us") < bill["after_us"]) & (pl.col("seq") < bill["after_seq"])
+    return usage.filter((pl.col("seq") < bill["cut_seq"]) & ~before).sort("start_us", "seq").head(limit)
 
 
 def rates_missing(
@@ -316,13 +302,6 @@ def kept_key(path: Path) -> bytes:
         disk.rename(fresh, path)
         disk.fsync_folder(path.parent)
     return bytes.fromhex(path.read_text(encoding="ascii"))
-
-
-def _said(text: str) -> str:
-    said = " ".join(text.split())
-    if not 1 <= len(said) <= LONGEST_TEXT:
-        raise Refused(f"Say why, in at most {LONGEST_TEXT} characters.")
-    return said
 
 
 def _issue(

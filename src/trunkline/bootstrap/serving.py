@@ -11,8 +11,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ from trunkline.bootstrap.agreed import Agreed
 from trunkline.bootstrap.alert_serving import telling
 from trunkline.bootstrap.balance_delivery import deliver
 from trunkline.bootstrap.catalogues import load_mappings
+from trunkline.bootstrap.cluster_bills import ClusterBills, bills_in, checkpoint_of
 from trunkline.bootstrap.delivery import Delivery
+from trunkline.bootstrap.going_on import going_on
 from trunkline.bootstrap.intake import ClusterIntake
 from trunkline.bootstrap.kafka import plan_of, server_of
 from trunkline.bootstrap.online_cluster import DoorLife
@@ -40,11 +42,11 @@ from trunkline.bootstrap.serve import assert_safe, http_server, listening
 from trunkline.bootstrap.together import run_together
 from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.bootstrap.transfer_serving import ClusterTransfers
-from trunkline.bootstrap.voucher_serving import ClusterVouchers, going_on
+from trunkline.bootstrap.voucher_serving import ClusterVouchers
 from trunkline.bootstrap.workers import Listener, saying
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.ports import Refused
-from trunkline.settings import Cassandra, Folders, Guessing, Http, Kafka, Online, Watched, read
+from trunkline.settings import Cassandra, Folders, Guessing, Http, Kafka, Online, Spark, Watched, read
 from trunkline.settings import Delivery as Telling
 from trunkline.stores.cassandra.connection import Connection, Contact
 from trunkline.stores.cassandra.reader import CassandraAudit, CassandraReader
@@ -100,7 +102,8 @@ def serve(
     deliveries = beside.enter_context(
         telling(connection, agreed.catalogue, alerts or Telling(), networks, stop)
     )
-    vouchers = beside.enter_context(going_on(_vouchers(connection, intake, folders.data), stop))
+    vouchers = beside.enter_context(_vouchers(connection, intake, folders.data, stop))
+    bills = beside.enter_context(_bills(folders, agreed.catalogue, reader, intake, stop))
     roles, wait = deliver(server, plan, lambda: Connection(contact), stop)
     network, network_roles = beside.enter_context(
         network_serving.opened(kafka, watched or Watched(), lambda: Connection(contact))
@@ -122,7 +125,7 @@ def serve(
         reader, intake, CassandraAudit(connection), agreed.catalogue, KeptTokens(folders.data), options,
         lambda: {"unread_octets": 0}, tariff_files=agreed.files, workers=heard.workers,
         network=network, reservation_port=_reservations(door, agreed.catalogue), delivery_port=deliveries,
-        voucher_port=vouchers,
+        voucher_port=vouchers, bill_port=bills,
         transfer_port=ClusterTransfers(CassandraTransfers(connection), intake, heard.workers),
     )  # fmt: skip
     app.mount(REGISTRY_PATH, registry_app(Shelf(server, plan), app.state.desk.access))
@@ -168,10 +171,33 @@ def kept_vouchers(connection: Connection, data: Path) -> CassandraVouchers:
     return CassandraVouchers(connection, data / SECRET, secret)
 
 
-def _vouchers(connection: Connection, intake: ClusterIntake, data: Path) -> ClusterVouchers:
-    return ClusterVouchers(
-        kept_vouchers(connection, data), intake, lambda: time.time_ns() // 1000, read(Guessing)
-    )
+@contextmanager
+def _vouchers(
+    connection: Connection, intake: ClusterIntake, data: Path, stop: threading.Event
+) -> Iterator[ClusterVouchers]:
+    """The keyspace's vouchers, and what of them was begun."""
+    kept = kept_vouchers(connection, data)
+    vouchers = ClusterVouchers(kept, intake, lambda: time.time_ns() // 1000, read(Guessing))
+    with going_on("vouchers", vouchers.go_on, stop):
+        yield vouchers
+
+
+@contextmanager
+def _bills(
+    folders: Folders,
+    catalogue: Callable[[], Catalogue],
+    reader: CassandraReader,
+    intake: ClusterIntake,
+    stop: threading.Event,
+) -> Iterator[ClusterBills | None]:
+    """The bills of Spark's folder, where it is named or lies in the data folder; raises `Refused` for a wrong name."""
+    spark = read(Spark)
+    if not spark.spark_checkpoint and not checkpoint_of(folders, spark).is_dir():
+        yield None
+        return
+    bills = ClusterBills(bills_in(folders, spark), catalogue, lambda: reader, intake.move)
+    with going_on("bills", bills.go_on, stop):
+        yield bills
 
 
 def _word(role: Delivery) -> Worker:

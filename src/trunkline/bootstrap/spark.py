@@ -27,6 +27,7 @@ from trunkline.bootstrap.catalogues import (
     load_mappings,
     remembered_tariff,
 )
+from trunkline.bootstrap.cluster_bills import checkpoint_of
 from trunkline.bootstrap.kafka import plan_of, properties, server_of, without_transfers
 from trunkline.bootstrap.platform import catalogue_for, subscribers_file
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US, Facts, judged
@@ -126,10 +127,9 @@ def charged_by_spark(kafka: Kafka) -> Plan:
 
 def settings_of(folders: Folders, kafka: Kafka, spark: Spark, *, once: bool = False) -> Settings:
     """How the query runs."""
-    checkpoint = Path(spark.spark_checkpoint) if spark.spark_checkpoint else folders.data / "spark"
     return Settings(
         servers=kafka.kafka_brokers,
-        checkpoint=checkpoint.absolute(),
+        checkpoint=checkpoint_of(folders, spark),
         most_messages=spark.spark_messages,
         pause_s=spark.spark_pause_ms / 1000,
         once=once,

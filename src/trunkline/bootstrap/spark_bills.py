@@ -23,7 +23,8 @@ from trunkline.bootstrap.bills import (
     refuse_no_period,
     together,
 )
-from trunkline.bootstrap.spark import Running, opened, settings_of
+from trunkline.bootstrap.cluster_bills import bills_in
+from trunkline.bootstrap.spark import Running, opened
 from trunkline.charging.bills.bill import ENTRY_COLUMNS, USAGE_COLUMNS
 from trunkline.charging.bills.check import DIFFERENCES, NOTHING_CHECKED, Checked, check
 from trunkline.charging.bills.issue import movements_of
@@ -40,18 +41,16 @@ from trunkline.settings import Folders, Kafka, Spark
 from trunkline.stores.embedded.bill_files import BillFiles
 from trunkline.stores.embedded.bills import NAMING, Part
 
-FOLDER = "bills"  # in the checkpoint's folder, whose fate bills share
 KEY = "bills.key"  # of their names; in the folder of the bills
-STATE: dict[str, Any] = {"state": "issued", "credited_micros": 0, "notes": []}
 
 
 class SparkBills:
-    """Bills of a cluster that Spark charges: run and checked by Spark, and read from their files without it."""
+    """Bills of a cluster, as far as Spark makes and checks them; all else is `cluster_bills`."""
 
     def __init__(self, folders: Folders, kafka: Kafka, spark: Spark) -> None:
-        """Nothing is opened before it is asked for."""
+        """Nothing is opened before it is asked for; raises `Refused` where Spark's folder is not."""
         self._folders, self._kafka, self._spark = folders, kafka, spark
-        self.files = BillFiles(settings_of(folders, kafka, spark).checkpoint / FOLDER)
+        self.files = bills_in(folders, spark)
 
     def run(self, period: int) -> BillRun:
         """Make the bills of a period that is over and have none yet, and hand in what they book; can be repeated."""
@@ -66,18 +65,6 @@ class SparkBills:
         """Whether the sum of bills equals the ledger that the topics hold, for one period or for all."""
         with opened(self._folders, self._kafka, self._spark, looking=True) as running:
             return checked(running, self.files, period)
-
-    def bills(
-        self, subscriber: int | None, period: int | None, limit: int, offset: int = 0, *, lines: bool = True
-    ) -> list[dict[str, Any]]:
-        """Bills, the newest period first."""
-        found = self.files.bills(subscriber, period, limit, offset, lines=lines)
-        return [row | STATE for row in found.iter_rows(named=True)]
-
-    def bill(self, bill_id: str) -> dict[str, Any] | None:
-        """One bill."""
-        found = self.files.bill(bill_id)
-        return found.row(0, named=True) | STATE if len(found) else None
 
 
 def made(running: Running, files: BillFiles, period: int, now_us: int) -> BillRun:

@@ -8,24 +8,19 @@ process that serves, once it is old. The ledger books a name once, so it does no
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from trunkline.bootstrap.intake import ClusterIntake
 from trunkline.bootstrap.vouchers import Batches, not_redeemed
 from trunkline.charging.vouchers import ACTIVE, names_begin, order_mark, read_code, valid_until_s
-from trunkline.ports import Busy, Movement, NotRedeemed, Redemption, Refused
+from trunkline.ports import Movement, NotRedeemed, Redemption, Refused
 from trunkline.records.charging import NEVER_S, Cause
 from trunkline.settings import Guessing
-from trunkline.stores.cassandra.connection import Unreachable
 from trunkline.stores.cassandra.vouchers import CassandraVouchers
 
 log = logging.getLogger("trunkline.vouchers")
 
 OLD_US = 60_000_000  # of a claim: whoever made it has been answered, or will never be
-LOOK_EVERY_S = 30.0
-_LEAVE_S = 60.0
 
 
 class ClusterVouchers(Batches):
@@ -97,24 +92,3 @@ class ClusterVouchers(Batches):
             raise not_redeemed(answer["reason"])
         self._kept.booked(redemption)
         return str(answer["status"])
-
-
-@contextmanager
-def going_on(vouchers: ClusterVouchers, stop: threading.Event) -> Iterator[ClusterVouchers]:
-    """Look every now and then for claims that nobody finished, beginning with the start."""
-
-    def run() -> None:
-        while not stop.is_set():
-            try:
-                vouchers.go_on()
-            except (Busy, Unreachable) as error:
-                log.warning("vouchers that were claimed wait: %s", error)
-            stop.wait(LOOK_EVERY_S)
-
-    thread = threading.Thread(target=run, name="vouchers", daemon=True)
-    thread.start()
-    try:
-        yield vouchers
-    finally:
-        stop.set()
-        thread.join(_LEAVE_S)

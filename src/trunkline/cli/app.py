@@ -75,6 +75,15 @@ HistoryOf = Annotated[
 ]
 
 
+def refuse_kafka(engine: EngineName, what: str) -> None:
+    """Refuse what needs the whole of history, which the engine kafka keeps in topics that it never reads again."""
+    if engine is EngineName.KAFKA:
+        raise Refused(
+            f"Workers of the engine kafka do not {what}. Where Spark carries the usage of the cluster, Spark does"
+            " (--engine spark), and so does a data folder for what it holds (--engine embedded)."
+        )
+
+
 class FlowName(StrEnum):
     """Which side of the map a worker of a cluster carries."""
 

@@ -15,6 +15,7 @@ from trunkline.api.bills.document import document, period_text, summary
 from trunkline.api.bills.forms import Form, rendered
 from trunkline.api.people import mask, number_word
 from trunkline.bootstrap import serve
+from trunkline.bootstrap.bill_notes import known_bill
 from trunkline.bootstrap.bills import FolderBills
 from trunkline.bootstrap.catalogues import load_catalogue
 from trunkline.bootstrap.platform import opened
@@ -28,6 +29,7 @@ from trunkline.cli.app import (
     answer_json,
     app,
     out,
+    refuse_kafka,
     table,
 )
 from trunkline.cli.audit import saw
@@ -39,6 +41,7 @@ from trunkline.ports import FolderInUse, Refused
 from trunkline.settings import Folders, Http, Kafka, Keeping, Spark, read
 
 if TYPE_CHECKING:
+    from trunkline.bootstrap.cluster_bills import ClusterBills
     from trunkline.bootstrap.spark_bills import SparkBills
 
 bill = typer.Typer(no_args_is_help=True, help="Bills: preview, run, look at, check, dispute and credit them.")
@@ -49,14 +52,22 @@ BillId = Annotated[str, typer.Argument(help="The bill's name, as `bill list` sho
 Period = Annotated[str | None, typer.Option(help="Month in which the period began, such as 2026-10.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, in a sentence; it is kept with the bill.")]
 ITEMS_AT_MOST = 100_000
+NO_BILLS = "make bills"
 
 
 @bill.command("preview")
-def preview(number: Number, data: Data = DATA, full: Full = False, as_json: AsJson = False) -> None:
+def preview(
+    number: Number,
+    data: Data = DATA,
+    engine: HistoryOf = EngineName.EMBEDDED,
+    full: Full = False,
+    as_json: AsJson = False,
+) -> None:
     """The bill of the running period, as it would be if the period ended with what is known now."""
     word = _word(number)
-    found = _reading(data).preview(word)
-    saw(data, word, "preview_bill")
+    with _books(data, engine) as books:
+        found = books.preview(word)
+    saw(data, word, "preview_bill", "", engine)
     if found is None:
         raise Refused("There is no such subscriber, or its running period is billed already.")
     _show(document(found, _shown(full=full)), as_json=as_json)
@@ -78,6 +89,7 @@ def run_bills(
         answer = vars(_of_spark(data).run(wanted))
         saw(data, 0, "run_bills", period, engine)
     else:
+        refuse_kafka(engine, NO_BILLS)
         with _writing(data) as bills:
             answer = vars(bills.run(wanted))
         saw(data, 0, "run_bills", period)
@@ -109,7 +121,8 @@ def list_bills(
 ) -> None:
     """Bills, the newest period first."""
     word = _word(number) if number else None
-    found = _books(data, engine).bills(word, _period(period) if period else None, limit, lines=False)
+    with _books(data, engine) as books:
+        found = books.bills(word, _period(period) if period else None, limit, lines=False)
     if word is not None or full:
         saw(data, word or 0, "list_bills", "", engine)
     rows = [summary(each, _shown(full=full)) for each in found]
@@ -137,7 +150,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """One bill with all its lines, and what was said of it."""
-    _show(document(_known(data, bill_id, "read_bill", engine), _shown(full=full)), as_json=as_json)
+    with _books(data, engine) as books:
+        found = _known(books, data, bill_id, "read_bill", engine)
+    _show(document(found, _shown(full=full)), as_json=as_json)
 
 
 @bill.command("export")
@@ -151,10 +166,9 @@ def export(
     full: Full = False,
 ) -> None:
     """Write a bill as a file to hand on: numbers are masked unless `--full` is asked for."""
-    if items and engine is EngineName.SPARK:
-        raise Refused("On Spark bills lie apart from the usage; leave --items out.")
-    found = _known(data, bill_id, "export_bill", engine)
-    uses = _reading(data).items(found, ITEMS_AT_MOST) if items else None
+    with _books(data, engine) as books:
+        found = _known(books, data, bill_id, "export_bill", engine)
+        uses = books.items(found, ITEMS_AT_MOST) if items else None
     octets = rendered(document(found, _shown(full=full), uses), form)
     try:
         with to.open("xb") as file:
@@ -172,7 +186,9 @@ def check_bills(
     as_json: AsJson = False,
 ) -> None:
     """Whether the sum of bills equals the ledger, bill by bill; ends with exit code 7 where it does not."""
-    found = _books(data, engine).check(_period(period) if period else None)
+    refuse_kafka(engine, NO_BILLS)
+    checking = _of_spark(data) if engine is EngineName.SPARK else _reading(data)
+    found = checking.check(_period(period) if period else None)
     answer = {
         "bills": found.bills,
         "bill_micros": found.bill_micros,
@@ -204,13 +220,15 @@ def dispute(
     data: Data = DATA,
     settled: Annotated[bool, typer.Option("--settled", help="The dispute is over.")] = False,
     url: Url = None,
+    engine: HistoryOf = EngineName.EMBEDDED,
 ) -> None:
     """Write down that a bill is disputed, or that the dispute is settled. It moves no money."""
     if url:
         ask(url, f"/api/v1/bills/{bill_id}/disputes", {"text": reason, "settled": settled})
     else:
-        _known(data, bill_id, "dispute_bill")
-        _reading(data).dispute(bill_id, getpass.getuser(), reason, settled=settled)
+        with _books(data, engine) as books:
+            _known(books, data, bill_id, "settle_bill" if settled else "dispute_bill", engine)
+            books.dispute(bill_id, getpass.getuser(), reason, settled=settled)
     out.print(f"{bill_id}: {'settled' if settled else 'disputed'}", highlight=False)
 
 
@@ -227,6 +245,7 @@ def credit(
         ),
     ] = None,
     url: Url = None,
+    engine: HistoryOf = EngineName.EMBEDDED,
     as_json: AsJson = False,
 ) -> None:
     """Give some of a bill back by a credit note: one movement of the ledger that names the bill."""
@@ -238,9 +257,9 @@ def credit(
         order = {"amount_micros": micros, "text": reason, "name": name}
         answer = ask(url, f"/api/v1/bills/{bill_id}/credits", order)
     else:
-        with _writing(data) as bills:
-            answer = {"movement_id": bills.credit(bill_id, micros, getpass.getuser(), reason, name)}
-        _known(data, bill_id, "credit_bill")
+        with _writing(data) if engine is EngineName.EMBEDDED else _books(data, engine) as books:
+            _known(books, data, bill_id, "credit_bill", engine)
+            answer = {"movement_id": books.credit(bill_id, micros, getpass.getuser(), reason, name)}
     if as_json:
         answer_json(answer)
     else:
@@ -272,9 +291,17 @@ def _reading(data: Path) -> FolderBills:
     return FolderBills(data, lambda: catalogue)
 
 
-def _books(data: Path, engine: EngineName) -> FolderBills | SparkBills:
+@contextmanager
+def _books(data: Path, engine: EngineName) -> Iterator[FolderBills | ClusterBills]:
     """The bills of a data folder, or of a cluster that Spark charges."""
-    return _of_spark(data) if engine is EngineName.SPARK else _reading(data)
+    refuse_kafka(engine, NO_BILLS)
+    if engine is EngineName.EMBEDDED:
+        yield _reading(data)
+        return
+    from trunkline.cli.cluster_desk import at_cluster
+
+    with at_cluster(data) as desk:
+        yield desk.bills()
 
 
 def _of_spark(data: Path) -> SparkBills:
@@ -297,11 +324,11 @@ def _writing(data: Path) -> Iterator[FolderBills]:
         ) from error
 
 
-def _known(data: Path, bill_id: str, action: str, engine: EngineName = EngineName.EMBEDDED) -> dict[str, Any]:
+def _known(
+    books: FolderBills | ClusterBills, data: Path, bill_id: str, action: str, engine: EngineName
+) -> dict[str, Any]:
     """A bill that is there; the look is written down."""
-    found = _books(data, engine).bill(bill_id)
-    if found is None:
-        raise Refused(f"There is no bill {bill_id}. `trunkline bill list` shows them.")
+    found = known_bill(books.bill(bill_id), bill_id)
     saw(data, found["subscriber"], action, bill_id, engine)
     return found
 

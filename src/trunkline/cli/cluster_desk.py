@@ -6,18 +6,19 @@ is told of with what to do; an order that may have been carried all the same nam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 
-from trunkline.bootstrap.agreed import NEEDS_WORKERS, Agreed
+from trunkline.bootstrap.agreed import Agreed
 from trunkline.bootstrap.alert_delivery import LedgerDeliveries
 from trunkline.bootstrap.alert_ways import deliveries_over
 from trunkline.bootstrap.catalogues import load_mappings
+from trunkline.bootstrap.cluster_bills import ClusterBills, bills_in
 from trunkline.bootstrap.intake import ClusterIntake
 from trunkline.bootstrap.kafka import plan_of, server_of
 from trunkline.bootstrap.serving import contact_of, kept_vouchers
@@ -29,15 +30,14 @@ from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.cli.audit import now_us, write_down
 from trunkline.cli.hand import Orders, over_http, told_redemption, told_transfer
 from trunkline.engines.kafka.client import Lost
-from trunkline.ports import Busy, Movement, NoAnswer, Refused, Transfer
-from trunkline.settings import Cassandra, Delivery, Folders, Guessing, Kafka, read
+from trunkline.ports import Busy, Movement, NoAnswer, Transfer
+from trunkline.settings import Cassandra, Delivery, Folders, Guessing, Kafka, Spark, read
 from trunkline.stores.cassandra.connection import Connection, Unreachable
 from trunkline.stores.cassandra.deliveries import CassandraDeliveries
 from trunkline.stores.cassandra.reader import CassandraAudit, CassandraReader
 from trunkline.stores.cassandra.transfers import CassandraTransfers
 
 _SILENT = (Busy, Unreachable, Lost, TimeoutError, KafkaException)
-_NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001 -- the client's own names
 ACTOR = "operator"
 Answer = TypeVar("Answer")
 
@@ -78,12 +78,7 @@ class ClusterDesk:
 
     @cached_property
     def _tariff(self) -> Catalogue:
-        try:
-            return Agreed(self.server, self.plan).catalogue()
-        except KafkaException as error:
-            if error.args[0].code() in _NO_TOPIC:
-                raise Refused(NEEDS_WORKERS) from error
-            raise
+        return Agreed(self.server, self.plan).catalogue()
 
     def catalogue(self) -> Catalogue:
         """The tariff that the workers have agreed on."""
@@ -101,6 +96,15 @@ class ClusterDesk:
         """The keyspace's vouchers."""
         kept = kept_vouchers(self.connection, self._data)
         return Batches(kept, kept, now_us, None)
+
+    def bills(self) -> ClusterBills:
+        """The bills beside Spark's state; they are looked at without any server."""
+
+        def move(movements: Sequence[Movement]) -> list[dict[str, Any]]:
+            return _carried("in the same words", lambda: self.intake.move(movements))
+
+        files = bills_in(read(Folders, data=self._data), read(Spark))
+        return ClusterBills(files, self.catalogue, self.reader, move)
 
     def orders(self, url: str | None) -> AbstractContextManager[Orders]:
         """A hand that orders over the topics, or over HTTP when an address is given."""
@@ -143,12 +147,17 @@ class _Ordering:
 
 
 def _named(name: str, order: Callable[[], Answer]) -> Answer:
-    """What is answered to an order; silence says by which name it is given again."""
+    """What is answered to an order that has a name."""
+    return _carried(f"with --id {name}", order)
+
+
+def _carried(again: str, order: Callable[[], Answer]) -> Answer:
+    """What is answered to an order; silence says how it is given again."""
     try:
         return order()
     except _SILENT as error:
         raise NoAnswer(
-            f"{_said(error)} It may be carried all the same: order it again with --id {name}, and it is done once."
+            f"{_said(error)} It may be carried all the same: order it again {again}, and it is done once."
         ) from error
 
 

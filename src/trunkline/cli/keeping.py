@@ -15,7 +15,18 @@ from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
 from trunkline.bootstrap.platform import let_go, opened
 from trunkline.bootstrap.reconcile import BEGINNING_US, END_US
 from trunkline.bootstrap.reconcile import reconcile as reconcile_books
-from trunkline.cli.app import DATA, AsJson, Data, EngineName, HistoryOf, answer_json, app, out, table
+from trunkline.cli.app import (
+    DATA,
+    AsJson,
+    Data,
+    EngineName,
+    HistoryOf,
+    answer_json,
+    app,
+    out,
+    refuse_kafka,
+    table,
+)
 from trunkline.cli.money import since
 from trunkline.cli.network import tell_network, told_of_network
 from trunkline.kernel import money
@@ -87,6 +98,7 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Charge the raw records once more and compare, to the micro-unit; differences by cause."""
+    refuse_kafka(engine, "charge history once more")
     moments = _moment(from_, BEGINNING_US), _moment(until, END_US)
     if engine is EngineName.SPARK:
         from trunkline.cli.spark import reconcile_spark

@@ -16,7 +16,18 @@ from trunkline.bootstrap.platform import opened
 from trunkline.bootstrap.rerating import FolderRerates
 from trunkline.bootstrap.views import masked
 from trunkline.bootstrap.what_if import days
-from trunkline.cli.app import DATA, AsJson, Data, EngineName, Full, HistoryOf, answer_json, app, out, table
+from trunkline.cli.app import (
+    DATA,
+    AsJson,
+    Data,
+    EngineName,
+    Full,
+    HistoryOf,
+    answer_json,
+    app,
+    out,
+    table,
+)
 from trunkline.cli.audit import saw
 from trunkline.cli.hand import TOKEN, Url, ask
 from trunkline.kernel import money

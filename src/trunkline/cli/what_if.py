@@ -13,7 +13,19 @@ from trunkline.bootstrap.catalogues import load_mappings, tariff_files
 from trunkline.bootstrap.views import masked
 from trunkline.bootstrap.what_if import FolderWhatIfs, as_csv
 from trunkline.charging.what_if import SEGMENTS
-from trunkline.cli.app import DATA, AsJson, Data, EngineName, Full, HistoryOf, answer_json, app, out, table
+from trunkline.cli.app import (
+    DATA,
+    AsJson,
+    Data,
+    EngineName,
+    Full,
+    HistoryOf,
+    answer_json,
+    app,
+    out,
+    refuse_kafka,
+    table,
+)
 from trunkline.cli.audit import saw
 from trunkline.kernel.dial import to_text
 from trunkline.kernel.money import to_text as amount
@@ -47,6 +59,7 @@ def what_if(
     Usage since the beginning is charged once more by both tariffs, so that allowances stand as they would; days choose
     which of it is compared. The answer is kept, and the page shows it, too.
     """
+    refuse_kafka(engine, "charge history once more")
     draft, actor = tariff_files(tariffs), getpass.getuser()
     if engine is EngineName.SPARK:
         from trunkline.cli.spark import what_if_spark

@@ -143,7 +143,11 @@ class CreditAnswer(BaseModel):
 def bills_of(desk: Desk) -> ports.Bills:
     """The desk's bills; 501 where this process has none."""
     if desk.bills is None:
-        raise Problem(501, "no_bills", "This process makes no bills; ask one that runs on a data folder.")
+        message = (
+            "There are no bills here. A data folder has them, and a cluster that Spark charges: tell `trunkline serve`"
+            " of their folder (TRUNKLINE_SPARK_CHECKPOINT)."
+        )
+        raise Problem(501, "no_bills", message)
     return desk.bills
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Producer, TopicPartition
 
 from trunkline.engines.kafka.client import (
     MESSAGE_OCTETS,
@@ -31,9 +31,13 @@ Body = dict[str, Any]
 
 
 def latest(server: Server, group: str, topic: str) -> Body | None:
-    """The version that holds now; None before any."""
+    """The version that holds now; None before any, and where there is no such topic."""
     reader = consumer(server, group, {"enable.partition.eof": True})
     try:
+        # Of a topic that is not there the client would say so only after half a minute, when nobody waits any more.
+        trouble = reader.list_topics(topic, timeout=PATIENCE_S).topics[topic].error
+        if trouble is not None and trouble.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
         reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
         found: Body | None = None
         deadline = time.monotonic() + PATIENCE_S

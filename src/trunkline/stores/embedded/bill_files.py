@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 
 from trunkline.records.bills import BILLS
+from trunkline.stores.embedded.bills import billed_periods
 from trunkline.stores.embedded.disk import Disk
 
 ENDING, MARK = ".parquet", ".handed-in"
@@ -51,15 +54,9 @@ class BillFiles:
         """Keep bills (`BILLS`) as the file of a number; raises `FileExistsError` when another run has made that one."""
         folder = self._of(bucket)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / f"{number:06d}{ENDING}"
-        fresh = folder / f".{path.name}.{socket.gethostname()}.{os.getpid()}"
         rows = BILLS.record.conform(bills)
-        self._disk.remove(fresh)
-        self._disk.fill(fresh, lambda file: rows.write_parquet(file, compression="zstd"))
-        try:
-            path.hardlink_to(fresh)
-        finally:
-            self._disk.remove(fresh)
+        path = folder / f"{number:06d}{ENDING}"
+        keep_once(self._disk, path, lambda file: rows.write_parquet(file, compression="zstd"))
         for each in (folder, self.folder, self.folder.parent):
             self._disk.fsync_folder(each)
 
@@ -104,6 +101,15 @@ class BillFiles:
         """One bill by its name; no row when there is none."""
         return _read(self._paths()).filter(pl.col("bill_id") == bill_id).collect()
 
+    def last_of(self, subscriber: int) -> pl.DataFrame:
+        """The newest bill of an account (`LAST`); no row before the first."""
+        mine = _read(self._paths()).filter(pl.col("subscriber") == pl.lit(subscriber, dtype=pl.UInt64))
+        return mine.select(LAST).sort("period").tail(1).collect()
+
+    def periods(self) -> pl.DataFrame:
+        """What was billed, the newest period first (`bills.billed_periods`)."""
+        return billed_periods([_read(self._paths())])
+
     # -- how --------------------------------------------------------------------------------------------------
 
     def _of(self, bucket: int) -> Path:
@@ -112,6 +118,17 @@ class BillFiles:
     def _paths(self, bucket: int | None = None) -> list[Path]:
         folder = "[0-9][0-9][0-9][0-9]" if bucket is None else f"{bucket:04d}"
         return sorted(self.folder.glob(f"{folder}/[0-9]*{ENDING}"))
+
+
+def keep_once(disk: Disk, path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """A file that is whole and durable before it has its name; raises `FileExistsError` where the name is taken."""
+    fresh = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}")
+    disk.remove(fresh)
+    disk.fill(fresh, write)
+    try:
+        path.hardlink_to(fresh)
+    finally:
+        disk.remove(fresh)
 
 
 def _read(paths: list[Path]) -> pl.LazyFrame:

@@ -136,31 +136,11 @@ class EmbeddedBills(EmbeddedReader):
         return self._again(ask)
 
     def periods(self) -> pl.DataFrame:
-        """What was billed, the newest period first: a row for each currency that its bills are to be paid in.
-
-        `period, payable_currency, bills, total_micros, tax_micros, paid_micros, payable_micros`; all but the last are
-        in the bills' own currency.
-        """
+        """What was billed, the newest period first (`billed_periods`)."""
 
         def ask() -> pl.DataFrame:
-            names = ("total_micros", "tax_micros", "paid_micros", "payable_micros")
-            other = pl.col("payable").struct
-            paid_in = other.field("currency").fill_null(pl.col("currency")).alias("payable_currency")
-            payable = other.field("micros").fill_null(pl.col("total_micros")).alias("payable_micros")
             with self._moment() as connection:
-                parts = self._bill_segments(connection, 0, 2**64 - 1, -(2**62), 2**62)
-                frames = pl.collect_all(
-                    [
-                        part.with_columns(paid_in, payable)
-                        .group_by("period", "payable_currency")
-                        .agg(pl.len().cast(pl.Int64).alias("bills"), pl.col(names).sum())
-                        for part in parts
-                    ]
-                )
-            keys = {"period": pl.Int32, "payable_currency": pl.String}
-            empty = pl.DataFrame(schema=keys | dict.fromkeys(("bills", *names), pl.Int64))
-            sums = pl.concat([empty, *frames]).group_by(*keys).sum()
-            return sums.sort(*keys, descending=[True, False])
+                return billed_periods(self._bill_segments(connection, 0, 2**64 - 1, -(2**62), 2**62))
 
         return self._again(ask)
 
@@ -299,6 +279,30 @@ class EmbeddedBillNotes:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def billed_periods(parts: Sequence[pl.LazyFrame]) -> pl.DataFrame:
+    """What was billed, the newest period first: a row for each currency that its bills are to be paid in.
+
+    `period, payable_currency, bills, total_micros, tax_micros, paid_micros, payable_micros`; all but the last are in
+    the bills' own currency.
+    """
+    names = ("total_micros", "tax_micros", "paid_micros", "payable_micros")
+    other = pl.col("payable").struct
+    paid_in = other.field("currency").fill_null(pl.col("currency")).alias("payable_currency")
+    payable = other.field("micros").fill_null(pl.col("total_micros")).alias("payable_micros")
+    frames = pl.collect_all(
+        [
+            part.with_columns(paid_in, payable)
+            .group_by("period", "payable_currency")
+            .agg(pl.len().cast(pl.Int64).alias("bills"), pl.col(names).sum())
+            for part in parts
+        ]
+    )
+    keys = {"period": pl.Int32, "payable_currency": pl.String}
+    empty = pl.DataFrame(schema=keys | dict.fromkeys(("bills", *names), pl.Int64))
+    sums = pl.concat([empty, *frames]).group_by(*keys).sum()
+    return sums.sort(*keys, descending=[True, False])
 
 
 def whole_bills(bills: pl.LazyFrame) -> pl.LazyFrame:
