@@ -8,14 +8,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import polars as pl
 import pytest
 
+from tests.api.memory_store import MemoryStore
+from tests.api.small_catalogue import CATALOGUE
 from tests.cluster.spark.operator import MONTH, NEXT, Operator, operator
 from tests.cluster.spark.test_books import Buckets, charge, embedded, plain
+from trunkline.api.access import Role, Token, digest
+from trunkline.api.app import create_app
+from trunkline.api.options import ApiOptions
 from trunkline.bootstrap.bills import FolderBills
 from trunkline.bootstrap.cluster_bills import ClusterBills, part_of
 from trunkline.engines.plan import buckets_of
+from trunkline.kernel.dial import to_text
 from trunkline.kernel.grouped import Rows
 from trunkline.ports import Busy, Movement, Refused
 from trunkline.records.charging import ACCOUNTS, CHARGED, ENTRIES, Cause
@@ -217,3 +224,43 @@ def test_two_at_once_credit_no_more_than_the_bill(billed: tuple[Buckets, Ledger]
     assert [answer for answer in answers if answer] == list(ledger.booked)
     assert list(ledger.booked.values()) == [bill["total_micros"]]
     assert [each.number for each in NoteFiles(buckets.files.folder).notes(bill["bill_id"])] == [0]
+
+
+@pytest.mark.anyio
+async def test_over_http_as_embedded(billed: tuple[Buckets, Ledger]) -> None:
+    """Lists, one bill, files, TMF678, disputes and credit notes; a run is ordered of Spark."""
+    buckets, ledger = billed
+    port = beside(buckets, ledger)
+    rows = port.bills(None, None, 1000)
+    store = MemoryStore(lambda: RUNNING_US)
+    for row in rows:
+        store.enrol(to_text(row["subscriber"]), 1_000_000)
+    token = Token("billing", Role.BILLING, digest("a-token-of-the-tests"))
+    options = ApiOptions(reference_key=b"k" * 32)
+    app = create_app(store, store, store, lambda: CATALOGUE, [token], options, bill_port=port)
+    headers = {"Authorization": "Bearer a-token-of-the-tests"}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    bill = next(row for row in rows if row["total_micros"] > 2_000_000)
+    path = f"/api/v1/bills/{bill['bill_id']}"
+    tmf = f"/tmf-api/customerBillManagement/v4/customerBill/{bill['bill_id']}"
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://127.0.0.1:8450", headers=headers
+    ) as client:
+        listed = (await client.get("/api/v1/bills?limit=200")).json()["items"]
+        assert sorted(each["bill_id"] for each in listed) == sorted(row["bill_id"] for row in rows)
+        periods = (await client.get("/api/v1/bills/periods")).json()["items"]
+        assert sum(each["bills"] for each in periods) == len(rows)
+        items = (await client.get(f"{path}?items=true")).json()["items"]
+        assert len(items) == len(port.items(bill, 10_000)) > 0
+        assert (await client.get(f"{path}/file?format=pdf")).content.startswith(b"%PDF")
+        assert (await client.patch(tmf, json={"state": "onHold"})).json()["state"] == "onHold"
+        assert (await client.get(path)).json()["state"] == "disputed"
+        order = {"amount_micros": 1_000_000, "text": "goodwill"}
+        ledger.silent = True
+        assert (await client.post(f"{path}/credits", json=order)).status_code == 429
+        ledger.silent = False
+        credited = await client.post(f"{path}/credits", json=order)
+        assert credited.status_code == 201
+        assert ledger.booked == {credited.json()["movement_id"]: 1_000_000}
+        refused = await client.post("/api/v1/bills/runs", json={"period": "2024-11"})
+        assert (refused.status_code, "--engine spark" in refused.json()["message"]) == (409, True)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from trunkline.engines.kafka.client import (
     MESSAGE_OCTETS,
@@ -34,9 +34,7 @@ def latest(server: Server, group: str, topic: str) -> Body | None:
     """The version that holds now; None before any, and where there is no such topic."""
     reader = consumer(server, group, {"enable.partition.eof": True})
     try:
-        # Of a topic that is not there the client would say so only after half a minute, when nobody waits any more.
-        trouble = reader.list_topics(topic, timeout=PATIENCE_S).topics[topic].error
-        if trouble is not None and trouble.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        if not _is_there(reader, topic):
             return None
         reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
         found: Body | None = None
@@ -73,6 +71,15 @@ def followed(server: Server, group: str, topic: str, stop: threading.Event) -> I
                     yield body
     finally:
         reader.close()
+
+
+def _is_there(reader: Consumer, topic: str) -> bool:
+    """Whether a topic is there; a consumer of one that is not would say so only after half a minute."""
+    try:
+        trouble = reader.list_topics(topic, timeout=PATIENCE_S).topics[topic].error
+    except KafkaException as error:
+        raise Lost(f"{topic} gave no answer within {PATIENCE_S:g} s") from error
+    return trouble is None or trouble.code() != KafkaError.UNKNOWN_TOPIC_OR_PART
 
 
 def agree(
