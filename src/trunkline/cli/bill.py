@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -187,7 +187,7 @@ def check_bills(
 ) -> None:
     """Whether the sum of bills equals the ledger, bill by bill; ends with exit code 7 where it does not."""
     refuse_kafka(engine, NO_BILLS)
-    checking = _of_spark(data) if engine is EngineName.SPARK else _reading(data)
+    checking: FolderBills | SparkBills = _of_spark(data) if engine is EngineName.SPARK else _reading(data)
     found = checking.check(_period(period) if period else None)
     answer = {
         "bills": found.bills,
@@ -257,7 +257,7 @@ def credit(
         order = {"amount_micros": micros, "text": reason, "name": name}
         answer = ask(url, f"/api/v1/bills/{bill_id}/credits", order)
     else:
-        with _writing(data) if engine is EngineName.EMBEDDED else _books(data, engine) as books:
+        with _ordering(data, engine) as books:
             _known(books, data, bill_id, "credit_bill", engine)
             answer = {"movement_id": books.credit(bill_id, micros, getpass.getuser(), reason, name)}
     if as_json:
@@ -302,6 +302,11 @@ def _books(data: Path, engine: EngineName) -> Iterator[FolderBills | ClusterBill
 
     with at_cluster(data) as desk:
         yield desk.bills()
+
+
+def _ordering(data: Path, engine: EngineName) -> AbstractContextManager[FolderBills | ClusterBills]:
+    """The same, of which money is moved: a data folder is opened by its one writer."""
+    return _writing(data) if engine is EngineName.EMBEDDED else _books(data, engine)
 
 
 def _of_spark(data: Path) -> SparkBills:
