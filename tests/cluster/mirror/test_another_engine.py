@@ -66,3 +66,23 @@ def test_who_charged_nothing_is_in_nobodys_way(kafka: Kafka) -> None:
     """A worker that only came to own a bucket leaves nothing that another engine would have to know."""
     wish = wish_of(charged(kafka, "charged-nothing", BEGUN))
     declare(wish.server, wish.plan, "spark")
+
+
+@pytest.mark.timeout(600)
+def test_spark_does_not_begin_again(kafka: Kafka, tmp_path: Path) -> None:
+    """Where it has charged, a checkpoint with nothing in it is not its own; one that holds something may be."""
+    chosen = charged(kafka, "charged-before", BY_SPARK)
+    settings = Spark(spark_checkpoint=str(tmp_path / "empty"))
+    (tmp_path / "empty").mkdir()
+    for folder in (settings, Spark(spark_checkpoint=str(tmp_path / "missing"))):
+        with (
+            pytest.raises(Refused, match=r"with another checkpoint.*TRUNKLINE_SPARK_CHECKPOINT"),
+            spark_engine.opened(Folders(data=tmp_path), chosen, folder),
+        ):
+            pytest.fail("it began")
+    (tmp_path / "empty" / "charging").mkdir()
+    with (
+        pytest.raises(Refused, match="tariffs"),  # which is looked for behind all that is refused above
+        spark_engine.opened(Folders(data=tmp_path), chosen, settings),
+    ):
+        pytest.fail("it began")
