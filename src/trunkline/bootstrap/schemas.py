@@ -23,11 +23,12 @@ def doors_of(plan: Plan, kafka: Kafka) -> Doors:
     return Doors(plan, USAGE_EVENT, (CHARGED, ALERTS), tuple(kind for kind in Kind if kind in named))
 
 
-def declare(server: Server, plan: Plan, engine: str = "") -> None:
+def declare(server: Server, plan: Plan, engine: str = "") -> bool:
     """Have the schemas of everything that an engine writes in the registry, or refuse to start and say what to do.
 
     An `engine` charges: it is refused topics that a mirror copied from another site, whose positions are those of the
     other brokers, and topics that another engine has charged on. Who answers people names none and may go on with them.
+    Returns whether this engine has charged on them before.
     """
     registry = Registry(server, plan)
     try:
@@ -50,6 +51,7 @@ def declare(server: Server, plan: Plan, engine: str = "") -> None:
     except Unfit as error:
         raise Refused(str(error)) from error
     enter(server, plan)
+    return before != ""
 
 
 def settle(server: Server, plan: Plan, engine: str) -> None:

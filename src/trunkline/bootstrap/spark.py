@@ -37,7 +37,6 @@ from trunkline.charging.corrections import corrected
 from trunkline.charging.reconcile import CAUSES
 from trunkline.charging.subscribers import read_subscribers
 from trunkline.charging.tariffs.catalogue import Catalogue
-from trunkline.engines.kafka.cutover import carried_by
 from trunkline.engines.kafka.shared import Body, agree
 from trunkline.engines.kafka.topics import make, topics
 from trunkline.engines.plan import Plan
@@ -171,8 +170,8 @@ def opened(
         )
     if not looking:
         make_topics(kafka, plan)
-        declare(server_of(kafka), plan, "spark")
-        _refuse_to_begin_again(kafka, plan, settings.checkpoint)
+        if declare(server_of(kafka), plan, "spark"):
+            _refuse_to_begin_again(plan, settings.checkpoint)
     settings.checkpoint.mkdir(parents=True, exist_ok=True)
     work, catalogue, people = work_of(folders, plan, settings.state)
     if not looking:
@@ -202,11 +201,9 @@ def opened(
         running.stop()
 
 
-def _refuse_to_begin_again(kafka: Kafka, plan: Plan, checkpoint: Path) -> None:
+def _refuse_to_begin_again(plan: Plan, checkpoint: Path) -> None:
     """Raise `Refused` for a checkpoint with nothing in it where Spark has charged already: it knows no account."""
-    if checkpoint.is_dir() and any(checkpoint.iterdir()):
-        return
-    if carried_by(server_of(kafka), plan) == "spark":
+    if not checkpoint.is_dir() or not any(checkpoint.iterdir()):
         raise Refused(
             f"Spark has charged under {plan.prefix} with another checkpoint than {checkpoint}, in which there is"
             " nothing: it would charge everything once more. Name the one that it had (TRUNKLINE_SPARK_CHECKPOINT), or"
