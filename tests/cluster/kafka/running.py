@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from confluent_kafka import OFFSET_BEGINNING, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.waiting import until
@@ -117,12 +117,20 @@ class Day:
         """Hand in lines of usage, so many a message, all in one partition and so in their order."""
         every = lines.splitlines(keepends=True)
         sender = self.producer()
+        refused: list[str] = []
+
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                refused.append(error.name())
+
         for first in range(0, len(every), a_message):
             sender.produce(
-                self.plan.topic(usage.RAW), b"".join(every[first : first + a_message]), partition=partition
-            )
+                self.plan.topic(usage.RAW), b"".join(every[first : first + a_message]), partition=partition,
+                on_delivery=delivered,
+            )  # fmt: skip
             sender.poll(0)
         assert sender.flush(HANDED_IN_S) == 0
+        assert not refused, f"the brokers did not take {len(refused)} messages: {refused[0]}"
 
     # -- running ------------------------------------------------------------------------------------------
 

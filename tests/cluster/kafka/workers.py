@@ -136,7 +136,13 @@ class Load:
         """Hand in some more, and wait until more is carried than before."""
         before = self._day.carried()
         self.step()
-        until(lambda: self._day.carried() > before, what, timeout_s, every_s=0.3)
+
+        def more() -> bool:
+            if self.trouble is not None:
+                raise self.trouble
+            return self._day.carried() > before
+
+        until(more, what, timeout_s, every_s=0.3)
 
     def run(self) -> None:
         """Hand in, what is left at the end, too."""

@@ -205,7 +205,7 @@ class Engine:
         (self._quick if quick else self._orders).append((order, answer))
         with self._serial:
             if self._running is None:
-                self._carry_orders(self._commit_here)
+                self._refuse_or_carry()
             else:
                 with self._running.wake:
                     self._running.wake.notify_all()
@@ -613,6 +613,9 @@ class Engine:
         except Exception as error:  # noqa: BLE001 -- whoever gave the order is told, and nothing was changed
             answer.set_exception(error)
             return
+        except BaseException as error:
+            answer.set_exception(error)
+            raise
         if commit is not None:
             assert commit.number == self._number + 1, "commits follow each other"
             self._number = commit.number
@@ -658,21 +661,28 @@ class Engine:
         self._failed = self._failed or error
 
     def _finish(self, running: _Running, threads: list[threading.Thread]) -> None:
-        """Let what was charged become durable, or after trouble let go of everything."""
+        """Let what was charged become durable, or after trouble, which may come even now, let go of everything."""
         running.stopping = True
-        if running.trouble is not None:
+        if not self._put(running.commits, None, running):
             _emptied(running.commits)
-        running.commits.put(None)
+            running.commits.put(None)
         for thread in threads:
             thread.join()
+        _emptied(running.commits)
         with self._serial:
             self._running = None
-            if running.trouble is None:
+            self._refuse_or_carry()
+
+    def _refuse_or_carry(self) -> None:
+        """Carry the orders that wait while nobody drives; none after trouble, which may have left states half done."""
+        try:
+            if self._failed is None:
                 self._carry_orders(self._commit_here)
-                return
-            for waiting in (self._quick, self._orders):
-                while waiting:
-                    waiting.popleft()[1].set_exception(running.trouble)
+        finally:
+            if self._failed is not None:
+                for waiting in (self._quick, self._orders):
+                    while waiting:
+                        waiting.popleft()[1].set_exception(self._failed)
 
 
 def _emptied(commits: queue.Queue[_Written | None]) -> None:

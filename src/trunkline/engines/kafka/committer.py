@@ -68,7 +68,7 @@ class Committer:
         self._thread.start()
 
     def renew(self) -> None:
-        """Ask for the generation again. The reading thread does so whenever it reads, or waits for us."""
+        """Ask for the generation again. The reading thread does so before the first turn, when it reads and when it waits."""
         self._known = self._ask()
 
     def check(self) -> None:
@@ -81,6 +81,8 @@ class Committer:
 
         Raises `Lost` when nothing moves any more: the client was seen to wait for ever where it was told not to.
         """
+        if self._known is None:
+            self.renew()
         with self._idle:
             self._waiting += 1
         deadline = time.monotonic() + _STUCK_S
