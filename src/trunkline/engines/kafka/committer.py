@@ -68,7 +68,7 @@ class Committer:
         self._thread.start()
 
     def renew(self) -> None:
-        """Ask for the generation again. The reading thread does so before the first turn, when it reads and when it waits."""
+        """Ask for the generation again. The reading thread does so at first, and when it reads or waits."""
         self._known = self._ask()
 
     def check(self) -> None:
