@@ -7,6 +7,7 @@ left out by name, and on the build server that is a failure (see tests/conftest.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -28,6 +29,8 @@ from trunkline.bootstrap.cluster.servers import brokers, jars_folder
 from trunkline.ports import Refused
 from trunkline.settings import Servers
 
+# Every JVM here is young when it dies: to compile its code whole takes more of the machine than it ever gives back.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 MISSING = [program for program in ("java", "mvn") if shutil.which(program) is None]
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.waiting import until
@@ -80,9 +82,14 @@ class Day:
 
     def owners(self) -> dict[str, int]:
         """How many buckets each member of the chargers' group has, as the brokers say."""
-        admin, group = AdminClient(self.server.common()), f"{self.plan.prefix}.charger"
-        members = admin.describe_consumer_groups([group])[group].result(30).members
+        group = f"{self.plan.prefix}.charger"
+        members = self.admin.describe_consumer_groups([group])[group].result(30).members
         return {member.client_id: len(member.assignment.topic_partitions) for member in members}
+
+    @cached_property
+    def admin(self) -> AdminClient:
+        """Who asks the brokers."""
+        return AdminClient(self.server.common())
 
     # -- in -----------------------------------------------------------------------------------------------
 
@@ -198,26 +205,31 @@ class Day:
 
     def messages(self, topic: str) -> list[tuple[bytes | None, bytes]]:
         """Everything committed in a topic, partition by partition."""
+        reader = self._reader
+        parts = range(len(reader.list_topics(topic, 30).topics[topic].partitions))
+        reader.assign([TopicPartition(topic, part, OFFSET_BEGINNING) for part in parts])
+        found: dict[int, list[tuple[bytes | None, bytes]]] = {part: [] for part in parts}
+        ended: set[int] = set()
+
+        def take() -> bool:
+            for message in reader.consume(500, 0.2):
+                trouble = message.error()
+                if trouble is None:
+                    found[message.partition() or 0].append((message.key(), message.value() or b""))
+                elif trouble.code() == PARTITION_EOF:
+                    ended.add(message.partition() or 0)
+            return len(ended) == len(parts)
+
+        until(take, f"the end of {topic}", every_s=0.0)
+        reader.unassign()
+        return [message for part in parts for message in found[part]]
+
+    @cached_property
+    def _reader(self) -> Consumer:
+        """Who reads it all, again and again: to come in anew each time costs the brokers more than the reading."""
         reader = consumer(self.server, "reading-in-a-test", {"enable.partition.eof": True})
-        try:
-            parts = range(len(reader.list_topics(topic, 30).topics[topic].partitions))
-            reader.assign([TopicPartition(topic, part, OFFSET_BEGINNING) for part in parts])
-            found: dict[int, list[tuple[bytes | None, bytes]]] = {part: [] for part in parts}
-            ended: set[int] = set()
-
-            def take() -> bool:
-                for message in reader.consume(500, 0.2):
-                    trouble = message.error()
-                    if trouble is None:
-                        found[message.partition() or 0].append((message.key(), message.value() or b""))
-                    elif trouble.code() == PARTITION_EOF:
-                        ended.add(message.partition() or 0)
-                return len(ended) == len(parts)
-
-            until(take, f"the end of {topic}", every_s=0.0)
-            return [message for part in parts for message in found[part]]
-        finally:
-            reader.close()
+        weakref.finalize(self, reader.close)
+        return reader
 
     def rows(self, stream: Stream, at_least: int = 0) -> pl.DataFrame:
         """Everything committed of a result; a transaction's end reaches each topic in its own time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
 from tests.cluster.conftest import Kafka
@@ -19,8 +18,7 @@ from trunkline.settings import Folders
 
 def add(day: Day, topic: str, partitions: int) -> None:
     """What an operator does who wants more partitions."""
-    admin = AdminClient(day.server.common())
-    admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(60)
+    day.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(60)
 
 
 @pytest.mark.timeout(900)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from tests.cluster.conftest import Kafka
 from tests.cluster.kafka.conftest import Truth
@@ -21,7 +20,7 @@ WAIT_S = 300.0
 
 def in_step(day: Day) -> bool:
     """Whether every partition of the day has all its copies in step again."""
-    found = AdminClient(day.server.common()).list_topics(timeout=30).topics
+    found = day.admin.list_topics(timeout=30).topics
     return all(
         len(part.isrs) == COPIES
         for name, topic in found.items()

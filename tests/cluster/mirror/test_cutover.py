@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +58,12 @@ def told(kafka: Kafka, prefix: str, *words: str) -> Any:
     return orjson.loads(done.stdout)
 
 
-def copied(source: Day, target: Kafka) -> bool:
+def copied(source: Day, there: Day) -> bool:
     """Whether every committed message of the source is in the target, and its groups stand where nothing is behind."""
-    there = Day(source.operator, Server(target.bootstrap_servers), source.plan)
     names = [source.plan.topic(stream) for stream in (*source.plan.edges, *source.plan.results)]
     names += [source.plan.work, source.plan.progress, source.plan.schemas, source.plan.catalogue]
     names += [source.plan.changelog(state) for state in source.plan.states]
-    known = Producer({"bootstrap.servers": target.bootstrap_servers}).list_topics(timeout=30).topics
+    known = there.admin.list_topics(timeout=30).topics
     return (
         all(name in known and len(there.messages(name)) >= len(source.messages(name)) for name in names)
         and look(there.server, there.plan).behind == 0
@@ -104,10 +104,10 @@ def test_charging_moves_to_another_site_and_home(site: Site, operator: Path, emb
             break
         there = site(f"move{number + 2}")
         mirror(here, there, NAME)
-        until(lambda day=day, there=there: copied(day, there), "the mirror has everything", 600, 1.0)  # type: ignore[misc]
+        before, day = day, Day(operator, Server(there.bootstrap_servers), day.plan)
+        until(partial(copied, before, day), "the mirror has everything", 600, 1.0)
         there.cluster.down(["mirror"])
         here.kill("kafka")
-        day = Day(operator, Server(there.bootstrap_servers), day.plan)
         with pytest.raises(Refused, match="are copies of those on the brokers"):
             declare(day.server, day.plan, "kafka")
         found = told(there, NAME, "check")
