@@ -28,7 +28,8 @@ def site(server_folder: Path, servers: Cluster) -> Iterator[Site]:
 
     yield make
     for each in made:
-        each.cluster.down()
+        for server in each.cluster.status():
+            each.cluster.kill(server.name)
 
 
 def mirror(source: Kafka, target: Kafka, prefix: str) -> None:

@@ -106,7 +106,7 @@ def test_charging_moves_to_another_site_and_home(site: Site, operator: Path, emb
         mirror(here, there, NAME)
         before, day = day, Day(operator, Server(there.bootstrap_servers), day.plan)
         until(partial(copied, before, day), "the mirror has everything", 600, 1.0)
-        there.cluster.down(["mirror"])
+        there.cluster.kill("mirror")
         here.kill("kafka")
         with pytest.raises(Refused, match="are copies of those on the brokers"):
             declare(day.server, day.plan, "kafka")

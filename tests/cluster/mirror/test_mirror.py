@@ -121,7 +121,7 @@ def test_a_lost_site_is_served_from_the_other_and_back(
         contract_charged(running, 1000)
         sent = committed(first, plan)
         until(lambda: committed(second, plan) >= sent, "the mirror has everything", 240, 1.0)
-        second.cluster.down(["mirror"])
+        second.cluster.kill("mirror")
         first.kill("kafka")
         assert position(second, plan) > 0
         served_from(second, cassandra, plan, running, connection)
@@ -131,8 +131,8 @@ def test_a_lost_site_is_served_from_the_other_and_back(
         for table in tables.TABLES:
             if table is not tables.META_TABLE:
                 connection.session.execute(f"TRUNCATE {table.name}", timeout=60)
-        anew.cluster.down(["mirror"])
-        second.cluster.down()
+        anew.cluster.kill("mirror")
+        second.kill("kafka")
         reset(anew, plan)
         served_from(anew, cassandra, plan, running, connection)
 
