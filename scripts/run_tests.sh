@@ -4,6 +4,8 @@
 set -uo pipefail
 
 python=$1
+# Tests start hundreds of processes of trunkline's own sources: each would compile them again where this is set.
+unset PYTHONDONTWRITEBYTECODE
 
 "$python" -m pytest tests/cluster > >(sed -u 's/^/cluster | /') 2>&1 </dev/null &
 cluster=$!
