@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,12 @@ def metered(uses: Sequence[Use], members: Members = NOBODY) -> pl.DataFrame:
     return METERED.record.conform(pl.DataFrame(rows, schema=known)).with_columns(seq)
 
 
+@lru_cache(maxsize=8)
+def _compiled(files: tuple[tuple[str, str], ...]) -> Catalogue:
+    """The catalogue of a tariff directory; tests compare platforms under one tariff, and it is only read."""
+    return compile_catalogue(dict(files), NOTHING_REGISTERED)[0]
+
+
 @dataclass
 class Platform:
     """A catalogue and the accounts charged under it."""
@@ -101,7 +108,7 @@ class Platform:
     @classmethod
     def under(cls, files: Mapping[str, str]) -> Platform:
         """An empty platform under a tariff directory given by file name."""
-        return cls(compile_catalogue(files, NOTHING_REGISTERED)[0], files)
+        return cls(_compiled(tuple(files.items())), files)
 
     def enrol(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Load subscribers: `subscriber`, `plan`, and optionally `from_s`, `time_zone`, `cycle_day`, amounts, owner."""

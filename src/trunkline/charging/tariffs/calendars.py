@@ -77,7 +77,38 @@ def _offset(zone: ZoneInfo, at_s: int) -> int:
 
 def week(schedule: Schedule) -> Week:
     """Which band holds when; UNCOVERED where no row matches."""
-    usual = tuple(
+    usual = usual_week(schedule)
+    if not any(row.special for row in schedule.rows):
+        return Week(usual, ())
+    days, holds = _special_days(schedule)
+    # Most days are alike: each pair of a day and the one before it is worked out once.
+    pairs, kinds = _alike(np.hstack([holds[1:], holds[:-1]]))
+    made = [_segments(schedule, list(holds[at + 1]), list(holds[at])) for at in kinds]
+    unlike = np.array([[each != day for day in usual] for each in made])
+    special = np.flatnonzero(unlike[pairs, (days[1:] + 3) % 7])
+    return Week(
+        usual,
+        tuple(
+            (day, made[pair])
+            for day, pair in zip(days[special + 1].tolist(), pairs[special].tolist(), strict=True)
+        ),
+    )
+
+
+def _alike(rows: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """A number for each row that equal rows share, counted from 0, and by that number where such a row stands."""
+    numbers = np.zeros(len(rows), np.int64)
+    for column in rows.T:
+        split = 2 * numbers + column
+        numbers = (np.cumsum(np.bincount(split) > 0) - 1)[split]
+    where = np.zeros(numbers.max() + 1, np.int64)
+    where[numbers] = np.arange(len(rows))
+    return numbers, where
+
+
+def usual_week(schedule: Schedule) -> tuple[Segments, ...]:
+    """Which band holds when on each weekday that is nothing else."""
+    return tuple(
         _segments(
             schedule,
             [_usual(row, day) for row in schedule.rows],
@@ -85,18 +116,6 @@ def week(schedule: Schedule) -> Week:
         )
         for day in range(7)
     )
-    special = []
-    if any(row.special for row in schedule.rows):
-        days, holds = _special_days(schedule)
-        made: dict[bytes, Segments] = {}
-        for at in range(1, len(days)):
-            signature = holds[at].tobytes() + holds[at - 1].tobytes()
-            if signature not in made:
-                made[signature] = _segments(schedule, list(holds[at]), list(holds[at - 1]))
-            number = int(days[at])
-            if made[signature] != usual[(number + 3) % 7]:
-                special.append((number, made[signature]))
-    return Week(usual, tuple(special))
 
 
 def _usual(row: ScheduleRow, weekday: int) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
 from math import lcm
 
-from trunkline.charging.tariffs.calendars import UNCOVERED, week
+from trunkline.charging.tariffs.calendars import UNCOVERED, usual_week
 from trunkline.charging.tariffs.giving import check_giving
 from trunkline.charging.tariffs.literals import WEEKDAYS, Measure
 from trunkline.charging.tariffs.mistakes import Mistake, Mistakes, Place
@@ -145,7 +145,7 @@ class _Check:
                 )
         if not schedule.rows:
             return
-        for day, segments in enumerate(week(schedule).usual):
+        for day, segments in enumerate(usual_week(schedule)):
             for start, band in segments:
                 if band == UNCOVERED:
                     when = f"{WEEKDAYS[day]} {start // 3600:02d}:{start // 60 % 60:02d}"
