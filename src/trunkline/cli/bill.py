@@ -14,7 +14,6 @@ import typer
 from trunkline.api.bills.document import document, period_text, summary
 from trunkline.api.bills.forms import Form, rendered
 from trunkline.api.people import mask, number_word
-from trunkline.bootstrap import serve
 from trunkline.bootstrap.bill_notes import known_bill
 from trunkline.bootstrap.bills import FolderBills
 from trunkline.bootstrap.catalogues import load_catalogue
@@ -318,6 +317,8 @@ def _of_spark(data: Path) -> SparkBills:
 @contextmanager
 def _writing(data: Path) -> Iterator[FolderBills]:
     """The bills of a folder that nobody else writes to."""
+    from trunkline.bootstrap import serve
+
     try:
         with opened(read(Folders, data=data)) as platform:
             serving = serve.prepare(platform, Http(), Keeping())

@@ -10,19 +10,20 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import orjson
 import typer
 
-from trunkline.bootstrap import serve
 from trunkline.bootstrap.platform import opened
-from trunkline.bootstrap.reservations import by_hand
 from trunkline.bootstrap.transfers import FolderTransfers
 from trunkline.bootstrap.vouchers import FolderVouchers
 from trunkline.kernel.dial import to_text
 from trunkline.ports import FolderInUse, Movement, Redemption, Refused, Transfer
 from trunkline.settings import Folders, Guessing, Http, Keeping, read
+
+if TYPE_CHECKING:
+    from trunkline.bootstrap.serve import Serving
 
 TOKEN = "TRUNKLINE_TOKEN"  # noqa: S105 -- the name of a variable, not what it holds
 PATIENCE_S = 60
@@ -78,6 +79,8 @@ def hand(data: Path, url: str | None) -> Iterator[Hand]:
         with over_http(url) as remote:
             yield remote
         return
+    from trunkline.bootstrap import serve
+
     try:
         with opened(read(Folders, data=data)) as platform:
             serving = serve.prepare(platform, Http(), Keeping())
@@ -90,7 +93,7 @@ def hand(data: Path, url: str | None) -> Iterator[Hand]:
         ) from error
 
 
-def _drain(serving: serve.Serving) -> None:
+def _drain(serving: Serving) -> None:
     """Charge what was offered again before the folder is let go."""
     stop = threading.Event()
 
@@ -120,7 +123,7 @@ def told_redemption(done: Redemption, repeated: bool) -> dict[str, Any]:
 
 
 class _Local:
-    def __init__(self, serving: serve.Serving) -> None:
+    def __init__(self, serving: Serving) -> None:
         self._intake = serving.intake
         self._reader = serving.reader
         self._platform = platform = serving.platform
@@ -139,6 +142,8 @@ class _Local:
         return told_redemption(*self._vouchers.redeem(redeem_id, subscriber, code))
 
     def release(self, subscriber: int, name: str) -> bool:
+        from trunkline.bootstrap.reservations import by_hand
+
         platform = self._platform
         with by_hand(platform.engine, self._reader, lambda: platform.catalogue) as reservations:
             return reservations.release(subscriber, name)

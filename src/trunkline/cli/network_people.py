@@ -12,7 +12,6 @@ import typer
 
 from trunkline import settings
 from trunkline.api.people import mask
-from trunkline.bootstrap import serve
 from trunkline.bootstrap.network import Network, NetworkHands, opened_network
 from trunkline.bootstrap.platform import opened
 from trunkline.bootstrap.service import Service
@@ -162,6 +161,8 @@ def _hands(data: Path) -> Iterator[tuple[Network, NetworkHands, LiveSources]]:
 
 @contextmanager
 def _service(data: Path) -> Iterator[Service]:
+    from trunkline.bootstrap import serve
+
     try:
         with (
             opened(settings.read(Folders, data=data)) as platform,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trunkline.api.people import number_word
 from trunkline.bootstrap.catalogues import load_catalogue
-from trunkline.bootstrap.reservations import OnlineReservations
 from trunkline.bootstrap.views import amount, masked, moment
 from trunkline.charging.tariffs import literals
 from trunkline.charging.tariffs.catalogue import Catalogue
@@ -23,6 +22,9 @@ from trunkline.records.charging import Unit
 from trunkline.records.online import Hold, WouldUse
 from trunkline.records.usage import UNIT_OF_KIND, Kind
 from trunkline.stores.embedded.reader import EmbeddedReader
+
+if TYPE_CHECKING:
+    from trunkline.bootstrap.reservations import OnlineReservations
 
 reservations = typer.Typer(
     no_args_is_help=True, help="Amounts set apart of an account, and quotas promised to sessions."
@@ -168,6 +170,8 @@ def _text(units: int, kind: Kind, catalogue: Catalogue) -> str:
 
 
 def _reading(data: Path, catalogue: Catalogue) -> OnlineReservations:
+    from trunkline.bootstrap.reservations import OnlineReservations
+
     return OnlineReservations(None, EmbeddedReader(data), lambda: catalogue, now_us)
 
 

@@ -9,14 +9,14 @@ import threading
 import time
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from trunkline import settings
 from trunkline.api.logs import configure
-from trunkline.bootstrap import demo, serve
+from trunkline.bootstrap import demo
 from trunkline.bootstrap.network import Network, opened_network
 from trunkline.bootstrap.platform import Platform, opened
 from trunkline.bootstrap.platform import ingest as ingest_files
@@ -28,6 +28,9 @@ from trunkline.settings import Delivery, Folders, Http, Keeping, Listening, Onli
 from trunkline.simulator import NetworkSettings
 from trunkline.simulator import Settings as Simulated
 from trunkline.simulator import simulate as write_simulation
+
+if TYPE_CHECKING:
+    from trunkline.bootstrap.serve import Serving
 
 Tariffs = Annotated[
     Path | None, typer.Option(help="Folder of the tariff. Left out: the one that the data folder remembers.")
@@ -164,9 +167,9 @@ def run(
         _work(engine, flow, folders, once=once, as_json=as_json)
         return
     if flow is not FlowName.USAGE:
-        raise Refused(
-            f"--flow {flow} needs --engine kafka or spark; embedded, both flows are carried at once."
-        )
+        raise Refused(f"--flow {flow} needs --engine kafka or spark; embedded carries both flows at once.")
+    from trunkline.bootstrap import serve
+
     http = settings.read(Http, host=host, port=port, hosts=hosts)
     configure(logging.WARNING)
     world = None
@@ -209,14 +212,14 @@ def _work(engine: EngineName, flow: FlowName, folders: Folders, *, once: bool, a
     (watch_on_spark if flow is FlowName.NETWORK else run_spark)(folders, once=once, as_json=as_json)
 
 
-def _started(serving: serve.Serving, link: str, shown: threading.Thread) -> None:
+def _started(serving: Serving, link: str, shown: threading.Thread) -> None:
     out.print(f"\n[bold]trunkline[/] is charging. The page: {serving.base_url}/", highlight=False)
     out.print(f"Sign in (once, within the hour): {link}", highlight=False, soft_wrap=True)
     out.print("Stop with Ctrl-C; everything that was accepted is kept.\n", highlight=False)
     shown.start()
 
 
-def _show(serving: serve.Serving) -> None:
+def _show(serving: Serving) -> None:
     """A line of figures every few seconds, for whoever watches the terminal."""
     before = 0
     while not serving.stop.wait(5):
