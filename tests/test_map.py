@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from trunkline.kernel.flow import Flow, Step, Stream
-from trunkline.records import bills, charging, giving, network, network_sums, online, usage
+from trunkline.records import bills, charging, giving, network, network_sums, online, usage, withdrawals
 from trunkline.topology import FLOWS as MONEY_FLOWS
 from trunkline.topology import NETWORK_FLOWS, SUBSCRIBERS, USAGE
 
@@ -17,6 +17,7 @@ COMES_IN = {
     bills.BILLS.name,
     charging.CORRECTIONS.name,
     charging.RERATES.name,
+    withdrawals.WITHDRAWALS.name,
     charging.TRANSFERS.name,
     giving.OFFERS.name,
     network.TELEMETRY.name,
@@ -28,6 +29,7 @@ GOES_OUT = {
     charging.CHARGED.name,
     charging.ENTRIES.name,
     charging.REFUSED.name,
+    withdrawals.NOT_WITHDRAWN.name,
     giving.SIDES.name,
     giving.HANDED.name,
     giving.NOT_HANDED.name,

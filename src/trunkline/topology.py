@@ -15,6 +15,7 @@ from trunkline.charging import (
     rerating_orders,
     service,
     transfers,
+    withdrawals,
 )
 from trunkline.charging import online as online_charging
 from trunkline.charging.bills import issue
@@ -27,6 +28,7 @@ from trunkline.network.detect import detect, silence
 from trunkline.network.incidents import correlate
 from trunkline.network.telemetry import decode as decode_telemetry
 from trunkline.records import bills, charging, giving, network, network_sums, online, usage
+from trunkline.records import withdrawals as taking_back
 
 # Whatever moves money ends here: who crossed a mark is told.
 _WATCHED = Step(
@@ -215,7 +217,35 @@ RERATING = Flow(
         Step(
             rerating_orders.book,
             charging.RERATES,
-            (charging.CORRECTIONS, charging.ENTRIES, charging.CHANGES, charging.REFUSED),
+            (
+                charging.CORRECTIONS,
+                charging.ENTRIES,
+                charging.CHANGES,
+                charging.REFUSED,
+                taking_back.RERATED,
+            ),
+            state=charging.ACCOUNTS,
+            looks_up=(charging.TARIFFS,),
+        ),
+        Step(withdrawals.note, taking_back.RERATED, (), state=taking_back.TAKEN_BACK),
+        _WATCHED,
+    ),
+)
+
+WITHDRAWING = Flow(
+    "withdrawals",
+    "Where accounts lie apart: the bucket of its account gives back what a record took that its source takes back.",
+    (
+        Step(
+            withdrawals.judge,
+            taking_back.WITHDRAWALS,
+            (taking_back.WITHDRAWN, taking_back.NOT_WITHDRAWN),
+            state=taking_back.TAKEN_BACK,
+        ),
+        Step(
+            withdrawals.take_back,
+            taking_back.WITHDRAWN,
+            (charging.CORRECTIONS, charging.ENTRIES, charging.CHANGES),
             state=charging.ACCOUNTS,
             looks_up=(charging.TARIFFS,),
         ),
@@ -411,6 +441,7 @@ HANDS = Flow(
 )
 
 FLOWS = (
-    USAGE, MONEY, SUBSCRIBERS, SERVICE, ONLINE, BILLING, CORRECTING, RERATING, TRANSFERRING, OFFERING, HANDING,
+    USAGE, MONEY, SUBSCRIBERS, SERVICE, ONLINE, BILLING, CORRECTING, RERATING, WITHDRAWING, TRANSFERRING, OFFERING,
+    HANDING,
 )  # fmt: skip
 NETWORK_FLOWS = (NETWORK, TIME, HANDS)

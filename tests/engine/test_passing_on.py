@@ -16,6 +16,7 @@ from trunkline.bootstrap.catalogues import load_mappings, tariff_files
 from trunkline.bootstrap.kafka import new_held, plan_of
 from trunkline.charging.subscribers import read_subscribers, time_zones_of
 from trunkline.charging.tariffs import compile_catalogue, empty_register, with_time_zones
+from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.kafka.bucket import Bucket
 from trunkline.engines.plan import STREAM
 from trunkline.engines.wire import Message, progress_in, rows_in
@@ -31,6 +32,7 @@ class Cluster:
 
     folder: Path
     buckets: list[Bucket] = field(init=False)
+    catalogue: Catalogue = field(init=False)
     work: deque[Message] = field(default_factory=deque)
     told: list[dict[str, Any]] = field(default_factory=list)
     results: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
@@ -41,7 +43,7 @@ class Cluster:
         people = (tariffs / "subscribers.csv").read_bytes()
         register = with_time_zones(empty_register(), time_zones_of(people))
         catalogue, _ = compile_catalogue(tariff_files(tariffs), register)
-        self.tariff = catalogue.fingerprint
+        self.catalogue, self.tariff = catalogue, catalogue.fingerprint
         self.plan = plan_of("t", BUCKETS)
         tables = {
             usage.MAPPINGS.name: load_mappings(None),
@@ -61,6 +63,10 @@ class Cluster:
     def carry(self, at: int, stream: str, rows: pl.DataFrame) -> None:
         """One turn of a bucket."""
         self.buckets[at].carry(stream, rows)
+        self.end_turn(at)
+
+    def end_turn(self, at: int) -> None:
+        """Commit what a bucket has carried."""
         for message in self.buckets[at].turn(self.buckets[at].position + 1):
             if message.topic == self.plan.work:
                 self.work.append(message)

@@ -21,6 +21,7 @@ import polars as pl
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from trunkline.bootstrap.together import run_together
+from trunkline.charging.corrections import is_reversal
 from trunkline.engines.kafka.bucket import lines_at
 from trunkline.engines.kafka.client import PARTITION_EOF, PATIENCE_S, Lost, Server, consumer, told
 from trunkline.engines.kafka.credentials import Credentials
@@ -28,9 +29,10 @@ from trunkline.engines.kafka.router import MAPPING
 from trunkline.engines.plan import BUCKET_BITS, PLACE_BITS, Plan
 from trunkline.engines.wire import ARROW, Unreadable, progress_in, rows_in
 from trunkline.kernel.flow import Stream
-from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS, RERATES
+from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, CORRECTIONS, ENTRIES, MOVEMENTS, RERATES
 from trunkline.records.giving import HANDED, SIDES
 from trunkline.records.usage import HELD, REJECTED
+from trunkline.records.withdrawals import WITHDRAWALS
 from trunkline.stores.cassandra.connection import Connection, Unreachable
 from trunkline.stores.cassandra.writer import Writer
 
@@ -44,6 +46,9 @@ _RAW_WAIT_S = 10.0
 _NO_SUCH_PARTITION = (KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)  # noqa: SLF001 -- its names
 _SET_ASIDE = (REJECTED, HELD)
 _ROWS = (CHARGED, ENTRIES, ALERTS)
+_ORDERED = (RERATES, WITHDRAWALS)  # movements that are made of corrections
+# Behind those whose messages have their places among the held records already (`Delivery._other_place`).
+_LATER = (HANDED, SIDES, RERATES, CORRECTIONS, WITHDRAWALS)
 
 
 @dataclass
@@ -82,9 +87,7 @@ class Delivery:
         """
         self._server, self._plan, self._connect, self.role = server, plan, connect, role
         self._give_way = give_way
-        self._streams = {
-            plan.topic(stream): stream for stream in (*_ROWS, *_SET_ASIDE, MOVEMENTS, HANDED, SIDES, RERATES)
-        }
+        self._streams = {plan.topic(stream): stream for stream in (*_ROWS, *_SET_ASIDE, MOVEMENTS, *_LATER)}
         self._changelog = plan.changelog(ACCOUNTS)
         self._raws: _Raws | None = None
         self.group = f"{plan.prefix}.cassandra.{role}"
@@ -215,12 +218,13 @@ class Delivery:
     def _sort(self, message: Message, told: _Told, writer: Writer) -> None:
         """Put together what is written together, and write the rest at once."""
         topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
-        value = message.value() or b""
+        value, number = message.value() or b"", (message.timestamp()[1] << 20) + (offset & 0xFFFFF)
         if topic == self._plan.answers:
             answer = progress_in(value)
-            if "movement_id" not in answer:  # of a transfer, whose sides are told of by themselves
+            if (
+                "movement_id" not in answer
+            ):  # of a transfer, whose sides are told of by themselves, or a withdrawal
                 return
-            number = (message.timestamp()[1] << 20) + (offset & 0xFFFFF)
             name, status, reason = (
                 str(answer.get(each) or "") for each in ("movement_id", "status", "reason")
             )
@@ -230,7 +234,6 @@ class Delivery:
             self.set_aside(message, headers.get("reason", ""), writer)
         elif topic == self._plan.topic(SIDES):
             sides = rows_in(value, SIDES.record)
-            number = (message.timestamp()[1] << 20) + (offset & 0xFFFFF)
             writer.rows(MOVEMENTS, sides)
             given = sides.filter(pl.col("amount") < 0)  # what is received is booked and answered elsewhere
             answers = [(number, name, "booked", "") for name in given.get_column("movement_id")]
@@ -239,17 +242,17 @@ class Delivery:
             writer.rows(stream, self.with_octets(rows_in(value, stream.record)), partition, offset)
         else:
             rows = _rows_of(value, stream)  # first of all, for it may be unreadable
-            if stream is RERATES:  # of which movements are shown
+            if stream is CORRECTIONS:  # an order to take something back has another name than its movement
+                names = rows.filter(is_reversal()).get_column("movement_id")
+                answers = [(number, name, "booked", "") for name in names]
+                told.answers.setdefault(partition, []).extend(answers)
+            if stream in _ORDERED:  # of which movements are shown
                 topic, rows = self._plan.topic(MOVEMENTS), MOVEMENTS.record.conform(rows)
             told.frames.setdefault(topic, []).append(rows)
 
     def _other_place(self, message: Message) -> tuple[int, int]:
         """Where such a message stands among the held records: apart from conflicts, and from other topics' messages."""
-        later = [
-            self._plan.topic(HANDED),
-            self._plan.topic(SIDES),
-            self._plan.topic(RERATES),
-        ]  # behind those that have their places already
+        later = [self._plan.topic(stream) for stream in _LATER]
         others = [
             *(topic for topic in self._streams if topic not in later),
             self._plan.answers,

@@ -14,7 +14,9 @@ _LEAVE_S = 60.0
 
 
 @contextmanager
-def going_on(what: str, go_on: Callable[[], int], stop: threading.Event) -> Iterator[None]:
+def going_on(
+    what: str, go_on: Callable[[], int], stop: threading.Event, every_s: float = LOOK_EVERY_S
+) -> Iterator[None]:
     """Go on with what is unfinished, from the start on; what servers are silent about waits for the next look."""
     log = logging.getLogger(f"trunkline.{what}")
 
@@ -24,7 +26,7 @@ def going_on(what: str, go_on: Callable[[], int], stop: threading.Event) -> Iter
                 go_on()
             except (Busy, NoAnswer) as error:
                 log.warning("%s that were begun wait: %s", what, error)
-            stop.wait(LOOK_EVERY_S)
+            stop.wait(every_s)
 
     thread = threading.Thread(target=run, name=what, daemon=True)
     thread.start()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 from confluent_kafka import OFFSET_END, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from trunkline.bootstrap.delivered import is_delivered
 from trunkline.engines.embedded.intake import whole_records
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server, consumer
 from trunkline.engines.kafka.credentials import Credentials
@@ -28,7 +29,7 @@ from trunkline.kernel.flow import Stream
 from trunkline.mediation.deduplicate import CANCELS, CORRECTS
 from trunkline.mediation.mapping import Mapping
 from trunkline.ports import Busy, Movement, Receipt, Refused, SetAside
-from trunkline.records.charging import MOVEMENTS
+from trunkline.records.charging import CHARGED, CORRECTIONS, ENTRIES, MOVEMENTS
 from trunkline.records.usage import HELD, REJECTED
 from trunkline.stores.cassandra.reader import CassandraReader
 
@@ -44,7 +45,7 @@ class ClusterIntake:
         self, server: Server, plan: Plan, mappings: dict[str, Mapping], reader: CassandraReader
     ) -> None:
         """Begin to listen for answers; `close` ends it."""
-        self._plan, self._mappings, self._reader = plan, mappings, reader
+        self._server, self._plan, self._mappings, self._reader = server, plan, mappings, reader
         self._producer = Producer(
             {
                 **server.common(), "acks": "all", "enable.idempotence": True, "linger.ms": 2,
@@ -103,8 +104,7 @@ class ClusterIntake:
             for name, future in futures.items():
                 self._waiting.setdefault(name, []).append(future)
         try:
-            for value in rows_out(stream.record.conform(rows)):
-                self._acknowledged(self._send(self._plan.topic(stream), value, []))
+            self.hand_in(stream, rows)
             deadline = time.monotonic() + ANSWER_S
             return {
                 name: each.result(max(0.0, deadline - time.monotonic()))
@@ -120,6 +120,21 @@ class ClusterIntake:
                         waiting.remove(future)
                     if not waiting:
                         self._waiting.pop(name, None)
+
+    def hand_in(self, stream: Stream, rows: pl.DataFrame) -> None:
+        """Hand in rows of orders whose answers nobody waits for; the brokers have them when this returns."""
+        for value in rows_out(stream.record.conform(rows)):
+            self._acknowledged(self._send(self._plan.topic(stream), value, []))
+
+    def take_place(self, said: str, octets: bytes, source: str | None) -> None:
+        """Hand in a record as usage under a name of its own; `said` names its mapping, and the mark."""
+        self._sent(said, self._whole(reading(said)[0], octets), source)
+
+    def is_delivered(self, subscribers: Iterable[int]) -> bool:
+        """Whether what was charged, booked and corrected of some accounts until now can be read."""
+        words = pl.DataFrame({self._plan.bucket: sorted(subscribers)}, schema={self._plan.bucket: pl.UInt64})
+        buckets = sorted(set(self._plan.part(CHARGED, words).tolist()))
+        return is_delivered(self._server, self._plan, (CHARGED, ENTRIES, CORRECTIONS), buckets)
 
     def settle_reject(self, number: int, lines: bytes | None, actor: str) -> None:
         """Offer a rejected record again with corrected bytes, or close it for good when `lines` is None."""

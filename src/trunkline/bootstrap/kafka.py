@@ -41,11 +41,21 @@ from trunkline.engines.plan import Plan
 from trunkline.engines.wire import rows_out
 from trunkline.kernel.grouped import State
 from trunkline.ports import NoAnswer, Refused
-from trunkline.records import charging, giving, usage
+from trunkline.records import charging, giving, usage, withdrawals
 from trunkline.settings import Folders, Kafka
 from trunkline.stores.embedded.table import Table
 
 MAPPING = "trunkline"  # reads messages that name no other
+
+# What every engine of a cluster carries beside usage. Spark carries the last of them first.
+_ORDERS = (topology.MONEY, topology.SUBSCRIBERS)
+_CORRECTING = (topology.RERATING, topology.WITHDRAWING)
+_NAMED = {
+    charging.MOVEMENTS.name: "movement_id",
+    charging.RERATES.name: "movement_id",
+    withdrawals.WITHDRAWALS.name: "withdrawal_id",
+}
+_REFUSED = (charging.REFUSED, withdrawals.NOT_WITHDRAWN)
 
 
 def plan_of(prefix: str = "trunkline", buckets: int = 12) -> Plan:
@@ -53,16 +63,15 @@ def plan_of(prefix: str = "trunkline", buckets: int = 12) -> Plan:
     return Plan(
         usage=topology.USAGE,
         accounts=ACCOUNTS,
-        orders=(topology.MONEY, topology.SUBSCRIBERS, topology.OFFERING, topology.RERATING),
+        orders=(*_ORDERS, topology.OFFERING, *_CORRECTING),
         bucket=charging.ACCOUNTS.key,
         inner=(topology.HANDING,),
         named={
-            charging.MOVEMENTS.name: "movement_id",
-            charging.RERATES.name: "movement_id",
+            **_NAMED,
             giving.HANDOVERS.name: "transfer_id",
         },
         several={charging.RERATES.name: "corrections"},
-        refused=(charging.REFUSED, giving.NOT_HANDED),
+        refused=(*_REFUSED, giving.NOT_HANDED),
         buckets=buckets,
         prefix=prefix,
         asks=topology.ONLINE,
@@ -74,10 +83,10 @@ def without_transfers(plan: Plan) -> Plan:
     """A plan for an engine whose buckets pass nothing on to each other: what is left is what it carries."""
     return replace(
         plan,
-        orders=(topology.MONEY, topology.SUBSCRIBERS, topology.RERATING),
+        orders=(*_ORDERS, *_CORRECTING),
         inner=(),
-        named={charging.MOVEMENTS.name: "movement_id", charging.RERATES.name: "movement_id"},
-        refused=(charging.REFUSED,),
+        named=_NAMED,
+        refused=_REFUSED,
     )
 
 

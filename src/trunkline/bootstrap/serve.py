@@ -45,7 +45,7 @@ from trunkline.bootstrap.tokens import KeptTokens
 from trunkline.bootstrap.transfers import FolderTransfers
 from trunkline.bootstrap.vouchers import FolderVouchers
 from trunkline.bootstrap.what_if import FolderWhatIfs
-from trunkline.bootstrap.withdrawals import WAITING
+from trunkline.bootstrap.wishes import WAITING
 from trunkline.engines.embedded.intake import EngineIntake, MoneyFlow, Spooling
 from trunkline.engines.embedded.sources import LiveSources
 from trunkline.engines.listeners.listeners import Listeners

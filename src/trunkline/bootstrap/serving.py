@@ -29,6 +29,7 @@ from trunkline.bootstrap.alert_serving import telling
 from trunkline.bootstrap.balance_delivery import deliver
 from trunkline.bootstrap.catalogues import load_mappings
 from trunkline.bootstrap.cluster_bills import ClusterBills, bills_in, checkpoint_of
+from trunkline.bootstrap.cluster_withdrawals import ClusterWithdrawals
 from trunkline.bootstrap.delivery import Delivery
 from trunkline.bootstrap.going_on import going_on
 from trunkline.bootstrap.intake import ClusterIntake
@@ -45,6 +46,7 @@ from trunkline.bootstrap.transfer_serving import ClusterTransfers
 from trunkline.bootstrap.voucher_serving import ClusterVouchers
 from trunkline.bootstrap.workers import Listener, saying
 from trunkline.charging.tariffs.catalogue import Catalogue
+from trunkline.mediation.mapping import Mapping
 from trunkline.ports import Refused
 from trunkline.settings import Cassandra, Folders, Guessing, Http, Kafka, Online, Spark, Watched, read
 from trunkline.settings import Delivery as Telling
@@ -52,8 +54,11 @@ from trunkline.stores.cassandra.connection import Connection, Contact
 from trunkline.stores.cassandra.reader import CassandraAudit, CassandraReader
 from trunkline.stores.cassandra.transfers import CassandraTransfers
 from trunkline.stores.cassandra.vouchers import CassandraVouchers
+from trunkline.stores.cassandra.withdrawals import CassandraWithdrawals
 from trunkline.stores.embedded.disk import Disk
 from trunkline.stores.embedded.vouchers import SECRET, secret_in
+
+WITHDRAWALS_EVERY_S = 2.0
 
 
 def contact_of(cassandra: Cassandra) -> Contact:
@@ -104,6 +109,8 @@ def serve(
     )
     vouchers = beside.enter_context(_vouchers(connection, intake, folders.data, stop))
     bills = beside.enter_context(_bills(folders, agreed.catalogue, reader, intake, stop))
+    withdrawals = withdrawals_of(connection, intake, agreed.catalogue, mappings)
+    beside.enter_context(going_on("withdrawals", withdrawals.settle, stop, WITHDRAWALS_EVERY_S))
     roles, wait = deliver(server, plan, lambda: Connection(contact), stop)
     network, network_roles = beside.enter_context(
         network_serving.opened(kafka, watched or Watched(), lambda: Connection(contact))
@@ -180,6 +187,17 @@ def _vouchers(
     vouchers = ClusterVouchers(kept, intake, lambda: time.time_ns() // 1000, read(Guessing))
     with going_on("vouchers", vouchers.go_on, stop):
         yield vouchers
+
+
+def withdrawals_of(
+    connection: Connection,
+    intake: ClusterIntake,
+    catalogue: Callable[[], Catalogue],
+    mappings: dict[str, Mapping],
+) -> ClusterWithdrawals:
+    """Who settles the keyspace's records that take others back."""
+    kept, reader = CassandraWithdrawals(connection), CassandraReader(connection)
+    return ClusterWithdrawals(kept, reader, intake, catalogue, mappings, lambda: time.time_ns() // 1000)
 
 
 @contextmanager

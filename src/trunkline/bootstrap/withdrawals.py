@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from trunkline import topology
+from trunkline.bootstrap.wishes import ACTOR, REMEMBERED_US, WAITING, Wish, read_again
 from trunkline.charging.corrections import RECORD, corrected, is_reversal
 from trunkline.charging.parts import SAME_CALL, is_part
 from trunkline.charging.reversal import reverse
@@ -26,26 +27,14 @@ from trunkline.engines.embedded.files import Block, heading_of
 from trunkline.engines.loop import Carried, Carrier
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.identity import identities
-from trunkline.mediation.decode import decode
-from trunkline.mediation.deduplicate import CANCELS, CORRECTS
 from trunkline.mediation.mapping import Mapping as Reading
 from trunkline.ports import Accounting, Commit, Movement, Settled, SourceFile
 from trunkline.records import charging, usage
-from trunkline.records.charging import CANCELLED, CORRECTED, CORRECTIONS, NEVER_S, Cause
-from trunkline.records.usage import DAYS_REMEMBERED, Report
+from trunkline.records.charging import CORRECTIONS, NEVER_S, Cause
 from trunkline.stores.embedded.reader import EmbeddedReader
 
-WAITING = (CANCELS, CORRECTS)
 AT_ONCE = 2_000
-_DAY_US = 86_400_000_000
-_ACTOR = "trunkline"
-_REPORTS = (Report.START, Report.INTERIM, Report.STOP)
 _ALL = 10**6  # more than one subscriber can use in a record's days
-_DETAILS = {
-    "original_unknown": "no such record came in {days} days",
-    "already_corrected": "a record before it has done so",
-    "session_report": "its original is a report of a session",
-}
 
 
 @dataclass(frozen=True)
@@ -56,35 +45,6 @@ class Withdrawn:
     corrected: int = 0
     rejected: int = 0
     waiting: int = 0
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """One held record that cancels or corrects, and what it was found to be."""
-
-    row: dict[str, Any]  # as `EmbeddedReader.waiting` gives it
-    said: dict[str, Any]  # as decoded: source, record_id, identity, check, start_us
-    original: tuple[int, int]  # identity and check of the record that it is of
-    reversal_id: str
-    reason: str = ""  # why it is rejected
-    done: bool = False  # this record took its original back before, and is charged now
-
-    @property
-    def corrects(self) -> bool:
-        """Whether it is charged itself."""
-        return bool(self.row["reason"] == CORRECTS)
-
-    @property
-    def movement_id(self) -> str:
-        """Name of what it does to the account, booked once."""
-        word, name = self.reversal_id.split(":", 1)
-        return f"{word}:{self.said['source']}:{name}"
-
-    @property
-    def settled(self) -> Settled:
-        """That it waits no longer."""
-        decision = "rejected" if self.reason else "corrected" if self.corrects else "cancelled"
-        return Settled("held", self.row["number"], decision, _ACTOR)
 
 
 @dataclass(frozen=True)
@@ -175,30 +135,26 @@ class Withdrawals:
             rejected=done.rejected + len(judged) - len(fine),
         )
 
-    def _wishes(self, waiting: pl.DataFrame) -> Iterator[_Wish]:
+    def _wishes(self, waiting: pl.DataFrame) -> Iterator[Wish]:
         """Held records as they were decoded; one that cannot be read any more goes on waiting for a person."""
         rows = waiting.filter(pl.col("mapping").is_in(list(self._mappings)))
         headings = [self._heading(row) for row in rows.iter_rows(named=True)]
         rows = rows.with_columns(pl.Series("header", headings, dtype=pl.Binary))
-        raw = usage.RAW.record.conform(rows.with_columns(pl.col("raw").alias("bytes")))
-        decoded = decode(raw, self._mappings).rows[0]
-        by_place = {(row["file"], row["line"]): row for row in decoded.iter_rows(named=True)}
+        by_place = {
+            (row["file"], row["line"]): row for row in read_again(rows, self._mappings).iter_rows(named=True)
+        }
         for row in rows.drop("header").iter_rows(named=True):
             said = by_place.get((row["file"], row["line"]))
-            if said is None or said["of"] is None:
-                continue
-            first, second = identities(str(said["source"]), pl.Series([said["of"]]))
-            begins = CORRECTED if row["reason"] == CORRECTS else CANCELLED
-            yield _Wish(row, said, (int(first[0]), int(second[0])), begins + said["record_id"])
+            if said is not None:
+                first, second = identities(str(said["source"]), pl.Series([said["of"]]))
+                yield Wish(row, said, (int(first[0]), int(second[0])), said["record_id"])
 
     def _heading(self, row: Mapping[str, Any]) -> bytes:
         if not self._mappings[row["mapping"]].header_lines or row["kept"] is None:
             return b""
         return heading_of(self._data / row["kept"])
 
-    def _judged(
-        self, wishes: list[_Wish], charged: pl.DataFrame, corrections: pl.DataFrame
-    ) -> Iterator[_Wish]:
+    def _judged(self, wishes: list[Wish], charged: pl.DataFrame, corrections: pl.DataFrame) -> Iterator[Wish]:
         """The wishes that are settled now, each with the reason why it cannot be done, if there is one."""
         reports = {
             (row[0], row[1]): row[2] for row in charged.select("identity", "check", "report").iter_rows()
@@ -211,26 +167,17 @@ class Withdrawals:
         }
         newest_us = self._engine.store.newest_us() or 0
         for wish in wishes:
-            report = reports.get(wish.original)
-            if report is None:
-                if wish.said["start_us"] < newest_us - DAYS_REMEMBERED * _DAY_US:
-                    yield replace(wish, reason="original_unknown")
-                continue
-            before = taken_back.get(wish.original)
-            if before is not None and not (wish.corrects and before == wish.reversal_id):
-                yield replace(wish, reason="already_corrected")
-            elif wish.corrects and report in _REPORTS:
-                yield replace(wish, reason="session_report")
-            else:
-                taken_back[wish.original] = wish.reversal_id
-                yield replace(wish, done=before is not None)
+            judged = wish.judged(reports.get(wish.original), taken_back.get(wish.original), newest_us)
+            if judged is not None:
+                if not judged.reason:
+                    taken_back[wish.original] = wish.reversal_id
+                yield judged
 
-    def _with_other_parts(self, wish: _Wish) -> _Caused:
+    def _with_other_parts(self, wish: Wish) -> _Caused:
         """What a part and the other parts of its call did, as all that was settled before has left it."""
         mine, _, _ = self._reader.caused([wish.original])
         begun_us, subscriber = int(mine["start_us"].item()), int(mine["subscriber"].item())
-        near_us = DAYS_REMEMBERED * _DAY_US
-        usage_ = self._reader.usage(subscriber, begun_us - near_us, begun_us + near_us, _ALL)
+        usage_ = self._reader.usage(subscriber, begun_us - REMEMBERED_US, begun_us + REMEMBERED_US, _ALL)
         call = usage_.filter(is_part()).join(mine, on=SAME_CALL, how="semi", nulls_equal=True)
         charged, entries, corrections = self._reader.caused(call.select("identity", "check").iter_rows())
         others = corrected(charged, corrections).join(mine, on=RECORD, how="anti")
@@ -238,13 +185,13 @@ class Withdrawals:
 
     # -- carried by the engine ------------------------------------------------------------------------------
 
-    def _order(self, wishes: list[_Wish], caused: _Caused) -> None:
+    def _order(self, wishes: list[Wish], caused: _Caused) -> None:
         """One commit that settles some wishes: at most one of them is charged anew, or of a part of a call."""
         if wishes:
             self._engine.order(lambda engine, number: self._carry(engine, number, wishes, caused)).result()
 
     def _carry(
-        self, engine: Engine, number: int, wishes: list[_Wish], caused: _Caused
+        self, engine: Engine, number: int, wishes: list[Wish], caused: _Caused
     ) -> tuple[Commit | None, None]:
         reversals = self._reversals(
             engine, [wish for wish in wishes if not wish.reason and not wish.done], caused
@@ -255,7 +202,7 @@ class Withdrawals:
         counts = []
         for wish in wishes:
             if wish.reason:
-                carried.join(_refused(wish))
+                carried.add(usage.REJECTED, wish.refused())
                 counts.append(Accounting(wish.said["source"], 1, 0, 0, 1, 0, 0))
             if wish.reason or wish.corrects:
                 carried.states.append((usage.SEEN, _forgotten(engine, wish.said, number)))
@@ -268,11 +215,11 @@ class Withdrawals:
             carried,
             counts=counts,
             movements=_movements(reversals, self._catalogue()),
-            settled=[wish.settled for wish in wishes],
+            settled=[Settled("held", wish.row["number"], wish.decision, ACTOR) for wish in wishes],
         )
         return replace(commit, frames={**commit.frames, CORRECTIONS.name: reversals}), None
 
-    def _reversals(self, engine: Engine, wishes: list[_Wish], caused: _Caused) -> pl.DataFrame:
+    def _reversals(self, engine: Engine, wishes: list[Wish], caused: _Caused) -> pl.DataFrame:
         """What gives back what the originals took (`CORRECTIONS`), in the order of the wishes, numbered."""
         if not wishes:
             return CORRECTIONS.record.empty()
@@ -292,7 +239,7 @@ class Withdrawals:
         )
         return CORRECTIONS.record.conform(engine.numbered(made.drop("seq")))
 
-    def _block(self, wish: _Wish) -> Block:
+    def _block(self, wish: Wish) -> Block:
         row = wish.row
         path = self._data / (row["kept"] or "")
         file = SourceFile(
@@ -313,17 +260,6 @@ def _forgotten(engine: Engine, said: Mapping[str, Any], number: int) -> Grouped:
     groups = Grouped(held.keys, np.array([0, len(rows)], np.int64), rows)
     engine.states.put(usage.SEEN, groups, number)
     return groups
-
-
-def _refused(wish: _Wish) -> Carried:
-    """A wish that cannot be done, as a rejected record."""
-    place = {name: wish.said[name] for name in ("file", "line", "offset", "length")}
-    detail = _DETAILS[wish.reason].format(days=DAYS_REMEMBERED)
-    row = {**place, "source": wish.said["source"], "reason": wish.reason, "detail": detail}
-    carried = Carried()
-    rows = usage.REJECTED.record.conform(pl.DataFrame([row]))
-    carried.add(usage.REJECTED, rows.with_columns(raw=pl.Series([wish.row["raw"]], dtype=pl.Binary)))
-    return carried
 
 
 def _movements(reversals: pl.DataFrame, catalogue: Catalogue) -> list[tuple[Movement, int, str, str]]:

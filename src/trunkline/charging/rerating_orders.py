@@ -22,6 +22,7 @@ from trunkline.records.charging import (
     RERATES,
     Cause,
 )
+from trunkline.records.withdrawals import RERATED
 
 RERATING_REASONS = (
     Reason("other_tariff", "It was previewed under another tariff than is in force. Preview it again."),
@@ -66,13 +67,16 @@ def corrections_of(orders: pl.DataFrame) -> pl.DataFrame:
 
 
 def book(orders: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
-    """Book orders (`RERATES`) in their order: corrections, entries, watched changes, refusals, and the accounts."""
+    """Book orders (`RERATES`) in their order: corrections, entries, watched changes, refusals, which accounts were
+    re-rated, and the accounts.
+    """
     judged = _judged(orders, accounts, catalogue)
     fit = judged.filter(pl.col("reason") == "")
     rows = corrections_of(fit).with_columns(seq=fit.get_column("seqs").explode())
     outcome = correct(rows, accounts, catalogue)
     left = judged.filter(pl.col("reason") != "")
-    return Outcome((rows, *outcome.rows, REFUSED.record.conform(left)), outcome.state)
+    rerated = RERATED.record.conform(fit.with_columns(pl.col("seqs").list.last().alias("seq")))
+    return Outcome((rows, *outcome.rows, REFUSED.record.conform(left), rerated), outcome.state)
 
 
 def _judged(orders: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> pl.DataFrame:

@@ -77,8 +77,9 @@ def test_orders_book_what_corrections_do(
     assert plain(corrections_of(orders)) == plain(corrections)
 
     outcome = book(orders, held, platform.catalogue)
-    made, entries, _, refused = outcome.rows
+    made, entries, _, refused, rerated = outcome.rows
     assert not len(refused)
+    assert rerated["seq"].to_list() == orders["seqs"].list.last().to_list()
     wanted = correct(made, held, platform.catalogue)
     assert entries.equals(wanted.rows[0])
     assert same(outcome.state, wanted.state)

@@ -3,19 +3,20 @@
 A node pays for each row that it writes and for each value of it, and a use has thirty. A page stands at its newest
 row's time and key, so the same message makes the same pages, and what is delivered twice changes nothing. Pages of
 other messages may hold a row again, and are told apart by its key when they are read. An index names the subscribers
-of a page, and the identities of its records.
+of a page, and the identities of its records; a correction is of both, the record that it corrects and the one that
+takes its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import polars as pl
 
 from trunkline.kernel.flow import Stream
 from trunkline.kernel.identity import identities
-from trunkline.records.charging import CHARGED, ENTRIES
+from trunkline.records.charging import CHARGED, CORRECTED, CORRECTIONS, ENTRIES
 from trunkline.stores.cassandra import tables
 from trunkline.stores.cassandra.connection import Connection
 from trunkline.stores.cassandra.mutations import mutations
@@ -25,8 +26,8 @@ PAGES_THEN_GIVES_WAY = 200  # as values of Python more would hold the interprete
 MUTATIONS_AT_ONCE = 8  # in the node a balance waits behind these and no more
 _DAYS_AT_ONCE = 16
 _PAGES_FIRST = 16  # asked for of a bucket and day; then four times as many
-_EVERY = 2**31 - 1
 _DAY_MAX = 2**31 - 1
+_MAKER = "maker"
 
 
 class History:
@@ -64,6 +65,7 @@ class History:
                 pl.Series("bucket", buckets, pl.Int32),
                 (pl.col(time) // tables.DAY_US).cast(pl.Int32).alias("day"),
                 tables.rows_of(frame, stream.record.columns),
+                *_makers(stream, frame),
             )
             .sort(*place, time, *key, descending=[False, False, False, True, *([False] * len(key))])
             .with_columns(page=pl.int_range(pl.len()).over(place) // PAGE_ROWS)
@@ -71,7 +73,7 @@ class History:
             .agg(
                 pl.col(time).last().alias("oldest_us"),
                 *(pl.col(name).first() for name in (time, *key)),
-                *(pl.col(name).unique().alias(kept) for name, kept in tables.indexed(stream).items()),
+                *(_noted(stream, name).unique().alias(kept) for name, kept in tables.indexed(stream).items()),
                 pl.len().cast(pl.Int32).alias("count"),
                 pl.col(tables.ROW).str.join("\n").alias(tables.PAGE.name),
             )
@@ -95,7 +97,7 @@ class History:
         count = 0
         for days in self._days(stream, from_us, until_us):
             rows = self._of_days(
-                stream, subscriber, days, from_us, until_us, most if member is None else _EVERY
+                stream, subscriber, days, from_us, until_us, most if member is None else tables.EVERY
             )
             if member is not None:  # is told apart behind the store, so all rows of the account are read
                 rows = rows.filter(pl.col("member") == member)
@@ -109,12 +111,46 @@ class History:
     def record(self, source: str, record_id: str) -> pl.DataFrame:
         """The charged usage of one record identity; no row when there is none."""
         first, second = (int(half[0]) for half in identities(source, pl.Series([record_id])))
-        statement = tables.HISTORY_TABLES[CHARGED.name].select(
-            "WHERE identities CONTAINS ?", (tables.PAGE.name,)
-        )
-        rows = self._connection.ask(statement, (tables.digits_of(first),))
-        found = _unpacked(CHARGED, [row.rows for row in rows])
+        found = self.concerning(CHARGED, [first])
         return found.filter((pl.col("check") == second) & (pl.col("record_id") == record_id))
+
+    def concerning(self, stream: Stream, identity: Iterable[int]) -> pl.DataFrame:
+        """Rows in whose pages records with these first halves of an identity are; others are among them."""
+        return self._containing(stream, "identities", identity)
+
+    def of_accounts(self, stream: Stream, subscribers: Iterable[int]) -> pl.DataFrame:
+        """All rows of some accounts, for streams of which an account has few."""
+        words = sorted(set(subscribers))
+        return self._containing(stream, "subscribers", words).filter(pl.col("subscriber").is_in(words))
+
+    def of_days(self, stream: Stream, places: Iterable[tuple[int, int]]) -> pl.DataFrame:
+        """All rows of some accounts on some days: of each, its subscriber and a moment of the day (us UTC)."""
+        wanted = {(subscriber, moment_us // tables.DAY_US) for subscriber, moment_us in places}
+        if not wanted:
+            return stream.record.empty()
+        days = [day for _, day in wanted]
+        statement = tables.PART_TABLE.select("WHERE stream = ? AND part <= ? AND part >= ?", ("part",))
+        noted = {row.part for row in self._connection.ask(statement, (stream.name, max(days), min(days)))}
+        table = tables.HISTORY_TABLES[stream.name]
+        asked = [
+            (self._bucket(subscriber), day, tables.digits_of(subscriber))
+            for subscriber, day in sorted(wanted)
+            if day in noted
+        ]
+        where = "WHERE bucket = ? AND day = ? AND subscribers CONTAINS ?"
+        found = self._connection.ask_all(table.select(where, (tables.PAGE.name,)), asked)
+        return _unpacked(stream, [row.rows for rows in found for row in rows])
+
+    def _containing(self, stream: Stream, index: str, words: Iterable[int]) -> pl.DataFrame:
+        statement = tables.HISTORY_TABLES[stream.name].select(
+            f"WHERE {index} CONTAINS ?", (tables.PAGE.name,)
+        )
+        asked = [(tables.digits_of(word),) for word in sorted(set(words))]
+        pages = {row.rows for rows in self._connection.ask_all(statement, asked) for row in rows}
+        return _unpacked(stream, sorted(pages))
+
+    def _bucket(self, subscriber: int) -> int:
+        return int(tables.buckets_of(np.array([subscriber], np.uint64), self._connection.buckets)[0])
 
     def _days(self, stream: Stream, from_us: int, until_us: int) -> Iterator[list[int]]:
         """Days that have rows, newest first, some at a time."""
@@ -142,8 +178,8 @@ class History:
         word: tuple[str, ...] = () if subscriber is None else (tables.digits_of(subscriber),)
         buckets = range(self._connection.buckets)
         if subscriber is not None:
-            one = tables.buckets_of(np.array([subscriber], np.uint64), self._connection.buckets)
-            buckets = range(int(one[0]), int(one[0]) + 1)
+            one = self._bucket(subscriber)
+            buckets = range(one, one + 1)
         statement = table.select(
             f'WHERE bucket = ? AND day = ?{mine} AND "{time}" >= ? AND oldest_us < ? LIMIT ? ALLOW FILTERING',
             (time, tables.PAGE.name),
@@ -167,7 +203,7 @@ class History:
             times = pl.concat([each.get_column(time) for each in rows.values()]).top_k(most).to_list()
             oldest: int | None = min(times) if len(times) == most else None
             asked = [each for each, last in cut.items() if oldest is None or last >= oldest]
-            pages = min(_EVERY, 4 * pages)
+            pages = min(tables.EVERY, 4 * pages)
         return pl.concat(rows.values()) if rows else stream.record.empty()
 
     def newest_us(self, stream: Stream) -> int:
@@ -182,6 +218,22 @@ class History:
             if times:
                 return int(max(times))
         return 0
+
+
+def _makers(stream: Stream, frame: pl.DataFrame) -> list[pl.Series]:
+    """Of corrections, the first half of the identity of the record that takes the place, or of the corrected one."""
+    if stream is not CORRECTIONS:
+        return []
+    name, source = frame.get_column("correction_id"), frame.get_column("source").cast(pl.String)
+    made, _ = identities(source, name.str.strip_prefix(CORRECTED))
+    takes = name.str.starts_with(CORRECTED)
+    return [pl.Series(_MAKER, made, pl.UInt64).zip_with(takes, frame.get_column("identity")).alias(_MAKER)]
+
+
+def _noted(stream: Stream, name: str) -> pl.Expr:
+    """What the index of a page is told of a column."""
+    made = stream is CORRECTIONS and name == "identity"
+    return pl.col(name).append(pl.col(_MAKER)) if made else pl.col(name)
 
 
 def _unpacked(stream: Stream, pages: Sequence[str]) -> pl.DataFrame:

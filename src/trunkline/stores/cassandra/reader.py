@@ -20,7 +20,7 @@ from trunkline.kernel.columns import Column
 from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouped import Grouped, Rows
 from trunkline.ports import Accounting, AuditEvent, Refused, SetAside
-from trunkline.records.charging import CHARGED, CORRECTIONS, ENTRIES, MOVEMENTS
+from trunkline.records.charging import CHARGED, CORRECTED, CORRECTIONS, ENTRIES, MOVEMENTS
 from trunkline.records.usage import HELD, REJECTED
 from trunkline.stores.cassandra import tables
 from trunkline.stores.cassandra.accounts import Accounts
@@ -30,6 +30,7 @@ from trunkline.stores.cassandra.history import History
 from trunkline.stores.cassandra.writer import PARTITION_BITS
 
 _EDGE = "edge|"  # how progress is named; see engines.kafka
+_MARK = "~"
 _MOST = 1_000_000
 _REJECT_COLUMNS = ("number", "file", "path", "line", "source", "mapping", "reason", "detail", "raw")
 _HELD_COLUMNS = ("number", "file", "path", "line", "source", "record_id", "reason", "raw")
@@ -84,9 +85,17 @@ class CassandraReader:
         """Ledger entries (`ENTRIES`), newest first."""
         return self._history.read(ENTRIES, subscriber, from_us, until_us, limit, offset, member)
 
-    def corrections_of(self, usage: pl.DataFrame) -> pl.DataFrame:  # noqa: ARG002 -- the port's
-        """None: on a cluster nothing is corrected yet."""
-        return CORRECTIONS.record.empty()
+    def corrections_of(self, usage: pl.DataFrame) -> pl.DataFrame:
+        """Corrections (`CORRECTIONS`) of some charged usage, and those that it made of others."""
+        of = self._history.of_days(CORRECTIONS, usage.select("subscriber", "start_us").iter_rows())
+        # On a cluster only what bears a mark has taken another one's place (`engines.naming`).
+        marked = usage.filter(pl.col("record_id").str.contains(_MARK, literal=True))
+        makes = self._history.concerning(CORRECTIONS, marked.get_column("identity"))
+        mine = pl.col("identity").is_in(usage["identity"].implode()) | pl.col("correction_id").is_in(
+            (CORRECTED + usage["record_id"]).implode()
+        )
+        found = pl.concat([of, makes]).filter(mine)
+        return found.unique(CORRECTIONS.record.key, keep="any").sort("seq")
 
     def usage_record(self, source: str, record_id: str) -> pl.DataFrame:
         """The charged usage of one record identity; no row when there is none."""

@@ -19,7 +19,7 @@ import polars as pl
 
 from trunkline.kernel.columns import Column
 from trunkline.kernel.flow import Stream
-from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, ENTRIES, MOVEMENTS
+from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, CORRECTIONS, ENTRIES, MOVEMENTS
 from trunkline.records.giving import HANDED
 from trunkline.records.usage import HELD, REJECTED
 
@@ -28,8 +28,9 @@ DAY_US = 86_400_000_000
 PACKS_KEPT_S = 3_600  # far longer than a settling takes
 WINDOWS = 40  # of a history table's life; more files make reading slow, fewer expire late
 WORD = 2**63
-TIME_OF = {CHARGED.name: "start_us", ENTRIES.name: "time_us"}
-HISTORY = (CHARGED, ENTRIES)
+EVERY = 2**31 - 1  # as many rows as there are
+TIME_OF = {CHARGED.name: "start_us", ENTRIES.name: "time_us", CORRECTIONS.name: "start_us"}
+HISTORY = (CHARGED, ENTRIES, CORRECTIONS)
 SET_ASIDE = (REJECTED, HELD)
 
 # What a set-aside record has besides its stream's columns: where it came from, its octets, and a person's decision.
@@ -183,6 +184,9 @@ def set_aside(stream: Stream) -> Table:
         ("partition",),
         (("number", "ASC"),),
         stream.record.days_kept,
+        indexes=("reason",)
+        if stream is HELD
+        else (),  # some of them wait for other records, which is looked at often
     )
 
 

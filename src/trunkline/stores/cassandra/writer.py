@@ -130,6 +130,10 @@ class Writer:
         names = [column.name for column in columns]
         self._write(columns, frame, ("partition",), table.insert(names))
 
+    def note_part(self, stream: Stream, part: int) -> None:
+        """Write down that a partition of a stream is to have something in it."""
+        self._note(stream.name, [part])
+
     def _note(self, stream: str, parts: Sequence[int]) -> None:
         """Write down which days and partitions there are, before anything is in them."""
         with self._noting:
