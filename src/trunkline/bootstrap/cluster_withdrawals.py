@@ -8,6 +8,7 @@ again changes nothing, and any number of processes may do it at once.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from trunkline.charging.corrections import RECORD, is_reversal
 from trunkline.charging.parts import SAME_CALL, is_part
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.withdrawals import order_of
-from trunkline.engines.kafka.client import told
+from trunkline.engines.kafka.client import Lost, told
 from trunkline.engines.naming import mark_of, place_mark_of, reading, renamed
 from trunkline.kernel.identity import identities
 from trunkline.mediation.deduplicate import CORRECTS
@@ -32,6 +33,8 @@ from trunkline.records.usage import HELD
 from trunkline.records.withdrawals import WITHDRAWALS
 from trunkline.stores.cassandra.reader import CassandraReader
 from trunkline.stores.cassandra.withdrawals import CassandraWithdrawals, Withdrawers
+
+log = logging.getLogger("trunkline.withdrawals")
 
 AT_ONCE = 500
 Record = tuple[int, int]  # identity and check
@@ -63,8 +66,9 @@ class ClusterWithdrawals:
                 self._settle(part, found, self._kept.newest_us())
                 for part in found.waiting.iter_slices(AT_ONCE)
             )
-        except KafkaException as error:
-            raise NoAnswer(f"The brokers do not answer: {told(error)}.") from error
+        except (KafkaException, Lost) as error:
+            trouble = told(error) if isinstance(error, KafkaException) else str(error)
+            raise NoAnswer(f"The brokers do not answer: {trouble}.") from error
 
     def _settle(self, waiting: pl.DataFrame, found: Withdrawers, newest_us: int) -> int:
         wishes = list(self._wishes(waiting, found))
@@ -156,11 +160,20 @@ class ClusterWithdrawals:
                 path=pl.lit(row["path"]), mapping=pl.lit(said + mark_of(number))
             )
             self._kept.reject(number, rejected)
-        elif wish.corrects:
-            self._intake.take_place(said + place_mark_of(number), row["raw"], row["source"])
+        elif wish.corrects and not self._takes_place(said + place_mark_of(number), row):
+            return False
         try:
             self._reader.settle(HELD, number, wish.decision, ACTOR)
         except Refused:  # another process, or a person, was quicker
+            return False
+        return True
+
+    def _takes_place(self, said: str, row: Mapping[str, Any]) -> bool:
+        """Hand a correcting record in as usage; what cannot be handed in goes on waiting, and is told."""
+        try:
+            self._intake.take_place(said, row["raw"], row["source"])
+        except Refused as refused:
+            log.warning("the held record %d cannot be charged in its place: %s", row["number"], refused)
             return False
         return True
 

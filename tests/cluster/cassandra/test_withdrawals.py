@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 import polars as pl
@@ -158,7 +159,7 @@ def _unmarked(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _plain(corrections: pl.DataFrame) -> list[object]:
+def _plain(corrections: pl.DataFrame) -> list[dict[str, Any]]:
     """Corrections without what is the engine's own."""
     names = [pl.col(name).str.replace(MARK, "") for name in ("correction_id", "movement_id", "record_id")]
     return corrections.drop(OWN).with_columns(names).sort("correction_id").to_dicts()
