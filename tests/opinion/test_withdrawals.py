@@ -60,7 +60,7 @@ def test_taken_back(tmp_path: Path, seed: int, parted: bool) -> None:
 
     Where calls are told in parts, some of these are cancelled or corrected, most of them of calls that are over.
     """
-    people = int(os.environ.get("TRUNKLINE_TEST_WITHDRAWAL_SUBSCRIBERS", "80"))
+    people = int(os.environ.get("TRUNKLINE_TEST_WITHDRAWAL_SUBSCRIBERS", "30"))
     simulate(Settings(seed=seed, subscribers=people, cells=20, hours=24), tmp_path / "sim")
     files = sorted((tmp_path / "sim" / "cdrs").iterdir())
     lines = [line for path in files for line in path.read_bytes().splitlines() if line.strip()]
