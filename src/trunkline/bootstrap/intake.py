@@ -17,6 +17,7 @@ import polars as pl
 from confluent_kafka import OFFSET_END, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from trunkline.bootstrap.delivered import is_delivered
+from trunkline.bootstrap.kafka import MAPPING as READ_AS
 from trunkline.engines.embedded.intake import whole_records
 from trunkline.engines.kafka.client import MESSAGE_OCTETS, PATIENCE_S, Server, consumer
 from trunkline.engines.kafka.credentials import Credentials
@@ -140,8 +141,8 @@ class ClusterIntake:
         """Offer a rejected record again with corrected bytes, or close it for good when `lines` is None."""
         aside = self._reader.set_aside(REJECTED, number)
         if lines is not None:
-            mapping = reading(aside.mapping)[0]
-            self._sent(aside.mapping, self._whole(mapping, lines), aside.source or None)
+            said = _said_of(aside)
+            self._sent(said, self._whole(reading(said)[0], lines), aside.source or None)
         self._reader.settle(REJECTED, number, "closed" if lines is None else "offered again", actor)
 
     def settle_held(self, number: int, decision: str, actor: str) -> None:
@@ -161,9 +162,9 @@ class ClusterIntake:
         """Send a held record again: a conflict under a name of its own, a poisonous one as what it is."""
         if aside.reason in (CANCELS, CORRECTS):
             raise Refused(
-                "It is no conflict: it waits for the record that it cancels or corrects. Discard it."
+                "It is no conflict: it waits for the record that it cancels or corrects. Discard it, or wait."
             )
-        mapping, before = reading(aside.mapping)
+        mapping, before = reading(_said_of(aside))
         if mapping not in self._mappings or not aside.raw:
             raise Refused("Its octets are kept no longer, or nobody can read them. Discard it.")
         mark = before if aside.reason == POISON else before + mark_of(aside.number)
@@ -237,6 +238,11 @@ _NAMES = {"movement_id", "transfer_id"}  # columns by which orders are named
 _TYPES: dict[str, Any] = {
     column.name: column.dtype for column in MOVEMENTS.record.columns if column.name != "seq"
 }
+
+
+def _said_of(aside: SetAside) -> str:
+    """How a record was read, as its message said, or as one is read that says nothing."""
+    return aside.mapping or READ_AS
 
 
 def _parts(lines: bytes, mapping: Mapping) -> list[bytes]:

@@ -32,6 +32,7 @@ from trunkline.bootstrap.network import (
     load_telemetry_mappings,
     rules_document,
 )
+from trunkline.bootstrap.network_cluster import MAPPING as READ_AS
 from trunkline.bootstrap.network_cluster import Versions, following, plan_of
 from trunkline.bootstrap.network_delivery import FINDINGS, deliver
 from trunkline.bootstrap.schemas import enter
@@ -189,7 +190,7 @@ class ClusterHands(NetworkHands):
         reader, stream = self._cluster.reader, SET_ASIDE[0]
         aside = reader.set_aside(stream, number)
         if octets is not None:
-            self.telemetry(aside.mapping, octets, aside.source or None)
+            self.telemetry(aside.mapping or READ_AS, octets, aside.source or None)
         reader.settle(stream, number, "closed" if octets is None else "offered again", actor)
 
     def discard(self, number: int, actor: str) -> None:

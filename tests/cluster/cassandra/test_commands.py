@@ -203,13 +203,15 @@ def chosen() -> None:
 
 
 def settled(running: Running, folder: Path) -> None:
-    """A conflict is charged beside the first record, once however often it is decided; a reject is corrected."""
+    """A conflict is charged beside the first record, once however often it is decided; a reject is corrected.
+
+    Both came from somebody who names no mapping: they are read again as they were read.
+    """
     calls = [
         {**CALL, "id": "c-1"}, {**CALL, "id": "c-1", "duration_ms": 120_000}, {**CALL, "id": "c-2", "type": "sms"},
     ]  # fmt: skip
     lines = "".join(json.dumps(each) + "\n" for each in calls)
-    with at_cluster(folder / "serve") as desk:
-        assert desk.intake.usage("trunkline", lines.encode()).records == 3
+    running.day.hand_in(lines.encode())
     until(lambda: len(running.reader.held(5)) and len(running.reader.rejects(None, 5)), "both are shown")
     (held,), (reject,) = asked("held", "list"), asked("rejects", "list")
     assert (held["record_id"], reject["reason"]) == ("c-1", "tariff_not_found")
