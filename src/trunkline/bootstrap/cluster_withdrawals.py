@@ -18,13 +18,13 @@ from confluent_kafka import KafkaException
 from trunkline.bootstrap.intake import ClusterIntake
 from trunkline.bootstrap.kafka import MAPPING
 from trunkline.bootstrap.wishes import ACTOR, REMEMBERED_US, WAITING, Wish, read_again
-from trunkline.charging.corrections import RECORD, is_reversal
-from trunkline.charging.parts import SAME_CALL, is_part
+from trunkline.charging.corrections import RECORD, taken_back
+from trunkline.charging.parts import is_part, parts_beside
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.charging.withdrawals import order_of
 from trunkline.engines.kafka.client import Lost, told
 from trunkline.engines.naming import mark_of, place_mark_of, reading, renamed
-from trunkline.kernel.identity import identities
+from trunkline.kernel.identity import identity_of
 from trunkline.mediation.deduplicate import CORRECTS
 from trunkline.mediation.mapping import Mapping as Reading
 from trunkline.ports import NoAnswer, Refused
@@ -62,10 +62,8 @@ class ClusterWithdrawals:
         if not len(found.waiting):
             return 0
         try:
-            return sum(
-                self._settle(part, found, self._kept.newest_us())
-                for part in found.waiting.iter_slices(AT_ONCE)
-            )
+            newest_us = self._kept.newest_us()
+            return sum(self._settle(part, found, newest_us) for part in found.waiting.iter_slices(AT_ONCE))
         except (KafkaException, Lost) as error:
             trouble = told(error) if isinstance(error, KafkaException) else str(error)
             raise NoAnswer(f"The brokers do not answer: {trouble}.") from error
@@ -77,14 +75,14 @@ class ClusterWithdrawals:
         # What was booked before this moment must be seen, or it would not be taken back with the record.
         delivered = bool(charged) and self._intake.is_delivered(subscribers)
         corrections = self._kept.corrections(subscribers if delivered else ())
-        taken_back = dict(_reversals(corrections))
+        before = taken_back(corrections)
         settled = 0
         for wish in wishes:
             original = charged.get(wish.original)
             if original is not None and not delivered:
                 continue
             report = None if original is None else int(original["report"].item())
-            judged = wish.judged(report, taken_back.get(wish.original), newest_us)
+            judged = wish.judged(report, before.get(wish.original), newest_us)
             if judged is None:
                 continue
             if judged.reason or judged.done:
@@ -147,8 +145,7 @@ class ClusterWithdrawals:
         """All other parts under the reference of a part's call."""
         begun_us, subscriber = int(original["start_us"].item()), int(original["subscriber"].item())
         near = self._kept.usage(subscriber, begun_us - REMEMBERED_US, begun_us + REMEMBERED_US)
-        call = near.filter(is_part()).join(original, on=SAME_CALL, how="semi", nulls_equal=True)
-        return call.join(original, on=RECORD, how="anti")
+        return parts_beside(near, original).join(original, on=RECORD, how="anti")
 
     def _settled(self, wish: Wish) -> bool:
         """Do what is left of a wish that was judged; whether nobody else has settled it."""
@@ -183,12 +180,4 @@ def _original(said: Mapping[str, Any], found: Withdrawers) -> Record:
     source, of = str(said["source"]), str(said["of"])
     number = found.charged.get((source, of))
     name = of if number is None else of + place_mark_of(number)
-    first, second = identities(source, pl.Series([name]))
-    return int(first[0]), int(second[0])
-
-
-def _reversals(corrections: pl.DataFrame) -> Iterator[tuple[Record, str]]:
-    """Which records were taken back, and by what."""
-    rows = corrections.filter(is_reversal()).select(*RECORD, "correction_id")
-    for first, second, name in rows.iter_rows():
-        yield (first, second), name
+    return identity_of(source, name)

@@ -221,9 +221,8 @@ class Delivery:
         value, number = message.value() or b"", (message.timestamp()[1] << 20) + (offset & 0xFFFFF)
         if topic == self._plan.answers:
             answer = progress_in(value)
-            if (
-                "movement_id" not in answer
-            ):  # of a transfer, whose sides are told of by themselves, or a withdrawal
+            # One without is of a transfer, whose sides are told of by themselves, or of a withdrawal.
+            if "movement_id" not in answer:
                 return
             name, status, reason = (
                 str(answer.get(each) or "") for each in ("movement_id", "status", "reason")

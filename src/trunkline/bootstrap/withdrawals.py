@@ -18,15 +18,15 @@ import polars as pl
 
 from trunkline import topology
 from trunkline.bootstrap.wishes import ACTOR, REMEMBERED_US, WAITING, Wish, read_again
-from trunkline.charging.corrections import RECORD, corrected, is_reversal
-from trunkline.charging.parts import SAME_CALL, is_part
+from trunkline.charging.corrections import RECORD, corrected, taken_back
+from trunkline.charging.parts import is_part, parts_beside
 from trunkline.charging.reversal import reverse
 from trunkline.charging.tariffs.catalogue import Catalogue
 from trunkline.engines.embedded.engine import Engine
 from trunkline.engines.embedded.files import Block, heading_of
 from trunkline.engines.loop import Carried, Carrier
 from trunkline.kernel.grouped import Grouped
-from trunkline.kernel.identity import identities
+from trunkline.kernel.identity import identity_of
 from trunkline.mediation.mapping import Mapping as Reading
 from trunkline.ports import Accounting, Commit, Movement, Settled, SourceFile
 from trunkline.records import charging, usage
@@ -146,8 +146,7 @@ class Withdrawals:
         for row in rows.drop("header").iter_rows(named=True):
             said = by_place.get((row["file"], row["line"]))
             if said is not None:
-                first, second = identities(str(said["source"]), pl.Series([said["of"]]))
-                yield Wish(row, said, (int(first[0]), int(second[0])), said["record_id"])
+                yield Wish(row, said, identity_of(str(said["source"]), said["of"]), said["record_id"])
 
     def _heading(self, row: Mapping[str, Any]) -> bytes:
         if not self._mappings[row["mapping"]].header_lines or row["kept"] is None:
@@ -159,18 +158,13 @@ class Withdrawals:
         reports = {
             (row[0], row[1]): row[2] for row in charged.select("identity", "check", "report").iter_rows()
         }
-        taken_back = {
-            (first, second): name
-            for first, second, name in corrections.filter(is_reversal())
-            .select("identity", "check", "correction_id")
-            .iter_rows()
-        }
+        before = taken_back(corrections)
         newest_us = self._engine.store.newest_us() or 0
         for wish in wishes:
-            judged = wish.judged(reports.get(wish.original), taken_back.get(wish.original), newest_us)
+            judged = wish.judged(reports.get(wish.original), before.get(wish.original), newest_us)
             if judged is not None:
                 if not judged.reason:
-                    taken_back[wish.original] = wish.reversal_id
+                    before[wish.original] = wish.reversal_id
                 yield judged
 
     def _with_other_parts(self, wish: Wish) -> _Caused:
@@ -178,7 +172,7 @@ class Withdrawals:
         mine, _, _ = self._reader.caused([wish.original])
         begun_us, subscriber = int(mine["start_us"].item()), int(mine["subscriber"].item())
         usage_ = self._reader.usage(subscriber, begun_us - REMEMBERED_US, begun_us + REMEMBERED_US, _ALL)
-        call = usage_.filter(is_part()).join(mine, on=SAME_CALL, how="semi", nulls_equal=True)
+        call = parts_beside(usage_, mine)
         charged, entries, corrections = self._reader.caused(call.select("identity", "check").iter_rows())
         others = corrected(charged, corrections).join(mine, on=RECORD, how="anti")
         return _Caused(corrected(mine, corrections), entries, corrections, others)

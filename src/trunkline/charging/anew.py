@@ -18,7 +18,7 @@ import polars as pl
 from trunkline.charging.balances import charge
 from trunkline.charging.corrections import RECORD, correct, corrected, is_reversal
 from trunkline.charging.movements import post
-from trunkline.charging.parts import SAME_CALL, is_part
+from trunkline.charging.parts import is_part, parts_beside
 from trunkline.charging.rate import rate
 from trunkline.charging.reversal import reverse
 from trunkline.charging.tariffs.catalogue import Catalogue
@@ -119,8 +119,8 @@ class Again:
         parts = originals.filter(is_part())
         if not len(parts):
             return CHARGED.record.empty()
-        named = [part.join(parts, on=SAME_CALL, how="semi", nulls_equal=True) for part in self.usage]
-        others = pl.concat(named).filter(is_part()).join(parts, on=RECORD, how="anti")
+        named = [parts_beside(part, parts) for part in self.usage]
+        others = pl.concat(named).join(parts, on=RECORD, how="anti")
         return corrected(others, pl.concat(self.reversals))
 
     def all_usage(self) -> pl.DataFrame:

@@ -49,6 +49,12 @@ def is_reversal() -> pl.Expr:
     return name.str.starts_with(CANCELLED) | name.str.starts_with(CORRECTED)
 
 
+def taken_back(corrections: pl.DataFrame) -> dict[tuple[int, int], str]:
+    """The correction (`correction_id`) by which each record was taken back whole, by its identity and check."""
+    rows = corrections.filter(is_reversal()).select(*RECORD, "correction_id")
+    return {(first, second): name for first, second, name in rows.iter_rows()}
+
+
 def correct(corrections: pl.DataFrame, accounts: Grouped, catalogue: Catalogue) -> Outcome:
     """Book corrections (`CORRECTIONS`) in their order: ledger entries, watched changes, and the accounts."""
     held = {

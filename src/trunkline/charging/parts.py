@@ -77,6 +77,11 @@ def is_part() -> pl.Expr:
     return pl.col("report") >= int(Report.PARTIAL)
 
 
+def parts_beside(usage: pl.DataFrame, of: pl.DataFrame) -> pl.DataFrame:
+    """Partial records among `usage` that say the same reference as one of the records `of`, these among them."""
+    return usage.filter(is_part()).join(of, on=SAME_CALL, how="semi", nulls_equal=True)
+
+
 def calls_of(
     originals: pl.DataFrame,
     others: pl.DataFrame,

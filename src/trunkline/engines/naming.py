@@ -11,25 +11,24 @@ from __future__ import annotations
 import polars as pl
 
 from trunkline.kernel.identity import identities
-from trunkline.records.usage import Action
+from trunkline.records.usage import MARK, Action
 
-_MARK = "~"
 _IN_PLACE = "c"  # begins the mark of a record that takes another one's place
 
 
 def mark_of(number: int) -> str:
     """What is put behind the ids of a record that was set aside under a number."""
-    return f"{_MARK}{number}"
+    return f"{MARK}{number}"
 
 
 def place_mark_of(number: int) -> str:
     """What is put behind the id of a record that was held under a number, and is charged in another one's place."""
-    return f"{_MARK}{_IN_PLACE}{number}"
+    return f"{MARK}{_IN_PLACE}{number}"
 
 
 def reading(said: str) -> tuple[str, str]:
     """The mapping that a header names, and what ids get behind them: nothing, but for what was decided so."""
-    mapping, mark, number = said.partition(_MARK)
+    mapping, mark, number = said.partition(MARK)
     return mapping, mark + number
 
 
@@ -40,7 +39,7 @@ def renamed(rows: pl.DataFrame, mark: str) -> pl.DataFrame:
     """
     if not mark or not len(rows):
         return rows
-    if mark.rpartition(_MARK)[2].startswith(_IN_PLACE):
+    if mark.rpartition(MARK)[2].startswith(_IN_PLACE):
         rows = rows.with_columns(action=pl.lit(int(Action.NONE), rows.schema["action"]))
     names = rows.get_column("record_id") + mark
     identity, check = identities(rows.get_column("source").cast(pl.String), names)

@@ -52,6 +52,11 @@ def identities(source: str | pl.Series | Texts, record_id: pl.Series | Texts) ->
     return first, second
 
 
+def identity_of(source: str, record_id: str) -> tuple[int, int]:
+    """Both halves of the identity of one record."""
+    return digest_of(record_id, digest_of(source))
+
+
 def session_keys(source: str | pl.Series | Texts, session: pl.Series | Texts) -> Words:
     """The key of each session's state; 0 where there is no session."""
     names = session if isinstance(session, Texts) else of_series(session)

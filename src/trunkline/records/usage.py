@@ -67,6 +67,7 @@ UNIT_OF_KIND = {
 }
 
 DAYS_REMEMBERED = 35
+MARK = "~"  # on a cluster, behind the id of a record that came under a name of its own (`engines.naming`)
 
 RAW = Stream(
     "usage.raw",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.kernel.dial import to_key
-from trunkline.kernel.identity import SEED, dial_words, digest_of, identities, session_keys
+from trunkline.kernel.identity import SEED, dial_words, digest_of, identities, identity_of, session_keys
 from trunkline.kernel.texts import of_series
 
 WORD = 2**64 - 1
@@ -54,6 +54,7 @@ def test_seed_is_fixed_for_ever() -> None:
     """A changed seed would make every stored identity strange."""
     assert int.from_bytes(b"trunklin", "big") == SEED
     assert digest_of("d0-000001", digest_of("trunkline")) == IDENTITY_OF_THE_FIRST_RECORD
+    assert identity_of("trunkline", "d0-000001") == IDENTITY_OF_THE_FIRST_RECORD
 
 
 IDENTITY_OF_THE_FIRST_RECORD = murmur(b"d0-000001", *murmur(b"trunkline", SEED, SEED))

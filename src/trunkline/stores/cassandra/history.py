@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from trunkline.kernel.flow import Stream
-from trunkline.kernel.identity import identities
+from trunkline.kernel.identity import identities, identity_of
 from trunkline.records.charging import CHARGED, CORRECTED, CORRECTIONS, ENTRIES
 from trunkline.stores.cassandra import tables
 from trunkline.stores.cassandra.connection import Connection
@@ -110,7 +110,7 @@ class History:
 
     def record(self, source: str, record_id: str) -> pl.DataFrame:
         """The charged usage of one record identity; no row when there is none."""
-        first, second = (int(half[0]) for half in identities(source, pl.Series([record_id])))
+        first, second = identity_of(source, record_id)
         found = self.concerning(CHARGED, [first])
         return found.filter((pl.col("check") == second) & (pl.col("record_id") == record_id))
 

@@ -21,16 +21,15 @@ from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouped import Grouped, Rows
 from trunkline.ports import Accounting, AuditEvent, Refused, SetAside
 from trunkline.records.charging import CHARGED, CORRECTED, CORRECTIONS, ENTRIES, MOVEMENTS
-from trunkline.records.usage import HELD, REJECTED
+from trunkline.records.usage import HELD, MARK, REJECTED
 from trunkline.stores.cassandra import tables
 from trunkline.stores.cassandra.accounts import Accounts
 from trunkline.stores.cassandra.alerts import AlertLog
 from trunkline.stores.cassandra.connection import Connection
 from trunkline.stores.cassandra.history import History
-from trunkline.stores.cassandra.writer import PARTITION_BITS
+from trunkline.stores.cassandra.writer import partition_of
 
 _EDGE = "edge|"  # how progress is named; see engines.kafka
-_MARK = "~"
 _MOST = 1_000_000
 _REJECT_COLUMNS = ("number", "file", "path", "line", "source", "mapping", "reason", "detail", "raw")
 _HELD_COLUMNS = ("number", "file", "path", "line", "source", "record_id", "reason", "raw")
@@ -89,7 +88,7 @@ class CassandraReader:
         """Corrections (`CORRECTIONS`) of some charged usage, and those that it made of others."""
         of = self._history.of_days(CORRECTIONS, usage.select("subscriber", "start_us").iter_rows())
         # On a cluster only what bears a mark has taken another one's place (`engines.naming`).
-        marked = usage.filter(pl.col("record_id").str.contains(_MARK, literal=True))
+        marked = usage.filter(pl.col("record_id").str.contains(MARK, literal=True))
         makes = self._history.concerning(CORRECTIONS, marked.get_column("identity"))
         mine = pl.col("identity").is_in(usage["identity"].implode()) | pl.col("correction_id").is_in(
             (CORRECTED + usage["record_id"]).implode()
@@ -122,8 +121,8 @@ class CassandraReader:
     def set_aside(self, stream: Stream, number: int) -> SetAside:
         """One rejected or held record; raises `Refused` when it is unknown or settled."""
         table = tables.ASIDE_TABLES[stream.name]
-        partition = number & ((1 << PARTITION_BITS) - 1)
-        rows = self._connection.ask(table.select("WHERE partition = ? AND number = ?"), (partition, number))
+        place = partition_of(number), number
+        rows = self._connection.ask(table.select("WHERE partition = ? AND number = ?"), place)
         if not rows:
             raise Refused(f"There is no {stream.name.partition('.')[2]} record number {number}.")
         row = rows[0]
@@ -139,12 +138,11 @@ class CassandraReader:
     def settle(self, stream: Stream, number: int, decision: str, actor: str) -> None:
         """Write down a person's decision, once; raises `Refused` when there is one already."""
         table = tables.ASIDE_TABLES[stream.name]
-        partition = number & ((1 << PARTITION_BITS) - 1)
         statement = (
             f"UPDATE @{table.name} SET settled = ?, actor = ? WHERE partition = ? AND number = ?"  # noqa: S608 -- our own names
             " IF settled = null AND reason > ''"
         )
-        (answer,) = self._connection.ask(statement, (decision, actor, partition, number))
+        (answer,) = self._connection.ask(statement, (decision, actor, partition_of(number), number))
         if not answer[0]:
             raise Refused(
                 f"The {stream.name.partition('.')[2]} record number {number} is unknown or settled already."

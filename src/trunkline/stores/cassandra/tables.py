@@ -184,9 +184,7 @@ def set_aside(stream: Stream) -> Table:
         ("partition",),
         (("number", "ASC"),),
         stream.record.days_kept,
-        indexes=("reason",)
-        if stream is HELD
-        else (),  # some of them wait for other records, which is looked at often
+        indexes=("reason",) if stream is HELD else (),  # whoever waits for other records is looked for often
     )
 
 

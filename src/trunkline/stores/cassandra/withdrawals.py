@@ -16,7 +16,7 @@ from trunkline.records.usage import HELD, REJECTED
 from trunkline.stores.cassandra import tables
 from trunkline.stores.cassandra.connection import Connection
 from trunkline.stores.cassandra.history import History
-from trunkline.stores.cassandra.writer import PARTITION_BITS, Writer
+from trunkline.stores.cassandra.writer import PARTITION_BITS, Writer, partition_of
 
 APART = 15 << (PARTITION_BITS - 4)  # the last of the other topics that share a table of set-aside records
 
@@ -55,7 +55,7 @@ class CassandraWithdrawals:
         known = {
             (row.source or "", row.record_id or ""): row.number for row in rows if row.settled == charged
         }
-        places = [(_partition(row.number), row.number) for row in rows if row.settled is None]
+        places = [(partition_of(row.number), row.number) for row in rows if row.settled is None]
         whole = table.select("WHERE partition = ? AND number = ?", _WAITING)
         waiting = [row for found in self._connection.ask_all(whole, sorted(places)) for row in found]
         shown = {column.name: column for column in table.columns}
@@ -86,15 +86,10 @@ class CassandraWithdrawals:
     def reject(self, number: int, row: pl.DataFrame) -> None:
         """Write a record that was held under a number among the rejected ones (`REJECTED`, and whence it came)."""
         table = tables.ASIDE_TABLES[REJECTED.name]
-        partition = _partition(number) | APART
+        partition = partition_of(number) | APART
         names = [column.name for column in table.columns if column not in tables.DECIDED]
         told = row.with_columns(
             pl.lit(partition, pl.Int32).alias("partition"), pl.lit(number | APART).alias("number")
         )
         self._writer.note_part(REJECTED, partition)
         self._connection.ask(table.insert(names), told.select(names).row(0))
-
-
-def _partition(number: int) -> int:
-    """The partition in which a record stands under a number."""
-    return number & ((1 << PARTITION_BITS) - 1)

@@ -30,6 +30,11 @@ PARTITION_BITS = (
 )
 
 
+def partition_of(number: int) -> int:
+    """The partition in which what was set aside stands under a number."""
+    return number & ((1 << PARTITION_BITS) - 1)
+
+
 class Writer:
     """Writes into one keyspace; several may write at once, and two may write the same."""
 

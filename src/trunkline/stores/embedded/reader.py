@@ -21,7 +21,7 @@ import polars as pl
 from trunkline.kernel.columns import Record
 from trunkline.kernel.flow import Stream
 from trunkline.kernel.grouped import Grouped, Rows, State
-from trunkline.kernel.identity import identities
+from trunkline.kernel.identity import identity_of
 from trunkline.ports import Accounting, AuditEvent, FolderDamaged
 from trunkline.records.charging import ACCOUNTS, ALERTS, CHARGED, CORRECTED, CORRECTIONS, ENTRIES, MOVEMENTS
 from trunkline.records.usage import DAYS_REMEMBERED, SEEN
@@ -134,7 +134,7 @@ class EmbeddedReader:
 
     def usage_record(self, source: str, record_id: str) -> pl.DataFrame:
         """The charged usage of one record identity; no row when there is none."""
-        first, second = (int(half[0]) for half in identities(source, pl.Series([record_id])))
+        first, second = identity_of(source, record_id)
         wanted = (pl.col("identity") == first) & (pl.col("check") == second)
 
         def ask() -> pl.DataFrame:
