@@ -44,7 +44,7 @@ CHANGE_OCTETS = 900_000
 SUMS_FOLDER = "minutes"
 
 PARTED = "bucket int, stream string, partition int, offset long, piece int, rows binary"
-_PARTED = pa.schema(
+PARTED_SCHEMA = pa.schema(
     [("bucket", pa.int32()), ("stream", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
      ("piece", pa.int32()), ("rows", pa.binary())]
 )  # fmt: skip
@@ -296,7 +296,7 @@ class _Decoder:
                 pa.array(range(begin, self._pieces), pa.int32()),
                 _joined([cell[2] for cell in cells]),
             ],
-            schema=_PARTED,
+            schema=PARTED_SCHEMA,
         )
 
 

@@ -7,12 +7,15 @@ topics twice after a crash, with the same values under the same identities; who 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- as all of Spark's own pages call it
 from pyspark.sql.streaming.query import StreamingQuery
@@ -22,6 +25,7 @@ from trunkline.engines.spark.blobs import NEWEST, Head, newest_versions
 from trunkline.engines.spark.carry import (
     NAMES,
     PARTED,
+    PARTED_SCHEMA,
     SUMS_FOLDER,
     WRITTEN,
     Work,
@@ -34,6 +38,7 @@ from trunkline.engines.spark.minutes import Minutes, To, start
 from trunkline.kernel.flow import Flow
 
 ENROLLED = "enrolled"
+ENROLLING = "enrolling"  # the folder of the accounts that are there from the beginning
 DAY_US = 86_400_000_000
 STATE_FOLDER = "buckets"
 CHARGING = "charging"  # the query, and the folder of its offsets and commits
@@ -104,18 +109,22 @@ class Engine:
     def enrol(self, flow: Flow, rows: pl.DataFrame) -> None:
         """Carry rows through a flow before the first batch ever: the accounts that are there from the beginning.
 
-        Later ones come through their topic; what is carried here is carried once, whatever crashes.
+        Later ones come through their topic; what is carried here is carried once, whatever crashes. The rows go by
+        the checkpoint's folder: Spark's driver does not hold millions of people on its heap.
         """
-        done = self.settings.checkpoint / ENROLLED
+        done, folder = self.settings.checkpoint / ENROLLED, self.settings.checkpoint / ENROLLING
+        shutil.rmtree(folder, ignore_errors=True)  # what a crash has left is written anew
         if done.exists():
             return
         edge = flow.steps[0].reads
         cells = parted(self.work.plan, Carried({edge.name: [edge.record.conform(rows)]}), 0)
-        frame = self.spark.createDataFrame(
-            [(bucket, name, 0, 0, piece, value) for piece, (bucket, name, value) in enumerate(cells)], PARTED
-        )
-        self._write(self._carried(frame, 0, 0))
+        folder.mkdir(parents=True)
+        for piece, (bucket, name, value) in enumerate(cells):
+            cell = [[bucket], [name], [0], [0], [piece], [value]]
+            pq.write_table(pa.table(cell, schema=PARTED_SCHEMA), folder / f"{piece}.parquet")
+        self._write(self._carried(self.spark.read.schema(PARTED).parquet(str(folder)), 0, 0))
         done.touch()
+        shutil.rmtree(folder)
 
     def _summing(self, minutes: Minutes) -> StreamingQuery:
         to = To(self.work.plan.topic(minutes.writes), self.work.plan.buckets, kafka_writing(self.settings))
