@@ -36,6 +36,11 @@ class Alarm:
     damped_until_us: int = 0
 
     @property
+    def is_slight(self) -> bool:
+        """Whether it lapses when nobody tells it again."""
+        return self.standing and self.severity > 3
+
+    @property
     def is_outage(self) -> bool:
         """Whether it takes along what hangs on its object."""
         return self.standing and self.severity <= 2 and not self.security and self.kind in OUTAGES
@@ -82,8 +87,10 @@ class Opinion:
             self._raise(self.alarms.setdefault(key, Alarm(name, kind, security)), time_us, severity)
             return
         alarm = self.alarms.get(key)
-        if alarm is None or not alarm.standing:
-            return
+        if alarm is not None and alarm.standing:
+            self._end(alarm, time_us)
+
+    def _end(self, alarm: Alarm, time_us: int) -> None:
         self._tell(time_us, alarm, "clear")
         self.lives[{"": "told", "c": "correlated"}.get(alarm.held_by[:1], "suppressed")] += 1
         if alarm.is_outage:
@@ -123,12 +130,18 @@ class Opinion:
         moments = {window.end_us for window in self.rules.windows}
         moments |= {alarm.damped_until_us for alarm in self.alarms.values()}
         moments |= {alarm.eased_us + hold.grace_s * S for alarm in self.alarms.values() if alarm.eased_us}
+        moments |= {self._lapses_us(alarm) for alarm in self.alarms.values() if alarm.is_slight}
         for moment in sorted(each for each in moments if self.now_us <= each <= time_us):
             for alarm in self._sorted():
                 if alarm.standing and alarm.held_by and not self._still(alarm, moment):
                     alarm.held_by = self._rule(alarm, moment)
                     self._tell(moment, alarm, "suppress" if alarm.held_by else "unsuppress")
+                if alarm.is_slight and self._lapses_us(alarm) <= moment:
+                    self._end(alarm, moment)
         self.now_us = max(self.now_us, time_us)
+
+    def _lapses_us(self, alarm: Alarm) -> int:
+        return alarm.last_us + int(self.rules.lapse.slight_s) * S
 
     def _still(self, alarm: Alarm, time_us: int) -> bool:
         """Whether the rule that holds an alarm back does so still; a window may be followed by another one."""

@@ -495,6 +495,7 @@ def rules_document(rules: AlarmRules) -> dict[str, Any]:
     return {
         "damping": vars(rules.damping),
         "hold_back": vars(rules.hold_back),
+        "lapse": vars(rules.lapse),
         "findings": {name: int(value) for name, value in vars(rules.findings).items()},
         "windows": [
             {

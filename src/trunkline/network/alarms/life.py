@@ -4,10 +4,10 @@ One alarm of a key stands at a time. A raise of an alarm that stands changes it 
 ends it. Three rules may hold an alarm back: a maintenance window over its object or over anything that carries it,
 damping when it comes and goes, and an outage of what carries its object. An alarm that is held back is in the list like
 any other and names its rule; nobody is called for it. When the rule no longer holds and the alarm still stands, it is
-told. Ends are always told.
+told. Ends are always told. Slight alarms that nobody ends (a customer's complaint, a scan of ports) lapse.
 
-Signals are treated in the order in which they come. What time alone brings about, an alarm's release, happens at the
-moment the rule ends, and is done before anything later touches that alarm; so it does not matter where batches end.
+Signals are treated in the order in which they come. What time alone brings about, an alarm's release or lapse, happens
+at its own moment, and is done before anything later touches that alarm; so it does not matter where batches end.
 
 Everything that was raised is accounted for at every moment:
 raised = active + cleared + deduplicated + suppressed + correlated. An alarm that ends while it is held back stays with
@@ -44,6 +44,7 @@ _NEVER = 2**62
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _CLEARED = int(Severity.CLEARED)
 _MAJOR = int(Severity.MAJOR)
+_MINOR = int(Severity.MINOR)
 _SUMS = ("raised", "cleared", "deduplicated", "suppressed", "correlated", "unmatched")
 
 _CHANGE = np.dtype(
@@ -75,6 +76,7 @@ class World(NamedTuple):
     before_us: int
     within_us: int
     grace_us: int
+    slight_us: int
 
 
 class Index(NamedTuple):
@@ -177,6 +179,7 @@ def _world(carriage: Carriage, rules: AlarmRules) -> World:
         hold.before_s * SECOND_US,
         hold.within_s * SECOND_US,
         hold.grace_s * SECOND_US,
+        rules.lapse.slight_s * SECOND_US,
     )
 
 
@@ -238,6 +241,11 @@ def _told(
             "name": names,
             "event_type": types,
             "actor": pl.repeat("", len(changed), eager=True),
+            "text": pl.select(
+                pl.when(pl.lit(pl.Series(~brought & (changed["action"] == CLEAR)))).then(
+                    pl.lit(f"taken to be over: not told again for {rules.lapse.slight_s:,} s")
+                )
+            ).to_series(),
         }
     )
     if "alarm_key" in rows.columns:
@@ -253,7 +261,7 @@ def _told(
             event_type=pl.coalesce(said["event_type"], frame["event_type"]),
             probable_cause=said["probable_cause"],
             specific_problem=said["specific_problem"],
-            text=said["text"],
+            text=pl.coalesce(said["text"], frame["text"]),
             actor=said["actor"].fill_null(""),
         )
     return ALARMS.record.conform(frame)
@@ -428,15 +436,24 @@ def _write(changes: Array, count: int, rows: Array, at: int, signal: int, action
 def _catch_up(
     w: World, rows: Array, ix: Index, at: int, now_us: int, changes: Array, count: int
 ) -> tuple[Array, int]:
-    """Do what time has brought about for one alarm up to a moment: end holding it back, or go over to another rule."""
-    while rows[at].standing == 1 and rows[at].held != FREE:
-        end_us = max(_held_until(w, rows, ix, at, now_us), rows[at].held_us)
-        if end_us > now_us:
+    """Do what time has brought about for one alarm up to a moment: let it go over to another rule or none, or lapse."""
+    row = rows[at]
+    if row.standing == 0:
+        return changes, count
+    lapses_us = row.last_us + w.slight_us if row.severity > _MINOR else nb.int64(_NEVER)
+    until_us = min(now_us, lapses_us)
+    while row.held != FREE:
+        end_us = max(_held_until(w, rows, ix, at, until_us), row.held_us)
+        if end_us > until_us:
             break
         _hold(w, rows, ix, at, end_us)
         changes = _room(changes, count, 1)
-        action = UNSUPPRESS if rows[at].held == FREE else SUPPRESS
+        action = UNSUPPRESS if row.held == FREE else SUPPRESS
         count = _write(changes, count, rows, at, -1, action, end_us)
+    if lapses_us <= now_us:
+        changes = _room(changes, count, 1)
+        count = _write(changes, count, rows, at, -1, CLEAR, lapses_us)
+        _end(row, lapses_us, was_outage=False)
     return changes, count
 
 

@@ -8,7 +8,7 @@ end of an alarm; rules only say which alarms nobody is called for, and each alar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -67,6 +67,17 @@ class HoldBack:
 
 
 @dataclass(frozen=True)
+class Lapse:
+    """A slight alarm (warning, indeterminate) that is not told again for so long is taken to be over.
+
+    Many senders of such alarms never end them: care tells of a complaint, a firewall of a scan. What is minor or worse
+    never lapses.
+    """
+
+    slight_s: int = 86_400
+
+
+@dataclass(frozen=True)
 class Findings:
     """Which findings of detector and forecast are raised as alarms, and how severe they are."""
 
@@ -118,6 +129,7 @@ class AlarmRules:
     hold_back: HoldBack = field(default_factory=HoldBack)
     findings: Findings = field(default_factory=Findings)
     windows: tuple[Window, ...] = ()
+    lapse: Lapse = field(default_factory=Lapse)
 
     @cached_property
     def compiled(self) -> CompiledWindows:
@@ -144,24 +156,26 @@ class AlarmRules:
     def with_window(self, window: Window) -> AlarmRules:
         """The rules with one window more, or another of the same name in its place."""
         others = tuple(each for each in self.windows if each.name != window.name)
-        return AlarmRules(self.damping, self.hold_back, self.findings, (*others, window))
+        return replace(self, windows=(*others, window))
 
     def without_window(self, name: str) -> AlarmRules:
         """The rules without a window; what it holds back is told when time moves on. `KeyError` when there is none."""
         if name not in {window.name for window in self.windows}:
             raise KeyError(name)
         others = tuple(each for each in self.windows if each.name != name)
-        return AlarmRules(self.damping, self.hold_back, self.findings, others)
+        return replace(self, windows=others)
 
 
 def read_rules(document: Mapping[str, Any]) -> AlarmRules:
-    """Rules from a document (YAML or JSON, already parsed): `damping`, `hold_back`, `findings`, `windows`.
+    """Rules from a document (YAML or JSON, already parsed): `damping`, `hold_back`, `lapse`, `findings`, `windows`.
 
     Raises `RulesError` with every mistake.
     """
     mistakes: list[str] = []
     parts: dict[str, Any] = {}
-    kinds: dict[str, type[Any]] = {"damping": Damping, "hold_back": HoldBack, "findings": Findings}
+    kinds: dict[str, type[Any]] = {
+        "damping": Damping, "hold_back": HoldBack, "lapse": Lapse, "findings": Findings,
+    }  # fmt: skip
     mistakes += [
         f"unknown part {name!r}; known are {', '.join([*kinds, 'windows'])}"
         for name in document
@@ -179,7 +193,7 @@ def read_rules(document: Mapping[str, Any]) -> AlarmRules:
         f"two windows are called {name!r}" for name in sorted({n for n in names if names.count(n) > 1})
     ]
     if not mistakes:
-        _judge(parts["damping"], parts["findings"], mistakes)
+        _judge(parts["damping"], parts["hold_back"], parts["lapse"], parts["findings"], mistakes)
     if mistakes:
         raise RulesError(mistakes)
     return AlarmRules(**parts, windows=tuple(told))
@@ -252,8 +266,14 @@ def _numbers(part: str, kind: type[Any], document: Any, mistakes: list[str]) -> 
     return kind(**good)
 
 
-def _judge(damping: Damping, findings: Findings, mistakes: list[str]) -> None:
+def _judge(
+    damping: Damping, hold_back: HoldBack, lapse: Lapse, findings: Findings, mistakes: list[str]
+) -> None:
     """What no single figure shows."""
+    if lapse.slight_s <= hold_back.before_s:
+        mistakes.append(
+            "lapse.slight_s: must be more than hold_back.before_s, or outages explain what has lapsed"
+        )
     if damping.half_life_s == 0:
         mistakes.append("damping.half_life_s: must be at least 1")
     if not 0 < damping.release_at < damping.hold_from <= damping.most:

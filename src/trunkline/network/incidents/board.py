@@ -24,6 +24,7 @@ ACTIONS = ("raise", "update", "clear", "suppress", "unsuppress")
 SAID_OCTETS_MOST = 64
 STEP_US = 10_000_000  # what is raised within one step is judged together, so that a cut is one incident and not forty
 STANDS_US = 60_000_000  # so long a minor alarm stands before anybody is called: a port that flaps does not
+SETTLES_US = 5_000_000  # so long a failure waits for its cause to speak, which may have a slower tongue
 _OUTAGES = {
     EVENT_TYPES.index(f"{kind}Alarm")
     for kind in ("communications", "processingError", "environmental", "equipment")
@@ -46,6 +47,9 @@ class Member:
     said: str
     cleared_us: int = 0
     incident: int = 0
+    turned_us: int = (
+        0  # when it became as serious, or as slight, as it is; its raise, unless that was changed later
+    )
 
     @property
     def counts(self) -> bool:
@@ -66,12 +70,37 @@ class Member:
     @property
     def opens_us(self) -> int:
         """From when on an incident is opened for it, if it still stands; what is minor must prove that it lasts."""
-        return self.raised_us + (STANDS_US if self.severity == Severity.MINOR and not self.security else 0)
+        return self.turned_us + int(_proof_us(self.severity, self.security))
+
+    @property
+    def is_serious(self) -> bool:
+        """Whether it is worth an incident, by its severity; a warning joins one, and neither opens nor holds it."""
+        return self.severity <= Severity.MINOR
 
     @property
     def opens(self) -> bool:
-        """Whether an incident is opened for it: serious enough, and told or explained by another's outage."""
-        return self.counts and self.severity <= Severity.MINOR and self.held in (FREE, CARRIED)
+        """Whether an incident is opened for it: serious, and told or explained by another's outage."""
+        return self.counts and self.is_serious and self.held in (FREE, CARRIED)
+
+
+def _proof_us(severity: Any, security: Any) -> Any:  # noqa: ANN401 -- numbers, or many
+    """How long alarms stand before an incident is opened for them."""
+    lasting = np.where(severity == Severity.MINOR, STANDS_US, SETTLES_US)
+    return np.where(security, 0, lasting)
+
+
+def opens_within(rows: Rows, after_us: int, until_us: int) -> bool:
+    """Whether the time of an alarm that waits for an incident of its own comes within a stretch of steps."""
+    waits = (rows["kind"] == MEMBER) & (rows["incident"] == 0) & (rows["cleared_us"] == 0)
+    waits &= rows["severity"] <= Severity.MINOR
+    turned_us = np.maximum(rows["time_us"], rows["raised_us"])
+    opens_us = moment_of(turned_us + _proof_us(rows["severity"], rows["security"]))
+    return bool((waits & (after_us < opens_us) & (opens_us <= until_us)).any())
+
+
+def moment_of(time_us: Any) -> Any:  # noqa: ANN401 -- a number, or many
+    """The end of the step a moment lies in."""
+    return -(-time_us // STEP_US) * STEP_US
 
 
 @dataclass
@@ -127,6 +156,7 @@ class Board:
                 board.changes.append(Change(row["time_us"], ACTIONS[row["action"]], _member(row)))
             else:
                 member = _member(row)
+                member.turned_us = max(row["time_us"], member.raised_us)
                 board.members[member.alarm_key, member.raised_us] = member
         for member in board.members.values():
             if member.incident:
@@ -143,7 +173,10 @@ class Board:
             )
             for i in sorted(self.incidents.values(), key=lambda i: i.word)
         ]  # fmt: skip
-        rows += [_row(kind=MEMBER, **_fields(self.members[key])) for key in sorted(self.members)]
+        rows += [
+            _row(kind=MEMBER, time_us=each.turned_us, **_fields(each))
+            for _, each in sorted(self.members.items(), key=lambda item: item[0])
+        ]
         rows += [
             _row(kind=CHANGE, time_us=each.time_us, action=ACTIONS.index(each.action), **_fields(each.member))
             for each in self.changes
@@ -188,11 +221,14 @@ def _member(row: dict[str, Any]) -> Member:
     return Member(
         row["alarm_key"], row["object"], row["problem"], row["raised_us"], row["since_us"], row["severity"],
         row["event_type"], bool(row["security"]), row["held"], _text(row["said"]), row["cleared_us"], row["incident"],
+        row["raised_us"],
     )  # fmt: skip
 
 
 def _fields(member: Member) -> dict[str, Any]:
-    return {**vars(member), "security": int(member.security), "said": member.said.encode()}
+    fields = {**vars(member), "security": int(member.security), "said": member.said.encode()}
+    del fields["turned_us"]  # it lies in the row's own time
+    return fields
 
 
 _BLANK = tuple(b"" if name == "said" else 0 for name in CORRELATED.dtype.names or ())

@@ -29,13 +29,14 @@ from trunkline.network.causes.graph import CausalGraph
 from trunkline.network.incidents.board import (
     ACTIONS,
     CHANGE,
+    CLOCK,
     INCIDENT,
     MEMBER,
-    STANDS_US,
-    STEP_US,
     Board,
     Incident,
     Member,
+    moment_of,
+    opens_within,
     waiting,
 )
 from trunkline.network.incidents.explain import Explained, Trouble, explain
@@ -64,7 +65,7 @@ class _World:
 
     def opens(self, member: Member, moment_us: int) -> bool:
         """Whether an incident is opened for an alarm at a moment."""
-        return member.opens and _moment_of(member.opens_us) <= moment_us and member.object not in self.sums
+        return member.opens and moment_of(member.opens_us) <= moment_us and member.object not in self.sums
 
 
 @dataclass
@@ -123,28 +124,21 @@ def _grouped(before: Grouped, groups: list[np.ndarray[Any, Any]]) -> Grouped:
 
 def _something_due(rows: np.ndarray[Any, Any], until_us: int) -> bool:
     """Whether there is anything to judge; most of the time there is not."""
-    due = (rows["kind"] == CHANGE) & (_moment_of(rows["time_us"]) <= until_us)
+    due = (rows["kind"] == CHANGE) & (moment_of(rows["time_us"]) <= until_us)
     stands = (rows["kind"] == MEMBER) & (rows["cleared_us"] == 0) & (rows["held"] != MAINTENANCE)
+    stands &= rows["severity"] <= Severity.MINOR
     quiet = (rows["kind"] == INCIDENT) & ~np.isin(rows["incident"], rows["incident"][stands])
-    waits = (rows["kind"] == MEMBER) & (rows["incident"] == 0) & (rows["cleared_us"] == 0)
-    lasts = (
-        waits & (rows["severity"] == Severity.MINOR) & (_moment_of(rows["raised_us"] + STANDS_US) <= until_us)
-    )
-    return bool(due.any() or quiet.any() or lasts.any())
-
-
-def _moment_of(time_us: Any) -> Any:  # noqa: ANN401 -- a number, or many
-    """The end of the step a moment lies in."""
-    return -(-time_us // STEP_US) * STEP_US
+    clock_us = int(rows["time_us"][rows["kind"] == CLOCK].max(initial=0))
+    return bool(due.any() or quiet.any()) or opens_within(rows, clock_us, until_us)
 
 
 def _judged(board: Board, until_us: int, world: _World) -> list[dict[str, Any]]:
     """What is told of each moment up to `until_us` at which something is due."""
     told: list[dict[str, Any]] = []
     while True:
-        dues = [max(_moment_of(change.time_us), board.clock_us) for change in board.changes]
-        dues += [_moment_of(due) for due in map(_closes_us, board.incidents.values()) if due is not None]
-        dues += [_moment_of(each.opens_us) for each in board.members.values() if _waits(each, board.clock_us)]
+        dues = [max(moment_of(change.time_us), board.clock_us) for change in board.changes]
+        dues += [moment_of(due) for due in map(_closes_us, board.incidents.values()) if due is not None]
+        dues += [moment_of(each.opens_us) for each in board.members.values() if _waits(each, board.clock_us)]
         moment_us = min(dues, default=until_us + 1)
         if moment_us > until_us:
             return told
@@ -155,21 +149,21 @@ def _judged(board: Board, until_us: int, world: _World) -> list[dict[str, Any]]:
 
 def _waits(member: Member, clock_us: int) -> bool:
     """Whether an incident may be opened for an alarm later, if it still stands then."""
-    return not member.incident and member.opens and _moment_of(member.opens_us) > clock_us
+    return not member.incident and member.opens and moment_of(member.opens_us) > clock_us
 
 
 def _closes_us(incident: Incident) -> int | None:
-    """When an incident is over; None while anything of it stands."""
-    if any(member.counts for member in incident.members):
+    """When an incident is over; None while anything serious of it stands: many warnings are ended by nobody."""
+    if any(member.counts and member.is_serious for member in incident.members):
         return None
-    return max(member.cleared_us or member.raised_us for member in incident.members) + QUIET_US
+    return max(member.cleared_us or member.turned_us for member in incident.members) + QUIET_US
 
 
 def _apply(board: Board, moment_us: int) -> set[int]:
     """Let the changes up to a moment come true, in the order of their times; the incidents they touch."""
     touched = set()
-    due = [change for change in board.changes if _moment_of(change.time_us) <= moment_us]
-    board.changes = [change for change in board.changes if _moment_of(change.time_us) > moment_us]
+    due = [change for change in board.changes if moment_of(change.time_us) <= moment_us]
+    board.changes = [change for change in board.changes if moment_of(change.time_us) > moment_us]
     for change in sorted(due, key=lambda change: change.time_us):
         said, key = change.member, (change.member.alarm_key, change.member.raised_us)
         if change.action == "raise":
@@ -180,11 +174,16 @@ def _apply(board: Board, moment_us: int) -> set[int]:
             if change.action == "clear":
                 known.cleared_us = change.time_us
             else:
-                known.severity = said.severity
+                was_serious, known.severity = known.is_serious, said.severity
+                if known.is_serious != was_serious:
+                    known.turned_us = change.time_us
+        elif change.action == "update" and said.is_serious:  # let go as a warning
+            said.turned_us = change.time_us
+            board.members[key] = said
     board.members = {
         key: member
         for key, member in board.members.items()
-        if member.incident or (member.cleared_us == 0 and moment_us - member.raised_us < FORGOTTEN_US)
+        if member.incident or (member.cleared_us == 0 and moment_us - member.turned_us < FORGOTTEN_US)
     }
     return touched
 
@@ -200,7 +199,7 @@ def _judge(board: Board, touched: set[int], moment_us: int, world: _World) -> li
         member
         for member in board.members.values()
         if member.counts
-        and (member.incident in young or (not member.incident and moment_us - member.raised_us <= YOUNG_US))
+        and (member.incident in young or (not member.incident and moment_us - member.turned_us <= YOUNG_US))
     ]
     if any(not member.incident for member in open_members):
         by_root: dict[int, list[Incident]] = {}
@@ -211,8 +210,8 @@ def _judge(board: Board, touched: set[int], moment_us: int, world: _World) -> li
             touched |= {member.incident for member in group.members}
     for incident in sorted(board.incidents.values(), key=lambda i: (i.opened_us, i.word)):
         closes_us = _closes_us(incident)
-        if closes_us is not None and _moment_of(closes_us) <= moment_us:
-            told.append(_row(incident, "close", moment_us, world, "Nothing of it stands any more."))
+        if closes_us is not None and moment_of(closes_us) <= moment_us:
+            told.append(_row(incident, "close", moment_us, world, "Nothing serious of it stands any more."))
             _let_go(board, incident)
         elif incident.word in touched:
             told += _changed(incident, moment_us, world)

@@ -24,12 +24,13 @@ from tests.rooms.network.alarms.network_of_sites import (
     signals,
     window,
 )
-from trunkline.network.alarms.rules import AlarmRules, Damping
+from trunkline.network.alarms.rules import AlarmRules, Damping, Lapse
 
 INVENTORY = network(sites=3, cells=2)
 RULES = AlarmRules(
     damping=Damping(hold_from=1_400, release_at=700),
     windows=(window("north", ["L0"], 300, 700), window("hub", ["AGG"], 600, 900)),
+    lapse=Lapse(slight_s=150),
 )
 ALARMS = (
     ("S0/C0", LOSS), ("S0/C0", LOSS), ("S0/C0", BAD_SERVICE), ("S0/C1", LOSS), ("S0", BROKEN), ("L0", LOSS),
@@ -128,6 +129,8 @@ def test_the_examples_come_to_every_rule() -> None:
         watch.wait(20_000)
         told = watch.changes.select(pl.format("{} {}", "action", pl.col("held_by").str.extract("^([a-z_]*)")))
         seen.update(told.to_series().to_list())
+        seen["lapsed"] += int(watch.changes["text"].str.starts_with("taken to be over").sum())
+    assert seen["lapsed"] > 0
     held = {f"{action} {rule}" for action in ("raise", "clear") for rule in ("maintenance", "flapping")}
     wanted = held | {"raise carried_by", "suppress carried_by", "clear carried_by"}
     assert wanted | {"unsuppress ", "update ", "raise ", "clear "} <= set(seen), seen

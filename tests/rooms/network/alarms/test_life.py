@@ -39,6 +39,16 @@ CASES: dict[str, tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], dict[str, i
         [(10, "S0/C0", "raise", ""), (11, "S0/C0", "update", "")],
         {"raised": 2, "active": 1, "deduplicated": 1},
     ),
+    "a complaint that nobody ends lapses a day after it was last told": (
+        [(10, "S0/C0", "raise", 4), (50, "S0/C0", "raise", 4), (60, "S0/C1", "raise", 3), (90_000, "S0/C0")],
+        [
+            (10, "S0/C0", "raise", ""),
+            (60, "S0/C1", "raise", ""),
+            (86_450, "S0/C0", "clear", ""),
+            (90_000, "S0/C0", "raise", ""),
+        ],
+        {"raised": 4, "active": 2, "cleared": 1, "deduplicated": 1},
+    ),
     "a raise of severity cleared is a clear": (
         [(10, "S0/C0"), (11, "S0/C0", "raise", 6)],
         [(10, "S0/C0", "raise", ""), (11, "S0/C0", "clear", "")],

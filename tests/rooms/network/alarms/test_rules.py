@@ -28,6 +28,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"damping": {"penalty": True}}, "damping.penalty: must be a whole number"),
     ({"damping": {"release_at": 4000}}, "release_at < hold_from"),
     ({"hold_back": {"grace": 1}}, "unknown field 'grace'"),
+    ({"lapse": {"slight_s": 120}}, "lapse.slight_s: must be more than hold_back.before_s"),
     ({"findings": {"dip": 6}}, "findings.dip: must be a severity"),
     ({"findings": {"risk_clear_milli": 900}}, "must not be above"),
     ({"windows": ["upgrade"]}, "windows[0]: is no set of fields"),

@@ -37,15 +37,15 @@ def test_times_to_detect_to_own_and_to_repair() -> None:
     (row,) = measures(desk.incidents, notes).to_dicts()
     assert (row["began_us"], row["opened_us"], row["owned_us"], row["closed_us"]) == (
         40 * S,
-        100 * S,
+        110 * S,
         150 * S,
         620 * S,
     )
-    assert (row["detect_ms"], row["own_ms"], row["repair_ms"]) == (60_000, 50_000, 520_000)
+    assert (row["detect_ms"], row["own_ms"], row["repair_ms"]) == (70_000, 40_000, 510_000)
     assert means(measures(desk.incidents, notes)) == {
-        "mttd_ms": 60_000,
-        "mtto_ms": 50_000,
-        "mttr_ms": 520_000,
+        "mttd_ms": 70_000,
+        "mtto_ms": 40_000,
+        "mttr_ms": 510_000,
     }
 
 
@@ -56,4 +56,4 @@ def test_what_has_not_happened_is_not_measured() -> None:
     (row,) = measures(desk.incidents).to_dicts()
     assert row["repair_ms"] is None
     assert row["own_ms"] is None
-    assert means(measures(desk.incidents)) == {"mttd_ms": 0, "mtto_ms": None, "mttr_ms": None}
+    assert means(measures(desk.incidents)) == {"mttd_ms": 10_000, "mtto_ms": None, "mttr_ms": None}
