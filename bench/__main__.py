@@ -16,7 +16,7 @@ MEASURES: Measures = {
     "detector_patterns": (detector.patterns, 20_000, 500),
     "detector_week": (detector.week, 10_000, 10),
     "network_period": (network.period, 100_000, 300),
-    "network_events": (network.events, 360_000, 900),
+    "network_events": (network.events, 720_000, 900),
     "network_readers": (network.readers, 500, 5),
     "network_week": (network.week, 200, 3),
     "volume": (volume.memory_and_history, 100_000_000, 500_000),

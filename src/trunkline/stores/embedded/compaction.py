@@ -42,23 +42,20 @@ class Chosen:
 
 def choose(connection: sqlite3.Connection, *, idle: bool, wholly: bool) -> Chosen | None:
     """What is worth merging now; with `wholly` everything that lies in more than one place."""
-    for stream in sorted(segments.HISTORY.keys() - segments.NOT_MERGED):
-        listed = _listed(connection, stream)
-        small = [segment for segment in listed if segment.level == 0]
-        rows = sum(segment.rows for segment in small)
-        if small and (
-            wholly or rows > _MOST_SMALL_ROWS or (idle and (rows > ROWS_A_FILE or len(small) > FAN_IN))
-        ):
-            return Chosen(stream, 1, _up_to(small, _ROWS_AT_ONCE))
-        for level in range(1, max((segment.level for segment in listed), default=0) + 1):
-            here = [segment for segment in listed if segment.level == level]
-            full = sum(segment.rows for segment in here) >= FAN_IN**level * _ROWS_AT_ONCE
+    held = _held(connection)  # looked at many times a second, whatever the number of segments
+    for stream in sorted(held.keys() & (segments.HISTORY.keys() - segments.NOT_MERGED)):
+        levels = held[stream]
+        small, rows = levels.get(0, (0, 0))
+        if small and (wholly or rows > _MOST_SMALL_ROWS or (idle and (rows > ROWS_A_FILE or small > FAN_IN))):
+            return Chosen(stream, 1, _up_to(_listed(connection, stream, 0), _ROWS_AT_ONCE))
+        for level in range(1, max(levels) + 1):
+            full = levels.get(level, (0, 0))[1] >= FAN_IN**level * _ROWS_AT_ONCE
             if (idle or wholly) and full:
-                return Chosen(stream, level + 1, tuple(here))
-        if wholly and len({segment.level for segment in listed}) > 1:
-            return Chosen(stream, max(segment.level for segment in listed), tuple(listed))
-        if wholly and _overlap(listed):
-            return Chosen(stream, max(segment.level for segment in listed), tuple(listed))
+                return Chosen(stream, level + 1, tuple(_listed(connection, stream, level)))
+        if wholly:
+            listed = [segment for level in sorted(levels) for segment in _listed(connection, stream, level)]
+            if len(levels) > 1 or _overlap(listed):
+                return Chosen(stream, max(levels), tuple(sorted(listed, key=lambda s: s.segment)))
     return None
 
 
@@ -97,13 +94,23 @@ def install(connection: sqlite3.Connection, chosen: Chosen, written: Sequence[Se
     connection.executemany(segments.INSERT, [segments.row_of(segment) for segment in written])
 
 
-def _listed(connection: sqlite3.Connection, stream: str) -> list[Segment]:
+def _held(connection: sqlite3.Connection) -> dict[str, dict[int, tuple[int, int]]]:
+    """How many segments and rows each level of each stream has."""
+    held: dict[str, dict[int, tuple[int, int]]] = {}
+    for stream, level, count, rows in connection.execute(
+        "SELECT stream, level, count(*), sum(rows) FROM segments GROUP BY stream, level"
+    ):
+        held.setdefault(stream, {})[level] = (count, rows)
+    return held
+
+
+def _listed(connection: sqlite3.Connection, stream: str, level: int) -> list[Segment]:
     return [
         Segment(*(*fixed, word_of(first), word_of(last), path))
         for *fixed, first, last, path in connection.execute(
             "SELECT segment, stream, level, rows, octets, first_seq, last_seq, from_us, until_us, first_key, last_key,"
-            " path FROM segments WHERE stream = ? ORDER BY segment",
-            (stream,),
+            " path FROM segments WHERE stream = ? AND level = ? ORDER BY segment",
+            (stream, level),
         )
     ]
 

@@ -66,6 +66,19 @@ def test_an_outage_is_told_within_its_first_period() -> None:
     assert first["since_us"] == MONDAY_US + NOON * 300_000_000
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_sleep_in_a_quiet_hour_is_told_within_a_quarter_of_an_hour(seed: int) -> None:
+    """Load that is a quarter of the day's and dies is far inside the band; once its week is known it adds up."""
+    chance = np.random.default_rng(seed)
+    levels = [(20.0 if 8 <= hour < 16 else 5.0) * chance.normal(1, 0.05) for hour in range(8 * 24)]
+    values = [max(0.0, levels[at // 120] + chance.normal(0, 0.3)) for at in range(8 * 2_880)]
+    asleep = 7 * 2_880 + 18 * 120 + 30
+    values = happening(values, asleep, lambda _v, _: 0.1, 240)
+    anomalies = Watched().detect(kpi_frame("Site/Cell", values, period_s=30)).filter(kind="collapse", ended=0)
+    (first, *_) = anomalies["time_us"].to_list()
+    assert MONDAY_US + asleep * 30_000_000 < first <= MONDAY_US + (asleep + 30) * 30_000_000
+
+
 def test_a_second_outage_is_told_like_the_first() -> None:
     """That a cell died last week does not make it usual."""
     values = happening(days(24, busy, 6), NOON, lambda _v, _: 0.0, 30)
