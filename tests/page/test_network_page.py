@@ -97,6 +97,28 @@ def test_a_cell_shows_its_kpis_and_findings(visitor: Opened) -> None:
     expect(rows).not_to_have_count(0)
 
 
+def test_bandwidth_is_shown_when_it_is_opened(visitor: Opened) -> None:
+    """The busiest interfaces with what goes in and out, as the API tells it, each with a way to its charts."""
+    visitor.sign_in(Role.VIEWER)
+    visitor.go("network")
+    visitor.page.get_by_text("What goes through interfaces").click()
+    rows = visitor.page.get_by_role("table", name="Interfaces, the busiest first").locator("tbody tr")
+    expect(rows).not_to_have_count(0)
+    told = visitor.page.evaluate(
+        "() => fetch('/api/v1/network/kpis?kpi=IfInRate&limit=100').then((answer) => answer.json())"
+    )["items"]
+    newest: dict[str, float] = {}
+    for row in told:
+        newest.setdefault(row["name"], row["value_milli"] / 1_000_000)
+    shown = {
+        str(row.locator("td, th").nth(0).inner_text()): row.locator("td, th").nth(1).inner_text()
+        for row in rows.all()
+    }
+    assert {name: f"{mbits:.3f}" for name, mbits in newest.items() if name in shown} == shown
+    rows.first.get_by_role("link").click()
+    expect(visitor.page.get_by_label("KPI", exact=True)).to_be_visible()
+
+
 def test_maintenance_is_previewed_before_it_is_planned(visitor: Opened) -> None:
     """What a window holds back is shown first; then it is planned and can be cancelled."""
     visitor.sign_in(Role.BILLING)

@@ -85,6 +85,7 @@ export async function map(place, places, chosen) {
       if (shapes === layer) drawn.getSource("tiles").setData(said);
     },
     paint,
+    settled: () => new Promise((done) => drawn.once("idle", done)),
     fly(name) {
       const cell = places.cells.find((each) => each.name === name);
       if (cell) drawn.jumpTo({ center: [cell.longitude, cell.latitude], zoom: 11 });

@@ -6,6 +6,7 @@ import { age, count, moment, money, sentence } from "/page/format.js";
 import { heat } from "/page/heat.js";
 import { map } from "/page/map.js";
 import { alarmSeverity, severityColour, severityLegend } from "/page/severity.js";
+import { bandwidth } from "/page/views/network_bandwidth.js";
 import { cell } from "/page/views/network_cell.js";
 import { incident } from "/page/views/network_incident.js";
 import { maintenance } from "/page/views/network_maintenance.js";
@@ -53,6 +54,7 @@ function overview(main, session) {
       state, canvas, legend, twin),
     h("section", { class: "card", "aria-labelledby": "alarms-title" }, h("h2", { id: "alarms-title" }, "Worst active alarms"), alarms),
     h("section", { class: "card", "aria-labelledby": "budgets-title" }, h("h2", { id: "budgets-title" }, "Service quality promised"), budgets),
+    h("section", { class: "card", "aria-labelledby": "bandwidth-title" }, h("h2", { id: "bandwidth-title" }, "Bandwidth"), bandwidth()),
     h("section", { class: "card", "aria-labelledby": "telemetry-title" }, h("h2", { id: "telemetry-title" }, "Telemetry"), accounting));
   show(queue, h("p", { class: "loading" }, "Loading…"));
 
@@ -164,6 +166,7 @@ function overview(main, session) {
       if (ended) { drawn.end(); return; }
       await drawn.shape(layer.value);
       draw();
+      await drawn.settled();
       canvas.dataset.drawn = "yes";
     } catch (error) {
       show(canvas, failure(error));
