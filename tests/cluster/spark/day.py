@@ -248,6 +248,7 @@ class Life:
             self.said.append(line)
             if "slowest bucket" in line:
                 self.batches.release()
+        self.batches.release()  # it has ended; nobody need wait for more
 
     def result(self, timeout_s: float) -> dict[str, Any]:
         """What it says at its end."""

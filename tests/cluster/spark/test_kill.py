@@ -29,7 +29,7 @@ TIMES = int(os.environ.get("TRUNKLINE_TEST_KILLS", "0"))
 DRIVERS = TIMES or 2  # a life begins in a quarter of a minute
 EXECUTORS = TIMES or 1  # the next one has to start first
 SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(10**9)
-SMALL_BATCH = 200
+BATCHES_A_LIFE = 10  # at most, within the longest wait: so the day is not over before the last life
 BEGINNING_S = 900
 LONGEST_WAIT_S = 4.0
 
@@ -41,9 +41,9 @@ def test_drivers_die(kafka: Kafka, connector: str, day: Day, tmp_path: Path) -> 
     chance, pause = random.Random(SEED), threading.Event()
     plan = topics_of(kafka.bootstrap_servers, "drivers")
     produce(kafka.bootstrap_servers, plan, day.lines)
-    kills = 0
+    kills, small = 0, str(len(day.lines) // (BATCHES_A_LIFE * DRIVERS))
     for _ in range(DRIVERS):
-        life = Life(day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_messages=str(SMALL_BATCH))
+        life = Life(day, kafka.bootstrap_servers, plan, tmp_path, connector, spark_messages=small)
         assert life.batches.acquire(timeout=BEGINNING_S), "".join(life.said[-40:])
         pause.wait(chance.uniform(0, LONGEST_WAIT_S))
         kills += life.process.poll() is None

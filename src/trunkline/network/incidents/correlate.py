@@ -224,7 +224,11 @@ def _groups(members: Iterable[Member], world: _World) -> list[_Group]:
     place = {m.object: int(p) for m, p in zip(members, world.carriage.places(_words(members)), strict=True)}
     failing = [m for m in members if not m.security]
     explained = explain(
-        (Trouble(place[m.object], m.raised_us, m.is_outage) for m in failing if place[m.object] >= 0),
+        (
+            Trouble(place[m.object], m.raised_us, m.is_outage, m.is_serious)
+            for m in failing
+            if place[m.object] >= 0
+        ),
         world.carriage,
     )
     groups: dict[tuple[bool, int, int], _Group] = {}
@@ -370,11 +374,16 @@ def _row(incident: Incident, action: str, moment_us: int, world: _World, ending:
         "micros_per_minute": impact.micros_per_minute,
         "severity": min((member.severity for member in members), default=int(Severity.INDETERMINATE)),
         "opened_us": incident.opened_us,
-        "began_us": min(member.since_us for member in incident.members),
+        "began_us": min(member.since_us for member in _serious(incident.members)),
         "at_risk": impact.at_risk,
         "actor": "",
         "note": None,
     }
+
+
+def _serious(members: list[Member]) -> list[Member]:
+    """Those that are worth an incident; all of them where by now none is."""
+    return [member for member in members if member.is_serious] or members
 
 
 def _cause(incident: Incident, members: list[Member], world: _World) -> Member | None:

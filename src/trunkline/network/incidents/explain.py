@@ -3,7 +3,8 @@
 An object is held to be the cause for two reasons. It has raised an outage itself about that time; or most of the cells
 that can only be reached through it show trouble at once, though it has said nothing. Each object in trouble is given to
 the cause that explains most and claims least: a cause is worth the number of cells in trouble that hang on it, times
-the share of its cells that are in trouble (1 when it has raised an outage itself).
+the share of its cells that are in trouble (1 when it has raised an outage itself). A warning is explained like any
+other, but explains nothing: a fan that fails beside a cell that does is no failure of their link.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Trouble:
     place: int
     raised_us: int
     is_outage: bool
+    is_serious: bool
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,17 @@ def explain(troubles: Iterable[Trouble], carriage: Carriage) -> dict[int, Explai
     """The cause of each place in trouble; a place that nothing else explains is its own cause."""
     first_us: dict[int, int] = {}
     outages: dict[int, list[int]] = {}
+    serious = set()
     for trouble in troubles:
         first_us[trouble.place] = min(trouble.raised_us, first_us.get(trouble.place, trouble.raised_us))
         if trouble.is_outage:
             outages.setdefault(trouble.place, []).append(trouble.raised_us)
+        if trouble.is_serious:
+            serious.add(trouble.place)
     chains = {place: carriage.chain(place) for place in first_us}
     showing: Counter[int] = Counter()
     for place, chain in chains.items():
-        if carriage.is_cell[place]:
+        if carriage.is_cell[place] and place in serious:
             showing.update(chain)
     return {
         place: _best(chain, first_us[place], outages, showing, carriage) for place, chain in chains.items()

@@ -167,6 +167,16 @@ def test_a_warning_that_becomes_serious_opens_an_incident(after: int) -> None:
     assert [(row["action"], row["time_us"]) for row in told.to_dicts()][-1] == ("close", (320 + after) * S)
 
 
+def test_a_warning_explains_nothing() -> None:
+    """A fan that failed long before beside a cell that fails now: the cell is the cause, and began when it failed."""
+    desk = Desk()
+    desk.watch([(100, "S0/C1", "raise", 4, HOT), (110, "S0/C0", "raise", 4, BAD_SERVICE)], 490)
+    desk.watch([(500, "S0/C0")], 520)
+    (incident,) = desk.open
+    assert (incident["root_name"], incident["alarms"]) == ("S0/C0", 2)
+    assert incident["began_us"] == 500 * S
+
+
 def test_what_is_minor_must_last_and_a_port_that_flaps_does_not() -> None:
     """A minor alarm opens an incident when it has stood for a minute; one that comes and goes opens none."""
     desk = Desk()
