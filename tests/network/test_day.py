@@ -139,6 +139,33 @@ def test_one_fault_is_one_incident_with_its_root(world: World) -> None:
         assert client.get("/api/v1/network/incidents/nothing").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [("flood", "SYN flood"), ("signalling_storm", "attach requests without a SIM")],
+)
+def test_an_attack_is_a_security_alarm_and_an_incident_of_its_own(
+    world: World, kind: str, problem: str
+) -> None:
+    """It is told of the object that it hits, as security, with its end, and is never mixed with failures."""
+    fault = truth(world.day).filter(pl.col("kind") == kind).row(0, named=True)
+    lasts = range(fault["begin_us"] - 60_000_000, fault["end_us"])
+    with world.client(Role.CARE) as client:
+        alarms = client.get("/api/v1/network/alarms", params={"object": fault["root"], "limit": 1000}).json()
+        own = [
+            row
+            for row in alarms["items"]
+            if row["raised_us"] in lasts and row["specific_problem"].startswith(problem)
+        ]
+        assert [(row["security"], row["severity"]) for row in own] == [(1, 6)], "told, and over"
+        every = client.get("/api/v1/network/incidents", params={"limit": 1000}).json()["items"]
+        (incident,) = [
+            row for row in every if row["root_name"] == fault["root"] and row["opened_us"] in lasts
+        ]
+        assert (incident["cause"].startswith(problem), incident["alarms"]) == (True, 1)
+        said = client.get(f"/api/v1/network/incidents/{incident['incident_id']}").json()["said"]
+    assert "security event" in said["why"]
+
+
 def test_the_map_is_the_same_by_socket_and_by_rest(world: World) -> None:
     """A snapshot holds the tiles that REST tells, every layer has its outlines, and places are where they are."""
     with world.client(Role.VIEWER) as client, world.socket() as socket:
