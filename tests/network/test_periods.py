@@ -38,7 +38,7 @@ STORED: dict[str, str] = {
     "network.risks": "774a8018483263e7",
     "network.alarms": "d87eea19d60d3d86",
     "network.alarm_counts": "ecde1e54138ed4dd",
-    "network.incidents": "8d92196828956b6b",
+    "network.incidents": "085b4fdfdfdbe477",
     "network.late_parts": "3aff6d555993093a",
 }
 

@@ -15,7 +15,7 @@ from tests.page.serve import served
 from trunkline.api.access import Role
 from trunkline.bootstrap.replay import pieces, play
 from trunkline.cli.app import app
-from trunkline.cli.network import TOKEN
+from trunkline.cli.hand import TOKEN
 from trunkline.simulator import Settings
 
 SMALL = Settings(seed=7, subscribers=100, cells=10, hours=1)
@@ -59,11 +59,11 @@ def test_a_day_comes_whole_into_a_folder_and_into_a_running_platform(day: Path, 
         with watch(tmp_path / way, day / "inventory") as watching:
             if way == "platform":
                 with served(20, network=watching.watching) as server:
-                    said = replayed(str(day), "--url", server.url, token=server.tokens[Role.ADMIN])
+                    token = server.tokens[Role.ADMIN]
+                    assert replayed(str(day), "--url", server.url, token=token)["pieces"] == len(told)
                 watching.settle()
         if way == "folder":
-            said = replayed(str(day), "--data", str(tmp_path / way))
-        assert said["pieces"] == len(told)
+            assert replayed(str(day), "--data", str(tmp_path / way))["pieces"] == len(told)
         with watch(tmp_path / way, day / "inventory") as watching:
             (source,) = watching.watching.reader.accounting()
             assert source.source == "replay"
