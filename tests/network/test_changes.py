@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -23,10 +24,10 @@ NOON_US = 1_793_620_800_000_000
 
 def measured(network: Network, at: int, cell: str) -> None:
     """One period of one cell."""
-    times = pl.Series([NOON_US + at * MINUTE_US, NOON_US + (at + 1) * MINUTE_US]).cast(
-        pl.Datetime("us", "UTC")
+    begin, end = (
+        datetime.fromtimestamp((NOON_US + part * MINUTE_US) // 1_000_000, UTC).isoformat()
+        for part in (at, at + 1)
     )
-    begin, end = times.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_list()
     row = {"begin": begin, "end": end, "cell": cell, "technology": "NR", "RRU.PrbTotDl": 40}
     sender_to(network)(MEASURED, json.dumps(row).encode() + b"\n")
 

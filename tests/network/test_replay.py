@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -42,37 +43,39 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return simulated(tmp_path_factory.mktemp("day"), SMALL, PERIOD_S)
 
 
-def replayed(*words: str, token: str = "") -> dict[str, float]:
-    """What `trunkline network replay` answers to a script."""
-    answer = CliRunner().invoke(app, ["network", "replay", *words, "--json"], env={TOKEN: token})
+def said(*words: str, token: str = "") -> dict[str, float]:
+    """What a command of `trunkline network` answers to a script."""
+    answer = CliRunner().invoke(app, ["network", *words, "--json"], env={TOKEN: token})
     assert answer.exit_code == 0, (answer.output, answer.exception)
-    said: dict[str, float] = json.loads(answer.output)
-    return said
+    told: dict[str, float] = json.loads(answer.output)
+    return told
+
+
+def kept(data: Path, day: Path) -> tuple[int, pl.DataFrame]:
+    """How much a data folder has received, and its KPIs."""
+    with watch(data, day / "inventory") as watching:
+        (source,) = watching.watching.reader.accounting()
+        kpis = watching.watching.reader.kpis(None, None, 0, 2**62, 100_000)
+    assert source.source == "replay"
+    columns = ["object", "kpi", "slice", "end_us", "value_milli"]
+    return source.received, kpis.select(columns).sort(columns)
 
 
 def test_a_day_comes_whole_into_a_folder_and_into_a_running_platform(day: Path, tmp_path: Path) -> None:
     """Both ways everything arrives, once, and the same KPIs come of it."""
-    told = list(pieces(day))
+    folder, platform, told = tmp_path / "folder", tmp_path / "platform", list(pieces(day))
+    said("inventory", "load", str(day / "inventory"), "--data", str(folder))
+    assert said("replay", str(day), "--data", str(folder))["pieces"] == len(told)
+    with watch(platform, day / "inventory") as watching:
+        with served(20, network=watching.watching) as server:
+            token = server.tokens[Role.ADMIN]
+            assert said("replay", str(day), "--url", server.url, token=token)["pieces"] == len(told)
+        watching.settle()
     lines = sum(part.count(b"\n") for each in told for part in (each.measured, each.events, each.tickets))
-    found = []
-    for way in ("folder", "platform"):
-        with watch(tmp_path / way, day / "inventory") as watching:
-            if way == "platform":
-                with served(20, network=watching.watching) as server:
-                    token = server.tokens[Role.ADMIN]
-                    assert replayed(str(day), "--url", server.url, token=token)["pieces"] == len(told)
-                watching.settle()
-        if way == "folder":
-            assert replayed(str(day), "--data", str(tmp_path / way))["pieces"] == len(told)
-        with watch(tmp_path / way, day / "inventory") as watching:
-            (source,) = watching.watching.reader.accounting()
-            assert source.source == "replay"
-            kpis = watching.watching.reader.kpis(None, None, 0, 2**62, 100_000)
-            found.append((source.received, kpis.select("object", "kpi", "slice", "end_us", "value_milli")))
-    (received, one), (again, other) = found
+    (received, one), (again, other) = kept(folder, day), kept(platform, day)
     assert received == again >= lines
     assert len(one)
-    assert one.sort(one.columns).equals(other.sort(other.columns))
+    assert one.equals(other)
 
 
 @pytest.mark.parametrize("speed", [1.0, 60.0])

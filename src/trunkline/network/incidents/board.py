@@ -70,7 +70,7 @@ class Member:
     @property
     def opens_us(self) -> int:
         """From when on an incident is opened for it, if it still stands; what is minor must prove that it lasts."""
-        return self.turned_us + int(_proof_us(self.severity, self.security))
+        return self.turned_us + _proof_us(self.severity, self.security)
 
     @property
     def is_serious(self) -> bool:
@@ -85,8 +85,7 @@ class Member:
 
 def _proof_us(severity: Any, security: Any) -> Any:  # noqa: ANN401 -- numbers, or many
     """How long alarms stand before an incident is opened for them."""
-    lasting = np.where(severity == Severity.MINOR, STANDS_US, SETTLES_US)
-    return np.where(security, 0, lasting)
+    return (SETTLES_US + (severity == Severity.MINOR) * (STANDS_US - SETTLES_US)) * (security == 0)
 
 
 def opens_within(rows: Rows, after_us: int, until_us: int) -> bool:

@@ -47,15 +47,17 @@ def choose(connection: sqlite3.Connection, *, idle: bool, wholly: bool) -> Chose
         levels = held[stream]
         small, rows = levels.get(0, (0, 0))
         if small and (wholly or rows > _MOST_SMALL_ROWS or (idle and (rows > ROWS_A_FILE or small > FAN_IN))):
-            return Chosen(stream, 1, _up_to(_listed(connection, stream, 0), _ROWS_AT_ONCE))
+            first = [segment for segment in _listed(connection, stream) if segment.level == 0]
+            return Chosen(stream, 1, _up_to(first, _ROWS_AT_ONCE))
         for level in range(1, max(levels) + 1):
             full = levels.get(level, (0, 0))[1] >= FAN_IN**level * _ROWS_AT_ONCE
             if (idle or wholly) and full:
-                return Chosen(stream, level + 1, tuple(_listed(connection, stream, level)))
+                here = [segment for segment in _listed(connection, stream) if segment.level == level]
+                return Chosen(stream, level + 1, tuple(here))
         if wholly:
-            listed = [segment for level in sorted(levels) for segment in _listed(connection, stream, level)]
+            listed = _listed(connection, stream)
             if len(levels) > 1 or _overlap(listed):
-                return Chosen(stream, max(levels), tuple(sorted(listed, key=lambda s: s.segment)))
+                return Chosen(stream, max(levels), tuple(listed))
     return None
 
 
@@ -104,13 +106,13 @@ def _held(connection: sqlite3.Connection) -> dict[str, dict[int, tuple[int, int]
     return held
 
 
-def _listed(connection: sqlite3.Connection, stream: str, level: int) -> list[Segment]:
+def _listed(connection: sqlite3.Connection, stream: str) -> list[Segment]:
     return [
         Segment(*(*fixed, word_of(first), word_of(last), path))
         for *fixed, first, last, path in connection.execute(
             "SELECT segment, stream, level, rows, octets, first_seq, last_seq, from_us, until_us, first_key, last_key,"
-            " path FROM segments WHERE stream = ? AND level = ? ORDER BY segment",
-            (stream, level),
+            " path FROM segments WHERE stream = ? ORDER BY segment",
+            (stream,),
         )
     ]
 

@@ -157,7 +157,7 @@ def test_slight_trouble_that_nobody_ends_holds_no_incident_open() -> None:
 
 @pytest.mark.parametrize("after", [300, 3_600, 100_000])
 def test_a_warning_that_becomes_serious_opens_an_incident(after: int) -> None:
-    """However long it was a warning; and when it is one again, the incident is over."""
+    """However long it was a warning; when it is one again the incident is over, and the next time there is another."""
     desk = Desk()
     desk.watch([(100, "S0/C0", "raise", 4, BAD_SERVICE)], 100 + after - 10)
     assert desk.open == []
@@ -165,6 +165,8 @@ def test_a_warning_that_becomes_serious_opens_an_incident(after: int) -> None:
     assert roots(desk) == ["S0/C0"]
     told = desk.watch([(200 + after, "S0/C0", "raise", 4, BAD_SERVICE)], 400 + after)
     assert [(row["action"], row["time_us"]) for row in told.to_dicts()][-1] == ("close", (320 + after) * S)
+    desk.watch([(500 + after, "S0/C0", "raise", 1, BAD_SERVICE)], 530 + after)
+    assert [incident["opened_us"] for incident in desk.open] == [(510 + after) * S]
 
 
 def test_a_warning_explains_nothing() -> None:
