@@ -22,7 +22,7 @@ MEASURES: Measures = {
     "volume": (volume.memory_and_history, 100_000_000, 500_000),
     "sessions": (volume.open_sessions, 2_000_000, 50_000),
     "accounts": (volume.many_accounts, 50_000_000, 200_000),
-    "online": (online.requests, 2_000, 200),
+    "online": (online.requests, 2_100, 200),
     "bills": (bills.run, 1_000_000, 2_000),
     "what_if": (lambda work, size: what_if.pricing(work, size, 5), 2_000_000, 200_000),
 }

@@ -99,6 +99,9 @@ class Watched:
     telemetry_watch_mapping: str = _setting(
         "pm_xml", "Mapping that reads the telemetry files of that folder."
     )
+    network_judges: str = _setting(
+        "", "Models of your own that judge KPIs, as KPI=module:function separated by commas. Empty: none."
+    )
 
 
 @dataclass(frozen=True)

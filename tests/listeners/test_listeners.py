@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime as dt
 import errno
@@ -11,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from trunkline.engines.listeners.datagrams import (
     SYSLOG_LIMITS,
     TRAP_LIMITS,
     Limits,
+    Wrap,
     octets,
     octets_with,
 )
@@ -37,6 +40,7 @@ from trunkline.engines.listeners.listeners import Listeners
 from trunkline.engines.listeners.scrape import Exporter
 from trunkline.engines.listeners.shares import Shares
 from trunkline.engines.listeners.streams import Frames, StreamLimits
+from trunkline.kernel.envelope import unescaped
 from trunkline.network.telemetry.templates import Templates
 
 
@@ -91,33 +95,47 @@ def test_both_framings_of_real_senders_are_read(name: str) -> None:
     assert (len(found.events), found.reasons) == (expected, [])
 
 
-def test_a_flood_is_refused_and_slows_nobody_else() -> None:
+# How datagrams are spooled, how they are read back, and what the other sender has to say.
+FLOODS: dict[str, tuple[Wrap, Callable[[bytes], bytes], Callable[[], list[bytes]]]] = {
+    "syslog": (text_lines, unescaped, lambda: [b"<13>%d" % n for n in range(50)]),
+    "snmp_traps": (octets, base64.b64decode, lambda: captured("snmp/trap-*.bin")),
+}
+
+
+@pytest.mark.parametrize("mapping", FLOODS)
+def test_a_flood_is_refused_and_slows_nobody_else(mapping: str) -> None:
     """One sender's flood is cut to its share and told as one; another sender's messages all come through."""
+    spelt, read_back, of_the_other = FLOODS[mapping]
+    wanted = of_the_other()
     spool = Spool()
-    with running(udp(spool, Limits(8_192, rate_per_s=1, burst=100))) as listeners:
-        port = listeners.ports["syslog_udp"]
+    listeners = Listeners(spool.take)
+    listeners.add_datagrams("port", LOOPBACK, mapping, Limits(8_192, rate_per_s=1, burst=100), spelt)
+    with running(listeners):
+        port = listeners.ports["port"]
         for _ in range(20):
-            send(port, *[b"<13>flood"] * 100)
+            send(port, *[wanted[0]] * 100)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
             other.bind(("127.0.0.2", 0))
-            for n in range(50):
-                other.sendto(b"<13>%d" % n, ("127.0.0.1", port))
+            for message in wanted:
+                other.sendto(message, ("127.0.0.1", port))
         until(
-            lambda: sum(one.peer == "127.0.0.2" for one in spool.envelopes()) == 50,
+            lambda: sum(one.peer == "127.0.0.2" for one in spool.envelopes(mapping)) == len(wanted),
             "the other sender's messages",
         )
-        until(lambda: spool.notices().get("flood"), "the flood to be told")
+        until(lambda: spool.notices(mapping).get("flood"), "the flood to be told")
     told = listeners.status()[0]
-    assert told["received"] == told["messages"] + told["refused"] == 2050
+    assert told["received"] == told["messages"] + told["refused"] == 2000 + len(wanted)
     assert sum(told["reasons"].values()) == told["refused"]
-    assert told["reasons"]["flood"] == spool.notices()["flood"]
+    assert told["reasons"]["flood"] == spool.notices(mapping)["flood"]
     assert set(told["reasons"]) <= {"flood", "dropped"}
-    flooded = [one for one in spool.envelopes() if one.peer == "127.0.0.1"]
+    others = [one for one in spool.envelopes(mapping) if one.peer == "127.0.0.2"]
+    assert [read_back(one.message) for one in others] == wanted
+    flooded = [one for one in spool.envelopes(mapping) if one.peer == "127.0.0.1"]
     taken = sum(not one.notice for one in flooded)
     assert 100 <= taken <= 200
-    dropped = spool.notices().get("busy", 0)  # by the kernel, which says so
-    assert taken + spool.notices()["flood"] + dropped == 2000
-    events = Read(block(b"".join(octets for _, octets in spool.appended), "syslog"), shipped()).events
+    dropped = spool.notices(mapping).get("busy", 0)  # by the kernel, which says so
+    assert taken + spool.notices(mapping)["flood"] + dropped == 2000
+    events = Read(block(b"".join(octets for _, octets in spool.appended), mapping), shipped()).events
     flood = events.filter(probable_cause="telemetryFlood")
     assert flood.select("name", "security").unique().rows() == [("127.0.0.1", 1)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,24 @@ def test_what_the_network_tells_can_be_asked_for(data: Path) -> None:
     assert "Example Ltd" in run("budgets", *at)
     run("incidents", *at)
     assert "MTTD" in run("measures", *at)
+
+
+def test_who_reports_and_stands_in_no_list_is_named(data: Path, lists: Path, tmp_path: Path) -> None:
+    """A cell that a new list left out goes on being measured, and is told as one that nobody listed."""
+    mine = tmp_path / "mine"
+    shutil.copytree(data, mine)
+    at = ("--data", str(mine))
+    assert ask("inventory", "unlisted", *at) == []
+    assert "Everything that reports is listed." in run("inventory", "unlisted", *at)
+    *kept, last = (lists / "cells.csv").read_text().splitlines(keepends=True)
+    shorter = tmp_path / "cells.csv"
+    shorter.write_text("".join(kept))
+    assert ask("inventory", "load", str(shorter), *at)["cells"] == CELLS - 1
+    (told,) = ask("inventory", "unlisted", *at)
+    name = last.split(",")[0]
+    assert told["name"] == name
+    assert told["until"] == ask("kpi", name, *at)[0]["until"]
+    assert name in run("inventory", "unlisted", *at)
 
 
 def test_telemetry_that_was_set_aside_is_settled(data: Path, tmp_path: Path) -> None:

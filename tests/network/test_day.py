@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.network.watching import Watch, simulated, truth, watch
 from tests.page.serve import Served, served
 from tests.waiting import until
 from trunkline.api.access import Role
+from trunkline.api.v1.network import VES_BODY_OCTETS_MAX
 from trunkline.bootstrap.replay import COUNTED
 
 ALARM = "/tmf-api/alarm/v4"
@@ -426,21 +428,28 @@ def test_maintenance_holds_back_alerting_and_no_end(world: World) -> None:
         assert client.get("/api/v1/network/maintenance").json()["items"] == []
 
 
-def test_ves_comes_over_its_own_address(world: World) -> None:
-    """A VES 7 fault posted to the standard address becomes an alarm."""
-    fault = {"event": {
+def fault(cell: str, time_us: int, problem: str) -> dict[str, object]:
+    """A VES 7 fault."""
+    return {"event": {
         "commonEventHeader": {
-            "domain": "fault", "eventId": "fault-1", "eventName": "Fault_power", "priority": "High", "sequence": 0,
-            "lastEpochMicrosec": world.newest_us, "startEpochMicrosec": world.newest_us,
-            "reportingEntityName": "C0011", "sourceName": "C0011", "version": "4.1", "vesEventListenerVersion": "7.2",
+            "domain": "fault", "eventId": f"fault-{cell}-{problem}", "eventName": "Fault_power", "priority": "High",
+            "lastEpochMicrosec": time_us, "startEpochMicrosec": time_us, "sequence": 0,
+            "reportingEntityName": cell, "sourceName": cell, "version": "4.1", "vesEventListenerVersion": "7.2",
         },
         "faultFields": {
             "faultFieldsVersion": "4.0", "alarmCondition": "power lost", "eventSeverity": "CRITICAL",
-            "eventSourceType": "other", "specificProblem": "ves power", "vfStatus": "Active",
+            "eventSourceType": "other", "specificProblem": problem, "vfStatus": "Active",
         },
     }}  # fmt: skip
+
+
+def test_ves_comes_over_its_own_address(world: World) -> None:
+    """A VES 7 fault posted to the standard address becomes an alarm."""
     with world.client() as client:
-        assert client.post("/eventListener/v7", json=fault).status_code == 202
+        assert (
+            client.post("/eventListener/v7", json=fault("C0011", world.newest_us, "ves power")).status_code
+            == 202
+        )
         for garbled in (b"{", b"[1]", b'{"event": 7}', b"\xff", b'{"event":' * 10_000):
             answer = client.post("/eventListener/v7", content=garbled)
             assert (answer.status_code, "eventList" in answer.text) == (400, True)
@@ -451,3 +460,50 @@ def test_ves_comes_over_its_own_address(world: World) -> None:
             "the fault is an alarm",
         )  # fmt: skip
     assert found[0]["severity"] == 1
+
+
+def test_what_is_malformed_is_refused_beside_what_is_not(world: World) -> None:
+    """While some send bombs, what is too large and what is garbled, each event of another sender becomes its alarm."""
+    bomb = (
+        b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">'
+        + b"".join(b'<!ENTITY %c "&%c;&%c;&%c;">' % (at + 1, at, at, at) for at in range(ord("a"), ord("z")))
+        + b"]><a>&z;</a>\n"
+    )
+    attacks = {
+        ("/eventListener/v7", b'{"event":' * 10_000): 400,
+        ("/eventListener/v7", b" " * (VES_BODY_OCTETS_MAX + 1)): 413,
+        ("/eventListener/v7", b'{"event": {"commonEventHeader": ' + b"[" * 500 + b"]" * 500 + b"}}"): 202,
+        ("/api/v1/network/telemetry?mapping=pm_xml", bomb): 400,  # such files are read from a folder
+    }
+    stop, answers = threading.Event(), list[tuple[int, int]]()
+
+    def attack(path: str, body: bytes, expected: int) -> None:
+        with world.client() as client:
+            while not stop.is_set():
+                answers.append((expected, client.post(path, content=body).status_code))
+
+    attackers = [threading.Thread(target=attack, args=(*what, code)) for what, code in attacks.items()]
+    for each in attackers:
+        each.start()
+    try:
+        with world.client() as client:
+            for number in range(20):
+                made = client.post(
+                    "/eventListener/v7", json=fault(f"C{number:04d}", world.newest_us, "beside bombs")
+                )
+                assert made.status_code == 202, made.text
+            until(lambda: {found for _, found in answers} == set(attacks.values()), "each kind of attack")
+    finally:
+        stop.set()
+        for each in attackers:
+            each.join(60)
+    world.watch.settle()
+    assert all(expected == found for expected, found in answers), set(answers)
+    with world.client() as client:
+        every = client.get("/api/v1/network/alarms", params={"limit": 1000}).json()["items"]
+        told = [row["name"] for row in every if row["specific_problem"] == "beside bombs"]
+        assert sorted(told) == [f"C{number:04d}" for number in range(20)]
+        rejects = client.get("/api/v1/network/rejects", params={"limit": 1000}).json()["items"]
+        assert sum(row["source"] == "ves" for row in rejects) > 0, (
+            "what was taken and says nothing is set aside"
+        )

@@ -144,14 +144,15 @@ class Server:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """One server for all tests: what one does must not disturb the next."""
-    echo, stop = Echo(), threading.Event()
+    echo, over, loop = Echo(), asyncio.Event(), asyncio.new_event_loop()
     listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=lambda: asyncio.run(serve(listener, echo, None, stop)))
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve(listener, echo, None, over)))
     thread.start()
     yield Server(listener.getsockname()[1], echo)
-    stop.set()
+    loop.call_soon_threadsafe(over.set)
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
+    loop.close()
 
 
 @pytest.fixture(autouse=True)

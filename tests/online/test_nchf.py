@@ -64,6 +64,15 @@ def assert_reconciled(world: World, records: int) -> None:
 
 
 @pytest.mark.timeout(600)
+def test_a_token_that_is_taken_away_is_out_within_a_moment(world: World, smf: httpx.Client) -> None:
+    """The server looks up a token that it let in a moment ago again, and then refuses it on the same connection."""
+    assert smf.post(API, json=data_request(1)).status_code == 201
+    world.tokens.pop(0)
+    until(lambda: smf.post(API, json=data_request(2)).status_code == 401, "the token to be refused")
+    assert smf.post(API, json=data_request(3)).status_code == 401
+
+
+@pytest.mark.timeout(600)
 def test_a_data_session_from_its_first_quota_to_its_release(world: World, smf: httpx.Client) -> None:
     """Create, update, release: quota is granted until the money ends, and what was used is charged once."""
     created = smf.post(

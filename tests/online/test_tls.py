@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.online.world import ALICE, API, PATIENCE_S, TOKEN, World, data_request, running, usage
+from trunkline.bootstrap.nchf_port import assert_safe
 from trunkline.bootstrap.online import OnlineLife
 from trunkline.ports import Refused
 from trunkline.settings import Online
@@ -148,3 +149,12 @@ def test_who_comes_early_waits(world: World) -> None:
     life = OnlineLife(world.platform.engine, world.reader, Online(online_port=-1), ())
     with socket.create_connection(("127.0.0.1", life.port), timeout=PATIENCE_S):
         pass
+
+
+def test_tls_that_cannot_be_is_refused(authority: Authority, tmp_path: Path) -> None:
+    """A certificate that is not there, or another one's key, is said before anybody is let in."""
+    certificate, key = authority.issue("chf")
+    _, others = authority.issue("another")
+    for shown in ((str(tmp_path / "none.crt"), key), (certificate, others)):
+        with pytest.raises(Refused, match="cannot be set up"):
+            assert_safe(Online(online_port=-1, online_certificate=shown[0], online_key=shown[1]))

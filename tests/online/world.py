@@ -54,6 +54,7 @@ class World:
     life: OnlineLife
     intake: EngineIntake
     reader: EmbeddedReader
+    tokens: list[Token]
     counted: list[tuple[str, int]] = field(default_factory=list)
 
     def client(self, token: str = TOKEN) -> httpx.Client:
@@ -88,7 +89,7 @@ def running(folder: Path, balances: dict[str, str], settings: Online | None = No
         reader = EmbeddedReader(folder / "data")
         life = OnlineLife(platform.engine, reader, settings or Online(online_port=-1), ())
         tokens = [Token("smf", Role.BILLING, digest(TOKEN)), Token("eye", Role.VIEWER, digest(LOOKING_ON))]
-        world = World(platform, life, EngineIntake(platform.engine, MONEY, sources), reader)
+        world = World(platform, life, EngineIntake(platform.engine, MONEY, sources), reader, tokens)
         works = life.works(
             Access(tokens, lambda: 0.0),
             lambda operation, status, _seconds: world.counted.append((operation, status)),

@@ -13,12 +13,13 @@ from pathlib import Path
 import polars as pl
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.network.watching import Watch, simulated, watch
+from tests.network.watching import Watch, simulated, truth, watch
 from tests.page.conftest import ARGUMENTS, CHROMIUM
 from tests.page.serve import NUMBERS, Served, served, trickling
 from tests.page.test_status_page import words
 from tests.waiting import until
 from trunkline.api.access import Role
+from trunkline.bootstrap.replay import pieces
 from trunkline.records.network import WORTH
 from trunkline.simulator import Settings
 
@@ -27,6 +28,7 @@ WATCHED = Settings(seed=7, subscribers=2_000, cells=60, hours=8, start=date(2026
 PATIENCE_MS = 300_000
 OUT = Path(__file__).parents[2] / "docs" / "screenshots"
 SAMPLES = 60
+INTO_US = 900_000_000  # so far into a cut of many cells the pictures are taken
 
 
 def take(page: Page, world: Served, name: str) -> None:
@@ -63,14 +65,13 @@ def take_status(page: Page, world: Served, name: str) -> None:
 
 
 def take_network(page: Page, world: Served, name: str) -> None:
-    """The NOC's views: the map by a KPI, an incident, a cell's chart, planned work."""
+    """The NOC's views: the map by severity, an incident, a cell's chart, planned work."""
     page.set_default_timeout(PATIENCE_MS)
     page.goto(world.link(Role.ADMIN))
     page.wait_for_selector("#pulse[data-state=live]")
     page.evaluate("location.hash = '#/network'")
     page.wait_for_selector("#map[data-drawn=yes] canvas")
-    page.get_by_label("Shows").select_option("PRBUsageDl")
-    expect(page.get_by_role("table", name="Tiles, PRBUsageDl").locator("tbody tr")).not_to_have_count(0)
+    expect(page.get_by_role("table", name="Tiles, severity").get_by_role("link")).not_to_have_count(0)
     page.wait_for_load_state("networkidle")
     page.screenshot(path=OUT / f"network-{name}.png", full_page=True)
     incidents = page.evaluate("() => fetch('/api/v1/network/incidents').then((answer) => answer.json())")[
@@ -107,7 +108,11 @@ def network() -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         with watch(data, day / "inventory") as watching, served(20, network=watching.watching) as world:
             pay(watching)
-            watching.play(day)
+            cut = truth(day).filter(kind="backhaul_cut").row(0, named=True)
+            for piece in pieces(day):  # what the night shift sees a quarter of an hour into it
+                if piece.end_us <= cut["begin_us"] + INTO_US:
+                    watching.tell(piece)
+            watching.settle()
             for scheme in ("light", "dark"):
                 context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
                 take_network(context.new_page(), world, scheme)

@@ -7,19 +7,25 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import h3
+import polars as pl
 import pytest
-from playwright.sync_api import Browser, Playwright, expect
+from playwright.sync_api import Browser, Page, Playwright, expect
 
-from tests.network.watching import simulated, watch
+from tests.network.watching import simulated, truth, watch
 from tests.page.conftest import ARGUMENTS, CHROMIUM, Opened
 from tests.page.serve import Served, served
 from trunkline.api.access import Role
+from trunkline.bootstrap.replay import pieces
+from trunkline.network.inventory import FINEST
 from trunkline.simulator import Settings
 
 AXE = Path(__file__).parents[1] / "data" / "axe" / "axe.min.js.gz"
 DRAWING = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 SMALL = Settings(seed=7, subscribers=1_000, cells=40, hours=6, start=date(2026, 11, 3))
 PATIENCE_MS = 60_000
+TABS = 200
+BAD = ("critical", "major", "minor", "warning", "indeterminate")
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +38,21 @@ def drawing(driver: Playwright) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A small network after a quarter of a day with its faults."""
-    day = simulated(tmp_path_factory.mktemp("day"), SMALL)
+def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A quarter of a simulated day with its faults."""
+    return simulated(tmp_path_factory.mktemp("day"), SMALL)
+
+
+@pytest.fixture(scope="module")
+def watched(day: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A small network an hour into an outage of that day."""
+    outage = truth(day).filter(kind="cell_outage").row(0, named=True)
     data = tmp_path_factory.mktemp("data")
     with watch(data, day / "inventory") as watching, served(20, network=watching.watching) as server:
-        watching.play(day)
+        for piece in pieces(day):
+            if piece.end_us <= outage["begin_us"] + 3_600_000_000:
+                watching.tell(piece)
+        watching.settle()
         yield server
 
 
@@ -62,12 +77,50 @@ def test_the_map_is_drawn_without_the_internet_and_has_a_twin(visitor: Opened) -
     visitor.page.get_by_label("Shows").select_option("PRBUsageDl")
     rows = visitor.page.get_by_role("table", name="Tiles, PRBUsageDl").locator("tbody tr")
     expect(rows).not_to_have_count(0)
+    expect(visitor.page.get_by_text("tiles, the worst first.")).to_be_visible()
     moment = visitor.page.get_by_label("Moment")
     moment.focus()
     visitor.page.keyboard.press("ArrowLeft")
-    expect(visitor.page.get_by_text("An earlier moment is shown.")).to_be_visible()
+    expect(visitor.page.get_by_text("An earlier moment is shown: 2026-11-03")).to_contain_text("old")
     visitor.page.keyboard.press("End")
     expect(visitor.page.locator("#back-said")).to_have_text("now")
+
+
+def test_a_hexagon_names_the_cells_that_lie_in_it(visitor: Opened) -> None:
+    """Each row of the table leads to cells of its own hexagon, by another reckoning of which that is."""
+    visitor.sign_in(Role.VIEWER)
+    visitor.go("network")
+    visitor.page.wait_for_selector("#map[data-drawn=yes] canvas")
+    rows = visitor.page.get_by_role("table", name="Tiles, severity").locator("tbody tr")
+    expect(rows.get_by_role("link")).not_to_have_count(0)
+    places = visitor.page.evaluate("() => fetch('/api/v1/network/places').then((answer) => answer.json())")[
+        "said"
+    ]
+    at = {cell["name"]: (cell["latitude"], cell["longitude"]) for cell in places["cells"]}
+    lying: dict[str, list[str]] = {}
+    for name, place in at.items():
+        lying.setdefault(h3.cell_to_parent(h3.latlng_to_cell(*place, FINEST), 5), []).append(name)
+    for row in rows.all():
+        tile, where = row.locator("td").nth(1).inner_text(), row.get_by_role("link").all_inner_texts()
+        assert where == sorted(lying.get(tile, []))[:3]
+        rest = len(lying.get(tile, [])) - 3
+        assert (f"and {rest} more" in row.inner_text()) == (rest > 0)
+
+
+def test_tiles_in_a_bad_state_carry_their_letter_on_the_map(visitor: Opened) -> None:
+    """As many letters are drawn as the table has tiles that are not well."""
+    visitor.sign_in(Role.VIEWER)
+    visitor.go("network")
+    visitor.page.wait_for_selector("#map[data-drawn=yes] canvas")
+    visitor.page.get_by_label("Tiles", exact=True).select_option("area")
+    rows = visitor.page.get_by_role("table", name="Tiles, severity").locator("tbody tr")
+    expect(rows).not_to_have_count(0)
+    counts = {name: rows.filter(has=visitor.page.get_by_title(name, exact=True)).count() for name in BAD}
+    words = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    assert words
+    expect(visitor.page.locator("#map canvas")).to_have_attribute(
+        "aria-label", f"Map of the network, tiles in view: {words}; the table below says the same."
+    )
 
 
 def test_an_incident_is_read_taken_and_annotated(visitor: Opened) -> None:
@@ -87,6 +140,72 @@ def test_an_incident_is_read_taken_and_annotated(visitor: Opened) -> None:
     expect(visitor.page.get_by_role("cell", name="a crew is on its way")).to_be_visible()
 
 
+def tab_to(page: Page, wanted: str) -> None:
+    """Go on by the tabulator until what has the focus matches a selector."""
+    for _ in range(TABS):
+        page.keyboard.press("Tab")
+        if page.evaluate("wanted => document.activeElement.matches(wanted)", wanted):
+            return
+    pytest.fail(f"no {wanted} among {TABS} things that can be reached by keyboard")
+
+
+def test_the_night_shift_needs_no_mouse(visitor: Opened) -> None:
+    """From the queue into an incident, taking it, noting something, giving it back, and an earlier map: by keyboard."""
+    page = visitor.page
+    visitor.sign_in(Role.CARE)
+    visitor.go("network")
+    queue = page.get_by_role("region", name="Incidents").get_by_role("link")
+    expect(queue).not_to_have_count(0)
+    tab_to(page, "a[href*='#/network/incident/']")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Money a minute")).to_be_visible()
+    tab_to(page, "section[aria-label=Act] .actions button")
+    names = {"Take it": "Give it back", "Give it back": "Take it"}
+    done = names[page.evaluate("document.activeElement.textContent")]
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name=done)).to_be_visible()
+    tab_to(page, "#note")
+    page.keyboard.type("seen from the keyboard")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("cell", name="seen from the keyboard")).to_be_visible()
+    tab_to(page, "a[href='#/network']")
+    page.keyboard.press("Enter")
+    expect(queue).not_to_have_count(0)
+    tab_to(page, "#back")
+
+
+STEPS_BACK = """async () => {
+  const layer = document.getElementById("layer").value;
+  const newest = (await (await fetch("/api/v1/network")).json()).said.newest_heat_us;
+  for (let steps = 1; steps < 60; steps += 1) {
+    const asked = new URLSearchParams({ layer, metric: "PRBUsageDl", at: newest - steps * 300e6 });
+    if ((await (await fetch(`/api/v1/network/heat?${asked}`)).json()).items.length) return steps;
+  }
+}"""
+
+
+def test_an_earlier_map_says_what_the_interface_says_of_that_moment(visitor: Opened) -> None:
+    """Each tile of the table is one of REST's `at=`, with its number of cells and its value."""
+    page = visitor.page
+    visitor.sign_in(Role.VIEWER)
+    visitor.go("network")
+    page.get_by_label("Shows").select_option("PRBUsageDl")
+    rows = page.get_by_role("table", name="Tiles, PRBUsageDl").locator("tbody tr")
+    expect(rows).not_to_have_count(0)
+    expect(page.get_by_text("Newest figures of 2026-11-03 03:4")).to_be_visible()  # all of it is there
+    steps = page.evaluate(STEPS_BACK)  # a day that is played fast has moments of which nothing was drawn
+    with page.expect_response(lambda answer: "at=" in answer.url) as answered:
+        page.get_by_label("Moment").fill(str(-5 * steps))
+    told = answered.value.json()["items"]
+    assert told
+    expect(page.get_by_text(f"{min(50, len(told))} of {len(told)} tiles")).to_be_visible()
+    assert rows.count() == min(50, len(told))
+    said = {(row["tile"].lstrip("0"), f"{row['value_milli'] / 1000:g}", str(row["cells"])) for row in told}
+    shown = {tuple(row.locator("td, th").all_inner_texts()[1:4]) for row in rows.all()}
+    assert shown <= said
+    assert len(shown) == rows.count()
+
+
 def test_a_cell_shows_its_kpis_and_findings(visitor: Opened) -> None:
     """A chart with a table twin, findings with their why, alarms."""
     visitor.sign_in(Role.VIEWER)
@@ -95,6 +214,41 @@ def test_a_cell_shows_its_kpis_and_findings(visitor: Opened) -> None:
     visitor.page.get_by_text("The same as a table").click()
     rows = visitor.page.get_by_role("table", name="PRBUsageDl").locator("tbody tr")
     expect(rows).not_to_have_count(0)
+
+
+PAINTED = """
+(name) => {
+  const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  probe.fillRect(0, 0, 1, 1);
+  const wanted = probe.getImageData(0, 0, 1, 1).data, drawn = document.querySelector(".chart canvas");
+  const { data } = drawn.getContext("2d").getImageData(0, 0, drawn.width, drawn.height);
+  let count = 0;
+  for (let at = 0; at < data.length; at += 4)
+    if ([0, 1, 2].every((part) => Math.abs(data[at + part] - wanted[part]) <= 2) && data[at + 3] > 250) count += 1;
+  return count;
+}
+"""
+
+
+def test_what_was_expected_is_drawn_behind_what_was_measured(visitor: Opened, day: Path) -> None:
+    """The band is painted, its ends are in the table as the interface tells them, and what lies outside is marked."""
+    fault = truth(day).filter(pl.col("kind") == "cell_outage").row(0, named=True)
+    visitor.sign_in(Role.VIEWER)
+    visitor.go(f"network/cell/{fault['root']}")
+    visitor.page.get_by_label("KPI", exact=True).select_option("CellAvailability")
+    visitor.page.get_by_text("The same as a table").click()
+    rows = visitor.page.get_by_role("table", name="CellAvailability").locator("tbody tr")
+    expect(rows.filter(has_text=" to ")).not_to_have_count(0)
+    band = visitor.page.evaluate(
+        "(of) => fetch(`/api/v1/network/expected?object=${of}&kpi=CellAvailability`).then((answer) => answer.json())",
+        fault["root"],
+    )["items"]
+    said = {f"{row['low_milli'] / 1000:g} to {row['high_milli'] / 1000:g}" for row in band}
+    shown = {text for text in rows.locator("td:nth-child(3)").all_inner_texts() if text}
+    assert shown <= said
+    expect(rows.filter(has_text="unusual")).not_to_have_count(0)
+    assert visitor.page.evaluate(PAINTED, "--info-soft") > 100
 
 
 def test_bandwidth_is_shown_when_it_is_opened(visitor: Opened) -> None:
@@ -163,13 +317,20 @@ def test_rejected_telemetry_is_corrected(visitor: Opened) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("view", ["network", "network/cell/C0001", "network/maintenance", "network/rejects"])
+@pytest.mark.parametrize(
+    "view", ["network", "network/incident", "network/cell/C0001", "network/maintenance", "network/rejects"]
+)
 def test_views_are_for_everybody(drawing: Browser, watched: Served, view: str, scheme: str) -> None:
     """No rule of WCAG 2.2 AA that a machine can check is broken, in light and dark."""
     context = drawing.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
     opened = Opened(context.new_page(), watched)
     opened.page.set_default_timeout(PATIENCE_MS)
     opened.sign_in(Role.ADMIN)
+    if view == "network/incident":
+        incidents = opened.page.evaluate(
+            "() => fetch('/api/v1/network/incidents').then((answer) => answer.json())"
+        )
+        view = f"{view}/{incidents['items'][0]['incident_id']}"
     opened.go(view)
     opened.page.wait_for_selector({"network": "#map[data-drawn=yes]"}.get(view, "main table, main .empty"))
     opened.page.evaluate(gzip.decompress(AXE.read_bytes()).decode())

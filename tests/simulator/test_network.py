@@ -21,6 +21,7 @@ from trunkline.simulator.network import (
 )
 from trunkline.simulator.network_faults import Kind
 from trunkline.simulator.network_settings import NetworkSettings
+from trunkline.simulator.usage import World, usage_of
 
 SMALL = Settings(seed=7, subscribers=2_000, cells=120, hours=24, start=date(2026, 11, 3))
 
@@ -194,6 +195,26 @@ def test_nobody_uses_a_cell_that_is_dead(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "cut").iterdir()} >= {
         "inventory", "pm", "slices", "devices", "events.ndjson", "tickets.ndjson", "cdrs", "truth", "subscribers.csv"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [Kind.CELL_OUTAGE, Kind.SLEEPING_CELL, Kind.BACKHAUL_CUT])
+def test_nothing_begins_in_a_cell_while_its_service_fails(network: Network, kind: Kind) -> None:
+    """Each kind of dead cell by itself: people would have used it then, and do not; before that they did."""
+    before = make_world(SMALL)
+    fault = next(fault for fault in network.faults if fault.kind is kind)
+    cells = pl.col("cell").is_in(fault.cells.tolist())
+
+    def began(world: World, from_us: int, until_us: int) -> int:
+        hour_us = 3_600_000_000
+        numbers = range((from_us - world.start_us) // hour_us, (until_us - 1 - world.start_us) // hour_us + 1)
+        rows = pl.concat([usage_of(world, world.hour(number)) for number in numbers])
+        within = pl.col("start_us").is_between(from_us, until_us, closed="left")
+        first = pl.col("session_start_us").is_null() | (pl.col("start_us") == pl.col("session_start_us"))
+        return len(rows.filter(cells, within, first))
+
+    assert began(before, fault.fails_us, fault.end_us) > 0
+    assert began(network.world, fault.fails_us, fault.end_us) == 0
+    assert began(network.world, before.start_us, fault.fails_us) > 0
 
 
 def test_devices_count_what_their_cells_carry(network: Network) -> None:

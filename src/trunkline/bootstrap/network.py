@@ -23,6 +23,7 @@ import polars as pl
 from ruamel.yaml import YAML
 
 from trunkline import topology
+from trunkline.bootstrap.judges import models_of
 from trunkline.bootstrap.memory import SpareMemory, keep_freed_memory
 from trunkline.engines.embedded.engine import Engine, Settings, Totals
 from trunkline.engines.embedded.intake import Spooling
@@ -79,6 +80,7 @@ AGREEMENTS = "agreements.yaml"
 LISTS = ("sites", "cells", "routers", "links", "areas")
 LIST_ENDINGS = (".csv", ".geojson")
 LOOK_EVERY_S = 2.0
+TILE_NAMES = 3  # of the cells of a tile, for the map
 QUIET_S = 30.0  # without telemetry, before the clock goes on by itself
 WORTH_EVERY_S = 3600.0
 DAY_US, MINUTES_A_DAY = 86_400_000_000, 1440
@@ -128,6 +130,9 @@ def opened_network(data: Path, watched: Watched | None = None, disk: Disk | None
     mappings = load_telemetry_mappings(
         Path(watched.telemetry_mappings) if watched.telemetry_mappings else None
     )
+    tables = tables_of(folder, mappings)
+    formulas: formula.Formulas = tables[network.FORMULAS.name]  # type: ignore[assignment]
+    tables[network.MODELS.name] = models_of(watched.network_judges, (kpi.name for kpi in formulas.kpis))
     keep_freed_memory()
     store = NetworkStore(folder, states(), disk)
     store.keeper.listeners.append(SpareMemory(SPARE_OCTETS))
@@ -136,7 +141,7 @@ def opened_network(data: Path, watched: Watched | None = None, disk: Disk | None
             store,
             topology.NETWORK,
             ACCOUNTS,
-            tables_of(folder, mappings),
+            tables,
             mappings.__getitem__,
             settings=AT_WORK,
             lanes=LANES,
@@ -515,6 +520,20 @@ def _moment(us: int) -> str:
     return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000).isoformat()
 
 
+def _tiles(cells: pl.DataFrame, resolution: int) -> dict[str, dict[str, Any]]:
+    """The tiles of a layer that have cells: how many, and what the first of them are called.
+
+    A cell lies in the parents of its finest tile: near an edge not in the one whose outline holds it.
+    """
+    by_tile = cells.group_by(tile=f"h3_{resolution}").agg(
+        count=pl.len(), first=pl.col("name").sort().head(TILE_NAMES)
+    )
+    return {
+        f"{row['tile']:x}": {"count": row["count"], "first": row["first"]}
+        for row in by_tile.sort("tile").iter_rows(named=True)
+    }
+
+
 def places_of(inventory: Inventory, tables: Mapping[str, Any]) -> dict[str, Any]:
     """Cells, sites, links and areas for the map, and the tiles of each layer that have cells."""
     formulas: formula.Formulas = tables[network.FORMULAS.name]
@@ -538,10 +557,7 @@ def places_of(inventory: Inventory, tables: Mapping[str, Any]) -> dict[str, Any]
              "outline": inventory.outlines.get(row["name"])}
             for row in inventory.areas.iter_rows(named=True)
         ],
-        "tiles": {
-            f"h3:{resolution}": [f"{tile:x}" for tile in sorted(set(inventory.cells[f"h3_{resolution}"].to_list()))]
-            for resolution in RESOLUTIONS
-        },
+        "tiles": {f"h3:{resolution}": _tiles(inventory.cells, resolution) for resolution in RESOLUTIONS},
         "kpis": [{"name": kpi.name, "text": kpi.text, "unit": kpi.unit} for kpi in formulas.kpis],
     }  # fmt: skip
 

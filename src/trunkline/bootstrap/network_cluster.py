@@ -22,6 +22,7 @@ import polars as pl
 from confluent_kafka import KafkaException
 
 from trunkline import topology
+from trunkline.bootstrap.judges import refuse_judges
 from trunkline.bootstrap.kafka import new_held, server_of
 from trunkline.bootstrap.kafka import plan_of as plan_of_usage
 from trunkline.bootstrap.network import (
@@ -208,6 +209,7 @@ def run(
     folders: Folders, kafka: Kafka, watched: Watched, stop: threading.Event, started: Callable[[Worker], None]
 ) -> None:
     """Make the topics that are missing, agree on the tables, and work until told to stop."""
+    refuse_judges(watched.network_judges, "kafka")
     server, plan = server_of(kafka), plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
     make(server, topics(plan, kafka.kafka_edge_partitions, kafka.kafka_copies), kafka.kafka_copies)
     settle(server, plan, "kafka")

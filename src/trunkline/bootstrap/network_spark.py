@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from trunkline.bootstrap.judges import refuse_judges
 from trunkline.bootstrap.kafka import server_of
 from trunkline.bootstrap.network import load_telemetry_mappings
 from trunkline.bootstrap.network_cluster import MAPPING, Versions, following, plan_of, propose
@@ -64,6 +65,7 @@ def opened(
     once: bool = False,
 ) -> Iterator[Engine]:
     """A Spark session and an engine over it; the session ends at the end."""
+    refuse_judges(watched.network_judges, "spark")
     server, plan = server_of(kafka), plan_of(kafka.kafka_prefix, kafka.kafka_buckets)
     make(server, topics(plan, kafka.kafka_edge_partitions, kafka.kafka_copies), kafka.kafka_copies)
     settle(server, plan, AUTHOR)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import cast
 
 import numpy as np
-import orjson
 import polars as pl
 
 from trunkline.api.nchf.notify import Notifier
@@ -15,7 +15,7 @@ from trunkline.charging import online as rules
 from trunkline.engines.embedded.engine import Engine
 from trunkline.engines.embedded.online import EngineOnline
 from trunkline.engines.online import OnlineRules, opened, owing
-from trunkline.kernel.dial import to_text
+from trunkline.kernel.dial import to_texts
 from trunkline.kernel.members import Members
 from trunkline.ports import Commit, QuotaAnswer, QuotaRequest
 from trunkline.records import charging, online, usage
@@ -24,42 +24,64 @@ from trunkline.settings import Online
 from trunkline.stores.embedded.reader import EmbeddedReader
 
 SOURCE = "online"
-_UNITS = {Kind.VOICE: "duration_ms", Kind.DATA: "octets_down"}
+_UNITS = {Kind.VOICE: "duration_ms", Kind.DATA: "octets_down"}  # of all other kinds: events
 
 
 def usage_lines(charged: pl.DataFrame, members: Members) -> bytes:
     """What sessions used, as records of our own schema; their names are made from session, group and invocation.
 
-    A record names who used; whose account that is it finds by itself, like every record.
+    A record names who used; whose account that is it finds by itself, like every record. What it does not say is null.
     """
-    words = {
-        owner: members.words_of(owner)
-        for owner in charged.filter(pl.col("member") != 0)["subscriber"].unique()
-    }
-    return b"".join(
-        orjson.dumps(_record(row, words.get(row["subscriber"], {}))) + b"\n"
-        for row in charged.iter_rows(named=True)
+    kind = pl.col("kind")
+    of_others = kind.is_in([int(each) for each in _UNITS]).not_()
+    units = {name: kind == int(each) for each, name in _UNITS.items()} | {"events": of_others}
+    columns = charged.select(
+        pl.concat_str(
+            _hexadecimal(charged["session"], ">u8"), pl.col("group", "invocation"), separator="-"
+        ).alias("id"),
+        pl.lit(SOURCE).alias("source"),
+        _named("kind", Kind).alias("type"),
+        _dialled(_users(charged, members)).alias("subscriber"),
+        _named("direction", Direction).alias("direction"),
+        _dialled(charged["calling"]).alias("calling"),
+        _dialled(charged["called"]).alias("called"),
+        "start_us",
+        *(pl.when(counted).then("units").alias(name) for name, counted in units.items()),
+        pl.when(pl.col("visited_plmn") > 0).then(pl.col("visited_plmn").cast(pl.String)),
+        pl.when(pl.col("slice") > 0).then(_hexadecimal(charged["slice"], ">u4")).alias("snssai"),
+        pl.when(pl.col("five_qi") > 0).then("five_qi"),
+        "service",
+    )
+    return columns.write_ndjson().encode()
+
+
+def _named(column: str, names: type[IntEnum]) -> pl.Expr:
+    return pl.col(column).replace_strict(
+        {int(each): each.name.lower() for each in names}, return_dtype=pl.String
     )
 
 
-def _record(row: Mapping[str, Any], words: Mapping[int, int]) -> dict[str, Any]:
-    record = {
-        "id": f"{row['session']:016x}-{row['group']}-{row['invocation']}",
-        "source": SOURCE,
-        "type": Kind(row["kind"]).name.lower(),
-        "subscriber": to_text(words[row["member"]] if row["member"] else row["subscriber"]),
-        "direction": Direction(row["direction"]).name.lower(),
-        "calling": to_text(row["calling"] or 0),
-        "called": to_text(row["called"] or 0),
-        "start_us": row["start_us"],
-        _UNITS.get(row["kind"], "events"): row["units"],
-        "visited_plmn": str(row["visited_plmn"]) if row["visited_plmn"] else "",
-        "snssai": f"{row['slice']:08x}" if row["slice"] else "",
-        "five_qi": row["five_qi"] or None,
-        "service": row["service"],
-        "session": None,
-    }
-    return {name: value for name, value in record.items() if value not in (None, "")}
+def _users(charged: pl.DataFrame, members: Members) -> pl.Series:
+    """Dial word of who used: the member, else the owner of the account."""
+    users, numbers = charged["subscriber"].to_list(), charged["member"].to_list()
+    words = {owner: members.words_of(owner) for owner, number in zip(users, numbers, strict=True) if number}
+    return pl.Series(
+        [words[owner][number] if number else owner for owner, number in zip(users, numbers, strict=True)],
+        dtype=pl.UInt64,
+    )
+
+
+def _dialled(words: pl.Series) -> pl.Series:
+    """The numbers behind dial words; null for none."""
+    texts = pl.Series(to_texts(words.fill_null(0).to_numpy()))
+    return texts.set(texts == "", None)
+
+
+def _hexadecimal(numbers: pl.Series, form: str) -> pl.Series:
+    """Numbers of a fixed width (NumPy's word for it, the highest octet first) as hexadecimal digits."""
+    octets = numbers.fill_null(0).to_numpy().astype(form)
+    digits = np.frombuffer(octets.tobytes().hex().encode(), f"S{2 * octets.itemsize}")
+    return pl.Series(digits.astype(str))
 
 
 _EXAMPLE = np.zeros(1, online.REQUEST_ROW)

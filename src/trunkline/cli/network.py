@@ -25,7 +25,7 @@ from trunkline.kernel.identity import name_words
 from trunkline.kernel.money import to_text
 from trunkline.network.detect.patterns import Patterns, score_all
 from trunkline.ports import Refused
-from trunkline.records.network import Severity
+from trunkline.records.network import Scope, Severity
 from trunkline.settings import Watched
 from trunkline.stores.embedded.manifest import NAME as MANIFEST
 from trunkline.stores.embedded.network import FOLDER, NetworkReader
@@ -41,7 +41,8 @@ Lists = Annotated[
 ]
 Limit = Annotated[int, typer.Option(help="How many, newest first.")]
 PATIENCE_S = 60
-FOREVER_US = 2**62
+FOREVER_US, EVERY_ROW = 2**62, 2**62
+HOUR_US = 3_600_000_000
 SERIES_MOST = 500_000  # values of one series that are looked at closer
 TOLD_AT = 0.5
 
@@ -62,6 +63,24 @@ def load(lists: Lists, data: Data = DATA, as_json: AsJson = False) -> None:
     files = watched.inventory_files(lists)
     (data / FOLDER).mkdir(parents=True, exist_ok=True)
     _told(watched.keep_inventory(data / FOLDER, files), as_json=as_json)
+
+
+@inventory.command("unlisted")
+def unlisted(data: Data = DATA, as_json: AsJson = False) -> None:
+    """Who reported within the newest hour and stands in no list, so that it is on no map and in no area's sum."""
+    reader = _reader(data)
+    newest_us = reader.counts()["newest_kpi_us"]
+    told = reader.kpis(None, None, newest_us - HOUR_US, FOREVER_US, EVERY_ROW, Scope.CELL)
+    rows = [
+        {"name": row["name"], "until": moment(row["end_us"])}
+        for row in watched.load_inventory(data / FOLDER).unlisted(told).iter_rows(named=True)
+    ]
+    if rows and not as_json:
+        out.print(f"{len(rows):,} report and stand in no list. Add them to cells.csv: trunkline network inventory load",
+                  highlight=False)  # fmt: skip
+    _show(
+        rows, {"name": "name", "until": "last told of"}, "Everything that reports is listed.", as_json=as_json
+    )
 
 
 def _told(found: Any, *, as_json: bool) -> None:  # noqa: ANN401 -- an inventory

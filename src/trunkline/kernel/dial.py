@@ -14,6 +14,10 @@ the last symbol 15, which no number has, so the two kinds never meet.
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 SYMBOLS = "0123456789*#AB"
 CODES = {symbol: code for code, symbol in enumerate(SYMBOLS, start=1)}
@@ -43,6 +47,15 @@ def to_text(key: int) -> str:
             break
         symbols.append(SYMBOLS[code - 1])
     return "".join(symbols)
+
+
+def to_texts(keys: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+    """`to_text` of many words at once, as texts of at most sixteen symbols."""
+    letters = np.frombuffer(f"\0{SYMBOLS}\0".encode(), np.uint8)
+    shifts = np.arange(4 * (LONGEST - 1), -1, -4, dtype=np.uint64)
+    codes = (keys[:, np.newaxis] >> shifts) & np.uint64(0xF)
+    codes[codes[:, -1] == DIGEST_MARK] = 0
+    return letters[codes].view(f"S{LONGEST}")[:, 0].astype(str)
 
 
 def prefix_range(prefix: str) -> tuple[int, int]:

@@ -31,6 +31,15 @@ def held_by(rule: int, name: str) -> str:
     return _HELD[rule] + (name if rule != FLAPPING else "") if rule else ""
 
 
+def on_the_map(told: pl.Expr) -> pl.Expr:
+    """Whether an alarm of which `held_by` is told so is drawn: planned work and what comes and goes are not.
+
+    What is dark behind a cut is: that somebody else's alarm explains it gives its customers no service.
+    """
+    text = told.fill_null("")
+    return (text == "") | text.str.starts_with(_HELD[CARRIED])
+
+
 def held_numbers(told: pl.Series) -> npt.NDArray[Any]:
     """The number of the rule in each text that `held_by` has made."""
     texts = told.fill_null("")

@@ -3,12 +3,14 @@
 A tile shows the cells whose windows ended last: numerators and denominators of its cells are added up as for areas, so
 that a tile and an area with the same cells show the same number. It is told when as many cells have brought their
 part as in the window before, else when the data's clock moves on; and then only if its value moved by the metric's
-step, or its severity or the number of its cells changed. A tile from which nothing is heard any more is told once
-with no value. A cell whose windows do not lie on the grid of its period has a wrong clock and is not drawn until it
-has the right one.
+step, or its severity or the number of its cells changed. What does not change is told again every half hour, each tile
+at a time of its own, so that whoever looks back an hour finds every tile. A tile from which nothing is heard any more
+is told once with no value. A cell whose windows do not lie on the grid of its period has a wrong clock and is not drawn
+until it has the right one.
 
 The severity of a KPI's tile follows from the marks of its formula. The metric `severity` counts the alarms of the
-cells and sites in a tile that stand and are not held back; the tile's severity is the worst of them.
+cells and sites in a tile that stand; the tile's severity is the worst of them. What is held back by maintenance or for
+flapping is not counted; what is dark behind a cut is, although the cut alone is told.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import polars as pl
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped, State
 from trunkline.kernel.grouping import locate
+from trunkline.network.alarm_words import on_the_map
 from trunkline.network.formula import Form, Formulas, divided, numbers_of
 from trunkline.network.inventory import AREA_LAYER, RESOLUTIONS, Inventory
 from trunkline.network.sheets import Longs, Words, by_bucket, sheets
@@ -36,6 +39,8 @@ SEVERITY = "severity"
 _SEVERITY = 65_535  # the number of that metric
 _COUNT_BITS = 20  # alarms of one severity in a tile: up to a million
 _STALE_PERIODS = 4
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # neighbouring tiles are far apart times this (Knuth, TAOCP 3, 6.4)
+_AGAIN_US = 1_800_000_000  # what does not change is told again after so long
 _LAYERS = {f"h3:{resolution}": resolution for resolution in RESOLUTIONS} | {"area": AREA_LAYER}
 
 DRAWN_ALARMS = State(
@@ -176,8 +181,8 @@ def _changes(
 
 
 def _bucket_of(tiles: Words) -> Words:
-    """Neighbouring tiles share their highest octet, so tiles are spread by a product (Knuth, TAOCP 3, 6.4)."""
-    words: Words = (tiles * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(BUCKET_SHIFT)
+    """Neighbouring tiles share their highest octet, so tiles are spread by a product."""
+    words: Words = (tiles * _SPREAD) >> np.uint64(BUCKET_SHIFT)
     return words
 
 
@@ -202,7 +207,7 @@ def spread_alarms(alarms: pl.DataFrame, state: Grouped, inventory: Inventory) ->
         "object", "alarm_key", "time_us", "severity",
         drawn=(pl.col("action") != "clear")
         & (pl.col("severity") < Severity.CLEARED)
-        & (pl.col("held_by").fill_null("") == ""),
+        & on_the_map(pl.col("held_by")),
     )  # fmt: skip
     changes: list[tuple[int, int, int, int, int]] = []
     for object_, alarm, time_us, severity, drawn in columns.iter_rows():
@@ -288,8 +293,8 @@ def draw(changes: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome:
         tiles, found.of, alarms, _array(changes["time_us"]), _array(changes["numerator"]),
         _array(changes["denominator"]), _array(changes["cells"]),
     )  # fmt: skip
-    heat = _tell(tiles, np.flatnonzero(complete), formulas)
-    return Outcome((heat,), _kept(state, tiles))
+    which = np.flatnonzero(complete)
+    return Outcome((_tell(tiles, which, _due(tiles, which), formulas),), _kept(state, tiles))
 
 
 def draw_alarms(changes: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome:
@@ -298,31 +303,56 @@ def draw_alarms(changes: pl.DataFrame, state: Grouped, formulas: Formulas) -> Ou
 
 
 def fade(pulses: pl.DataFrame, state: Grouped, formulas: Formulas) -> Outcome:
-    """`PULSES` into the `HEAT` of tiles of which some cells did not come, or none any more."""
+    """`PULSES` into the `HEAT` of tiles of which some cells did not come, or none any more, and of standing alarms."""
     tiles = state.rows.copy()
     times = pulses.group_by("bucket").agg(pl.col("time_us").max()).sort("bucket")
     now_us = np.full(len(state), np.iinfo(np.int64).min)
     group = locate(state.keys, times["bucket"].to_numpy())
     now_us[group[group >= 0]] = times["time_us"].to_numpy()[group >= 0]
-    waited = _waited(tiles, state.offsets, now_us)
-    return Outcome((_tell(tiles, waited, formulas),), _kept(state, tiles))
+    waited, again = _waited(tiles, state.offsets, now_us)
+    return Outcome((_tell(tiles, waited, again, formulas),), _kept(state, tiles))
 
 
 @nb.njit(nogil=True, cache=True)
-def _waited(tiles: Rows, offsets: Longs, now_us: Longs) -> Longs:
-    """Tiles that show cells and that time has come to; those of which nothing is heard any more show nothing."""
-    waited = np.empty(len(tiles), np.int64)
+def _waited(tiles: Rows, offsets: Longs, now_us: Longs) -> tuple[Longs, npt.NDArray[np.bool_]]:
+    """Tiles that show cells and that time has come to, and which of them are told again although nothing changed.
+
+    Those of which nothing is heard any more show nothing. Alarms that stand are told again as of the last half hour of
+    their tile that is over, so it does not matter how often the clock was looked at.
+    """
+    waited, again = np.empty(len(tiles), np.int64), np.zeros(len(tiles), np.bool_)
     count = 0
     for group in range(len(now_us)):
         for at in range(offsets[group], offsets[group + 1]):
             row = tiles[at]
-            if row.metric == _SEVERITY or row.cells <= 0 or row.end_us > now_us[group]:
+            if row.cells <= 0 or row.end_us > now_us[group]:
                 continue
-            if row.end_us + _STALE_PERIODS * row.period_us <= now_us[group]:
+            if row.metric == _SEVERITY:
+                over_us = now_us[group] - (now_us[group] + _turn_us(row.tile)) % _AGAIN_US
+                if over_us <= row.end_us:
+                    continue
+                row.end_us, again[count] = over_us, True
+            elif row.end_us + _STALE_PERIODS * row.period_us <= now_us[group]:
                 row.numerator, row.denominator, row.cells = 0, 0, 0
             waited[count] = at
             count += 1
-    return waited[:count]
+    return waited[:count], again[:count]
+
+
+@nb.njit(nogil=True, cache=True)
+def _due(tiles: Rows, which: Longs) -> npt.NDArray[np.bool_]:
+    """Which of these tiles of KPIs tell the first window of a half hour of theirs."""
+    due = np.zeros(len(which), np.bool_)
+    for at in range(len(which)):
+        row = tiles[which[at]]
+        due[at] = row.metric != _SEVERITY and (row.end_us + _turn_us(row.tile)) % _AGAIN_US < row.period_us
+    return due
+
+
+@nb.njit(inline="always")
+def _turn_us(tile: int) -> int:
+    """How much earlier than the half hour of the clock a tile's own is, so that not all are told at once."""
+    return nb.int64((np.uint64(tile) * _SPREAD) >> np.uint64(34)) * 1_000_000 % _AGAIN_US
 
 
 def _metric_word(layer: npt.NDArray[np.uint8], metric: npt.NDArray[np.uint16]) -> Words:
@@ -365,12 +395,13 @@ def _gain(
     return complete
 
 
-def _tell(tiles: Rows, which: Longs, formulas: Formulas) -> pl.DataFrame:
-    """`HEAT` of those of the tiles that look different from what was told; the tiles remember it."""
+def _tell(tiles: Rows, which: Longs, again: npt.NDArray[np.bool_], formulas: Formulas) -> pl.DataFrame:
+    """`HEAT` of those of the tiles that look different from what was told, or are due; the tiles remember it."""
     program, judged = formulas.program, _judging(formulas)
     rows, value, severity, known = _moved(
         tiles,
         which,
+        again,
         program.multiply,
         program.divide,
         judged.steps,
@@ -420,14 +451,15 @@ def _judging(formulas: Formulas) -> _Judging:
 
 @nb.njit(nogil=True, cache=True, error_model="numpy")
 def _moved(
-    tiles: Rows, which: Longs, multiply: Longs, divide: Longs, steps: Longs, leasts: Longs, goods: Longs,
-    marks: Longs,
+    tiles: Rows, which: Longs, again: npt.NDArray[np.bool_], multiply: Longs, divide: Longs, steps: Longs,
+    leasts: Longs, goods: Longs, marks: Longs,
 ) -> tuple[Longs, Longs, npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:  # fmt: skip
     """Tiles to be told, their values and severities, and whether there is a value; what is told is remembered."""
     rows, values = np.empty(len(which), np.int64), np.empty(len(which), np.int64)
     severities, knowns = np.empty(len(which), np.uint8), np.empty(len(which), np.bool_)
     count = 0
-    for at in which:
+    for place in range(len(which)):
+        at = which[place]
         tile = tiles[at]
         value, severity, step, known = nb.int64(0), nb.int64(6), nb.int64(1), True
         kpi = nb.int64(tile.metric)
@@ -447,7 +479,7 @@ def _moved(
         shown = 1 if known else 2
         moved = shown != tile.told or severity != tile.told_severity or tile.cells != tile.told_cells
         moved = moved or (known and abs(value - tile.told_value) >= step)
-        if not moved or (shown == 2 and tile.told == 0 and tile.cells == 0):
+        if not (moved or again[place]) or (shown == 2 and tile.told == 0 and tile.cells == 0):
             continue
         tile.told, tile.told_value = shown, value
         tile.told_cells, tile.told_severity = tile.cells, severity

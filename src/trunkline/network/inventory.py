@@ -101,7 +101,7 @@ class Inventory:
 
     @classmethod
     def empty(cls) -> Inventory:
-        """No network at all; every cell that reports is then unknown, and counted as that."""
+        """No network at all; every cell that reports is then one that nobody listed (`unlisted`)."""
         return _inventory(Lists({}, {}))
 
     @cached_property
@@ -118,6 +118,14 @@ class Inventory:
             frames.append(self.routers.select("object", "name", "kind"))
         empty = pl.DataFrame(schema={"object": pl.UInt64, "name": pl.String, "kind": pl.String})
         return pl.concat([empty, *frames]).sort("object")
+
+    def unlisted(self, kpis: pl.DataFrame) -> pl.DataFrame:
+        """Who reports and stands in no list: `name` and `end_us`, the end of its newest window (us UTC), by name.
+
+        `kpis` are KPIs of single things (`records.network.KPIS`, scope `CELL`).
+        """
+        strange = kpis.join(self.names.select("object"), on="object", how="anti")
+        return strange.group_by("name").agg(pl.col("end_us").max()).sort("name")
 
     @cached_property
     def tiles(self) -> Words:

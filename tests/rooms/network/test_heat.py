@@ -70,6 +70,7 @@ class Map:
         self.tiles, self.alarms = Memory(heat.TILES), Memory(heat.DRAWN_ALARMS)
         self.seen: dict[tuple[str, int, str], tuple[int | None, int, int]] = {}
         self.told = 0
+        self.times: dict[tuple[str, int, str], list[int]] = {}
 
     def take(self, frame: pl.DataFrame) -> None:
         """KPIs of a batch."""
@@ -93,10 +94,11 @@ class Map:
         """What a reader keeps."""
         assert frame.schema == HEAT.record.schema
         self.told += len(frame)
-        for layer, tile, metric, value, severity, cells in frame.select(
-            "layer", "tile", "metric", "value_milli", "severity", "cells"
+        for layer, tile, metric, value, severity, cells, time_us in frame.select(
+            "layer", "tile", "metric", "value_milli", "severity", "cells", "time_us"
         ).iter_rows():
             self.seen[layer, tile, metric] = value, severity, cells
+            self.times.setdefault((layer, tile, metric), []).append(time_us)
 
     def area(self, name: str, metric: str = KPI) -> tuple[int | None, int, int] | None:
         """Value, severity and cells of an area."""
@@ -132,6 +134,55 @@ def test_what_does_not_move_is_not_told_again() -> None:
     drawn.take(kpis([("C3", 3, 994, 1_000)]))
     assert drawn.told == 2 * before
     assert drawn.area("South") == (99_400, Severity.CLEARED, 1)
+
+
+HOUR_US = 3_600_000_000
+
+
+def longest_silence_us(drawn: Map, from_us: int, until_us: int) -> int:
+    """Of every tile, the longest stretch in which it was not told."""
+    gaps = [
+        after - before
+        for times in drawn.times.values()
+        for before, after in zip([from_us, *times], [*times, until_us], strict=True)
+    ]
+    return max(gaps)
+
+
+def test_whoever_looks_back_an_hour_finds_every_tile_of_a_kpi() -> None:
+    """What stands still is told again, seldom, and not all at once."""
+    drawn = Map()
+    hours, step = 5, 10
+    ends = range(step, hours * HOUR_US // PERIOD_US + 1, step)
+    for at in ends:
+        drawn.take(kpis([("C1", at, 90, 100), ("C3", at, 5, 5)]))
+        drawn.pulse(at - step)
+    assert longest_silence_us(drawn, ends[0] * PERIOD_US, ends[-1] * PERIOD_US) < HOUR_US
+    assert max(len(times) for times in drawn.times.values()) <= 2 * hours + 2
+    assert len({times[1] for times in drawn.times.values()}) > 1
+
+
+def test_whoever_looks_back_an_hour_finds_the_alarms_that_stand() -> None:
+    """As of half hours of the tile's own, however often the clock is looked at; not any more when they are over."""
+    often, seldom = Map(), Map()
+    last = 3 * HOUR_US // PERIOD_US
+    for drawn, every in ((often, 10), (seldom, 45)):
+        drawn.alarm(change("C1", 1, "raise", Severity.CRITICAL))
+        for at in range(every, last + 1, every):
+            drawn.pulse(at)
+    assert last % 45 == 0
+    assert longest_silence_us(often, 0, last * PERIOD_US) < HOUR_US
+    assert often.seen == seldom.seen
+    assert {place: times[-1] for place, times in often.times.items()} == {
+        place: times[-1] for place, times in seldom.times.items()
+    }
+    told = often.told
+    often.pulse(last)
+    assert often.told == told
+    often.alarm(change("C1", 1, "clear", Severity.CLEARED))
+    told = often.told
+    often.pulse(2 * last)
+    assert often.told == told
 
 
 def test_a_tile_waits_for_as_many_cells_as_before() -> None:
@@ -205,6 +256,10 @@ def test_alarms_colour_their_tiles() -> None:
     drawn.alarm(change("S3", 3, "raise", Severity.INDETERMINATE))
     assert drawn.area("South", "severity") == (1_000, Severity.INDETERMINATE, 1)
     drawn.pulse(1_000_000)
+    assert drawn.area("South", "severity") == (1_000, Severity.INDETERMINATE, 1)
+    drawn.alarm(change("C3", 5, "raise", Severity.CRITICAL, "carried_by:AR1"))  # dark is dark
+    assert drawn.area("South", "severity") == (2_000, Severity.CRITICAL, 2)
+    drawn.alarm(change("C3", 5, "update", Severity.CRITICAL, "flapping"))
     assert drawn.area("South", "severity") == (1_000, Severity.INDETERMINATE, 1)
     drawn.alarm(change("AR1", 4, "raise", Severity.MAJOR))
     assert drawn.area("North", "severity") == (0, Severity.CLEARED, 0)

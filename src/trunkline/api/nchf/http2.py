@@ -12,9 +12,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -506,9 +504,9 @@ def tls_of(certificate: str, key: str, clients: str) -> ssl.SSLContext:
 
 
 async def serve(
-    listener: socket.socket, service: Service, tls: ssl.SSLContext | None, stop: threading.Event
+    listener: socket.socket, service: Service, tls: ssl.SSLContext | None, over: asyncio.Event
 ) -> None:
-    """Answer what comes to a bound socket, until told to stop."""
+    """Answer what comes to a bound socket, until it is over."""
     open_ones: set[Connection] = set()
     server = await asyncio.get_running_loop().create_server(
         lambda: Connection(service, open_ones),
@@ -516,8 +514,9 @@ async def serve(
         ssl=tls,
         ssl_handshake_timeout=HANDSHAKE_S if tls else None,
     )
-    while not stop.is_set():
-        await asyncio.sleep(TICK_S)  # another thread sets it
+    while not over.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), TICK_S)
         service.tick()
         idle_s = time.monotonic() - IDLE_S
         for connection in [each for each in open_ones if each.last_s < idle_s]:
@@ -526,30 +525,3 @@ async def serve(
     for connection in list(open_ones):
         connection.close()
     await asyncio.sleep(0)
-
-
-class Mailbox:
-    """Hands what other threads have for the server's thread over, with one wake-up for many."""
-
-    def __init__(self) -> None:
-        """Made in the server's thread, or before it runs."""
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._woken = False
-
-    def open(self) -> None:
-        """The running loop is the one to wake."""
-        self._loop = asyncio.get_running_loop()
-
-    def put(self, call: Callable[[], None]) -> None:
-        """Have something called in the server's thread; any thread may ask."""
-        self._waiting.append(call)
-        if not self._woken and self._loop is not None:
-            self._woken = True
-            with contextlib.suppress(RuntimeError):  # the server has stopped, and nobody waits
-                self._loop.call_soon_threadsafe(self._empty)
-
-    def _empty(self) -> None:
-        self._woken = False
-        while self._waiting:
-            self._waiting.popleft()()

@@ -73,10 +73,11 @@ def session_of(text: str) -> tuple[int, int | None] | None:
     return int(text[:16], 16), int(text[16:], 16) if text[16:] else None
 
 
-def read(body: object, action: Action, session: int | None, quotas: Quotas, now_us: int) -> Asked:
-    """A charging data request; `session` is None where it opens one. Raises `Invalid` or `UnknownUser`.
+def read(body: object, action: Action, session: int | None, place: int | None, quotas: Quotas) -> Asked:
+    """A charging data request; `session` is None where it opens one, else it lies at `place`.
 
-    Usage happened by the network function's clock; promises last by our own.
+    Usage happened by the network function's clock; promises last by the platform's: when it was asked and until when
+    that holds is counted from when the platform hears of it. Raises `Invalid` or `UnknownUser`.
     """
     if not isinstance(body, dict):
         raise Invalid("", "a JSON object is expected")
@@ -100,10 +101,11 @@ def read(body: object, action: Action, session: int | None, quotas: Quotas, now_
         invocation,
         int(action),
         session is None,
-        now_us,
-        now_us + (quotas.validity_s + quotas.grace_s) * 1_000_000,
+        0,
+        (quotas.validity_s + quotas.grace_s) * 1_000_000,
         _groups(body, kind, quotas, wants=action == Action.RESERVE),
         said,
+        place,
     )
     return Asked(request, kind, time, _one_time(body) if session is None else "")
 

@@ -1,7 +1,8 @@
 """Nchf_ConvergedCharging over HTTP: create, update and release of charging data (3GPP TS 32.291 clause 6.1).
 
 A network function waits for each answer: a request is read, asked, and answered when what it was promised is durable,
-without a task of its own. Errors are problem details (RFC 9457 in the shape of TS 29.571 5.2.4.1).
+without a task of its own, by the process at the network's side. Errors are problem details (RFC 9457 in the shape of
+TS 29.571 5.2.4.1).
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from trunkline.api.access import CHARGE_ONLINE, Access, Caller
 from trunkline.api.nchf.frames import Headers
-from trunkline.api.nchf.http2 import BODY_OCTETS_MAX, Mailbox, Reply, Request
+from trunkline.api.nchf.http2 import BODY_OCTETS_MAX, Reply, Request
+from trunkline.api.nchf.line import BUSY, UNKNOWN, Answered, Told
 from trunkline.api.nchf.messages import (
     Asked,
     Invalid,
@@ -29,14 +31,24 @@ from trunkline.api.nchf.messages import (
     response,
     session_of,
 )
-from trunkline.ports import Busy, OnlineCharging, QuotaAnswer, QuotaRequest, Told, UnknownSession
+from trunkline.ports import QuotaAnswer, QuotaRequest
 from trunkline.records.online import Action
 
 log = logging.getLogger("trunkline.nchf")
 
 API = "/nchf-convergedcharging/v3"
 PATIENCE_S = 30.0
-Opened = Callable[[int, Asked, Mapping[str, Any]], None]
+LONGEST_URI = 2048
+
+
+class Platform(Protocol):
+    """Whoever promises; `line.NetworkSide` asks for it."""
+
+    def ask(self, request: QuotaRequest, notify: str, answered: Answered) -> None:
+        """Ask; a request's times are counted from when it is heard. `answered` is called once, in this thread."""
+
+    def count(self, operation: str, status: int, seconds: float) -> None:
+        """Count an answer, which took so long."""
 
 
 class _Problem(Exception):
@@ -56,27 +68,15 @@ class _Asking:
     operation: str
     began_s: float
     reply: Reply
-    asked: Asked | None = None
     over: bool = False
 
 
 class Charging:
     """The service behind the HTTP/2 server. `root` is where it is reached, for Location."""
 
-    def __init__(
-        self,
-        online: OnlineCharging,
-        access: Access,
-        quotas: Quotas,
-        root: Callable[[], str],
-        opened: Opened,
-        count: Callable[[str, int, float], None],
-        clock_us: Callable[[], int],
-    ) -> None:
-        """Take the platform's port and the rights; `opened` hears of each session, `count` of each request."""
-        self._online, self._access, self._quotas = online, access, quotas
-        self._root, self._opened, self._count, self._clock_us = root, opened, count, clock_us
-        self.mailbox = Mailbox()
+    def __init__(self, platform: Platform, access: Access, quotas: Quotas, root: str) -> None:
+        """Take whoever promises, and who may ask for it."""
+        self._platform, self._access, self._quotas, self._root = platform, access, quotas, root
         self._waiting: deque[_Asking] = deque()
 
     def answer(self, request: Request, reply: Reply) -> None:
@@ -112,53 +112,51 @@ class Charging:
     def _begin(self, asking: _Asking, session: int | None, place: int | None, body: object) -> None:
         action = Action.RELEASE if asking.operation == "release" else Action.RESERVE
         try:
-            asked = read(body, action, session, self._quotas, self._clock_us())
-            if session is None:
-                place = self._online.place(asked.request.subscriber)
-            if place is not None:
-                asked = replace(asked, request=replace(asked.request, place=place))
-            asking.asked = asked
+            asked = read(body, action, session, place, self._quotas)
         except Invalid as wrong:
             params = [{"param": wrong.param, "reason": wrong.reason}]
             raise _Problem(400, "CHARGING_FAILED", "The request cannot be read.", params) from None
         except UnknownUser:
             raise _Problem(404, "USER_UNKNOWN", "The request names no subscriber with a number.") from None
         self._waiting.append(asking)
-        if asked.one_time:
-            self._ask(asking, asked.request, partial(self._event, asking))
-            return
-        if asking.operation == "create":
-            assert isinstance(body, dict), "it was read"
-            self._opened(asked.request.session, asked, body)  # before it can be told anything
-        self._ask(asking, asked.request, partial(self._told, asking))
+        then = partial(self._event, asking, asked) if asked.one_time else partial(self._told, asking, asked)
+        self._ask(asking, asked.request, "" if asked.one_time else _notify_uri(body), then)
 
-    def _ask(self, asking: _Asking, request: QuotaRequest, then: Callable[[list[QuotaAnswer]], None]) -> None:
-        """Ask, and go on in the server's thread when the answer is there."""
-        mailbox = self.mailbox
-        self._online.ask(request, lambda told: mailbox.put(lambda: self._go_on(asking, told, then)))
+    def _ask(
+        self,
+        asking: _Asking,
+        request: QuotaRequest,
+        notify: str,
+        then: Callable[[Sequence[QuotaAnswer], int | None], None],
+    ) -> None:
+        self._platform.ask(request, notify, partial(self._go_on, asking, then))
 
-    def _go_on(self, asking: _Asking, told: Told, then: Callable[[list[QuotaAnswer]], None]) -> None:
+    def _go_on(
+        self,
+        asking: _Asking,
+        then: Callable[[Sequence[QuotaAnswer], int | None], None],
+        told: Told,
+        place: int | None,
+    ) -> None:
         if asking.over:
             return
+        if isinstance(told, str):
+            self._refuse(asking, {UNKNOWN: _unknown_session(), BUSY: _CONGESTED}.get(told, _FAILED))
+            return
         try:
-            if isinstance(told, BaseException):
-                raise told  # noqa: TRY301 -- every failure of a request ends below
-            then(told)
-        except UnknownSession:
-            self._refuse(asking, _unknown_session())
-        except Busy:
-            self._refuse(asking, _CONGESTED)
+            then(told, place)
         except _Problem as problem:
             self._refuse(asking, problem)
         except Exception:
             log.exception("a charging request failed")
             self._refuse(asking, _FAILED)
 
-    def _event(self, asking: _Asking, answers: list[QuotaAnswer]) -> None:
+    def _event(
+        self, asking: _Asking, asked: Asked, answers: Sequence[QuotaAnswer], place: int | None
+    ) -> None:
         """An event: reserved, and charged at once if all of it could be; or only reported, after it happened."""
-        assert asking.asked is not None, "it was read"
-        request = asking.asked.request
-        immediate = asking.asked.one_time == "IEC"
+        request = asked.request
+        immediate = asked.one_time == "IEC"
         whole = not immediate or all(answer.granted >= answer.wanted for answer in answers)
         charged = [(group, wanted if immediate and whole else 0, 0) for group, _, wanted in request.groups]
         release = replace(
@@ -167,13 +165,12 @@ class Charging:
             action=int(Action.RELEASE),
             begins=False,
             groups=charged,
+            place=place,
         )
         told = answers if whole else [replace(each, granted=0) for each in answers]
-        self._ask(asking, release, lambda _released: self._told(asking, told))
+        self._ask(asking, release, "", lambda _released, _place: self._told(asking, asked, told, place))
 
-    def _told(self, asking: _Asking, answers: list[QuotaAnswer]) -> None:
-        assert asking.asked is not None, "it was read"
-        asked = asking.asked
+    def _told(self, asking: _Asking, asked: Asked, answers: Sequence[QuotaAnswer], place: int | None) -> None:
         if asking.operation == "release":
             self._reply(asking, 204, None, [])
             return
@@ -183,8 +180,8 @@ class Charging:
             return
         if answers and all(answer.reason == "unknown_subscriber" for answer in answers):
             raise _Problem(404, "USER_UNKNOWN", "Nobody of that number is known here.")
-        place = f"{self._root()}{API}/chargingdata/{reference(asked.request.session, asked.request.place)}"
-        self._reply(asking, 201, told, [(b"location", place.encode())])
+        address = f"{self._root}{API}/chargingdata/{reference(asked.request.session, place)}"
+        self._reply(asking, 201, told, [(b"location", address.encode())])
 
     def _refuse(self, asking: _Asking, problem: _Problem) -> None:
         self._reply(asking, problem.status, _details(problem), [])
@@ -197,7 +194,7 @@ class Charging:
             kind = b"application/json" if status < 400 else b"application/problem+json"
             headers = [*headers, (b"content-type", kind), (b"content-length", b"%d" % len(body))]
         asking.reply(status, headers, body)
-        self._count(asking.operation, status, time.perf_counter() - asking.began_s)
+        self._platform.count(asking.operation, status, time.perf_counter() - asking.began_s)
         while self._waiting and self._waiting[0].over:
             self._waiting.popleft()
 
@@ -228,6 +225,12 @@ def _operation(request: Request) -> tuple[str, tuple[int | None, int | None]]:
     if session is None or len(rest) != 2 or rest[1] not in ("update", "release"):
         raise _unknown_session()
     return rest[1], session
+
+
+def _notify_uri(body: object) -> str:
+    """Where a session wants to be told, if it says so."""
+    uri = body.get("notifyUri") if isinstance(body, dict) else None
+    return uri if isinstance(uri, str) and len(uri) <= LONGEST_URI else ""
 
 
 def _json(request: Request) -> object:

@@ -42,7 +42,7 @@ from trunkline.ports import (
 
 MOST_AT_ONCE = 1024
 AHEAD = 2  # batches that are carried while others become durable
-TOGETHER_S = 0.004  # requests that come within so long share a commit; one that comes alone does not wait
+TOGETHER_S = 0.008  # requests that come within so long share a commit; one that comes alone does not wait
 QUIET_S = 0.25  # nobody asked for so long: what is owed is charged
 OWED_S = 2.0  # and after so long at the latest
 TAIL_OCTETS = 4 << 20

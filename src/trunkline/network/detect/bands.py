@@ -253,8 +253,9 @@ def _learn(
         elif row.points >= p.learn_points // 2:
             row.reach_unsure = max(row.reach_unsure, abs(deviation), row.peak)
             row.peak = 0.0
-    row.hour_sum += expected + _clipped(deviation, 4.0 * scale) if known else value
-    row.hour_points = min(row.hour_points + 1, MOST_POINTS)
+    if known or row.kind == NONE:  # what is unusual is not what an hour is known by
+        row.hour_sum += expected + _clipped(deviation, 4.0 * scale) if known else value
+        row.hour_points = min(row.hour_points + 1, MOST_POINTS)
     row.points = min(row.points + 1, MOST_POINTS)
 
 
@@ -307,12 +308,26 @@ def _begun(
     return False
 
 
+@nb.njit(inline="always")
+def _on_its_side(row: Row, deviation: float) -> float:
+    """How far a value is away in the direction of what is going on; below zero on the other side of it."""
+    if row.kind == DIP or row.kind == COLLAPSE:
+        return -deviation
+    return deviation if row.kind == SPIKE else abs(deviation)
+
+
 @nb.njit(nogil=True, cache=True)
-def _over(p: Bands, row: Row, deviation: float, half: float, end_us: int) -> int:
-    """BACK when it has been well inside the band for a while, ACCEPTED when it has lasted too long, else BEGUN."""
-    away = abs(row.offset if row.kind == DRIFT else deviation)
+def _over(p: Bands, row: Row, value: float, deviation: float, half: float, known: bool, end_us: int) -> int:
+    """BACK when it has been well inside the band for a while, ACCEPTED when it has lasted too long, else BEGUN.
+
+    What was too low is back, too, while it is above what is expected, and what was too high while it is below: the
+    sort of thing that began is over, and on a first day what is expected has followed it for a part of the way. So
+    nothing is then no return to it either: what has collapsed has to be more than a part of what it fell from.
+    """
+    away = abs(row.offset) if row.kind == DRIFT else _on_its_side(row, deviation)
     inside = p.inside_shift if row.kind == LEVEL_SHIFT else p.inside
-    row.calm = row.calm + 1 if away <= inside * half else 0
+    dead = row.kind == COLLAPSE and not known and value <= p.collapsed * row.peak
+    row.calm = row.calm + 1 if away <= inside * half and not dead else 0
     if row.calm >= (2 * p.calm_points if row.kind == LEVEL_SHIFT else p.calm_points):
         return BACK
     if end_us // SECOND_US - row.told_s > p.accept_s:
@@ -444,8 +459,8 @@ def watch(
         collapsed = expected > 0.0 and value <= p.collapsed * expected
         before = row.kind
         if before != NONE:
-            row.peak = max(row.peak, abs(deviation))
-            over = _over(p, row, deviation, half, end_us[i])
+            row.peak = max(row.peak, _on_its_side(row, deviation))
+            over = _over(p, row, value, deviation, half, known, end_us[i])
             if over != BEGUN:
                 change = over
             elif before == DIP and collapsed:
@@ -477,6 +492,11 @@ def watch(
                 _settle(row, deviation, change)
                 if change == ACCEPTED:
                     expected = value
+                elif abs(deviation) > half and known:  # by the other side: perhaps another thing begins
+                    row.outside = 1
+                    row.since_s = begin_us[i] // SECOND_US
+                elif abs(deviation) > half:  # what was lately is what it was while it was unusual
+                    row.recent = expected = value
         _learn(p, row, value, expected, known, sure, scale, half, passed_s)
         row.last_us = end_us[i]
     return findings[:count]

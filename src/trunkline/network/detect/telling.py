@@ -52,9 +52,13 @@ def _side() -> pl.Expr:
 
 
 def back() -> pl.Expr:
-    """That it is over, since it is as expected again."""
-    return pl.format("{} is as expected again: {}; it was unusual since {}.",
-                     thing(), amount("seen_milli"), moment("since_us"))  # fmt: skip
+    """That it is over, since it is as expected again, or has left what was unusual by the other side."""
+    inside = pl.col("seen_milli").is_between("low_milli", "high_milli")
+    return pl.format(
+        "{} is {}: {}; it was unusual since {}.",
+        thing(), pl.when(inside).then(pl.lit("as expected again")).otherwise(pl.lit("back")), amount("seen_milli"),
+        moment("since_us"),
+    )  # fmt: skip
 
 
 def accepted() -> pl.Expr:
@@ -71,9 +75,14 @@ def judged(model: pl.Expr) -> pl.Expr:
     )  # fmt: skip
 
 
+def _seconds(us: pl.Expr) -> pl.Expr:
+    """A length of time in seconds, with a decimal where it says something."""
+    return (us / 1e6).round(1).cast(pl.String).str.strip_suffix(".0")
+
+
 def silent() -> pl.Expr:
     """That nothing comes any more; the frame has `name`, `since_us` and `period_us`."""
-    period_s = (pl.col("period_us") / 1e6).round(1).cast(pl.String).str.strip_suffix(".0")
+    period_s = _seconds(pl.col("period_us"))
     return pl.format(
         "{} has reported nothing since {}; it used to report every {} s.",
         pl.col("name"), moment("since_us"), period_s,

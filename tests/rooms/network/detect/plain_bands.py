@@ -79,9 +79,15 @@ class PlainSeries:
         self.add_up(away if sure else 0.0, scale, begin_us)
         collapsed = expected > 0 and value <= 0.1 * expected
         may = base is not None or collapsed
-        told = self.judge(away, half, collapsed, may, sure, begin_us, end_us)
+        dead = base is None and value <= 0.1 * self.peak
+        told = self.judge(away, half, collapsed, may, sure, dead, begin_us, end_us)
         if told and told[0][0] == "accepted":
             expected = value
+        if told and told[0][0] == "back" and not self.kind and abs(away) > half:
+            if base is None:
+                self.recent = expected = value
+            else:
+                self.outside, self.since_us = 1, begin_us
         self.learn(value, expected, base is not None, sure, scale, half, passed_s)
         self.last_us = end_us
         return told
@@ -119,7 +125,15 @@ class PlainSeries:
             self.sums[side] = max(0.0, self.sums[side] + step - 1.0)
 
     def judge(
-        self, away: float, half: float, collapsed: bool, may: bool, sure: bool, begin_us: int, end_us: int
+        self,
+        away: float,
+        half: float,
+        collapsed: bool,
+        may: bool,
+        sure: bool,
+        dead: bool,
+        begin_us: int,
+        end_us: int,
     ) -> list[tuple[str, str, int]]:
         """What begins, ends or gets worse."""
         if not self.kind:
@@ -127,8 +141,11 @@ class PlainSeries:
                 self.peak, self.told_us = abs(away), end_us
                 return [("begun", self.kind, self.since_us)]
             return []
-        self.peak = max(self.peak, abs(away))
-        far = abs(self.offset if self.kind == "drift" else away)
+        sides = {"dip": -away, "collapse": -away, "spike": away}
+        self.peak = max(self.peak, sides.get(self.kind, abs(away)))
+        far = abs(self.offset) if self.kind == "drift" else sides.get(self.kind, abs(away))
+        if dead and self.kind == "collapse":
+            far = 2 * half
         self.calm = self.calm + 1 if far <= (0.25 if self.kind == "level_shift" else 0.5) * half else 0
         told = (self.kind, self.since_us)
         if self.calm >= (6 if self.kind == "level_shift" else 3):
@@ -216,5 +233,6 @@ class PlainSeries:
             elif sure or self.points >= 16:
                 self.reach[sure] = max(self.reach[sure], abs(away), self.peak)
                 self.peak = 0.0
-        self.of_hour.append(expected + max(min(away, 4 * scale), -4 * scale) if known else value)
+        if known or not self.kind:
+            self.of_hour.append(expected + max(min(away, 4 * scale), -4 * scale) if known else value)
         self.points += 1

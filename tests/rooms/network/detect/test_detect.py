@@ -86,6 +86,35 @@ def test_a_second_outage_is_told_like_the_first() -> None:
     assert told(Watched().detect(kpi_frame("Site/Cell", values))) == [("collapse", 0), ("collapse", 1)] * 2
 
 
+@pytest.mark.parametrize("growth", [0.0, 0.01])
+def test_an_outage_of_the_first_day_ends_when_it_ends(growth: float) -> None:
+    """What is expected has followed the outage for a part of the way, and a morning has grown meanwhile: it is over."""
+    values = [100.0 * (1 + growth * max(0, step - 50)) for step in range(120)]
+    values = happening(values, 60, lambda _v, _: 0.0, 20)
+    anomalies = Watched().detect(kpi_frame("Site/Cell", values))
+    assert told(anomalies) == [("collapse", 0), ("collapse", 1)]
+    assert anomalies["time_us"][1] == MONDAY_US + (80 + 3) * 300_000_000
+    assert "back" in anomalies["text"][1]
+
+
+def test_a_second_outage_of_the_first_days_is_told_like_the_first() -> None:
+    """What came back from nothing has not been lived with: the next outage is as far out as the first."""
+    values = days(3, busy, 4)
+    for at in (100, 288 + 150):
+        values = happening(values, at, lambda _v, _: 0.0, 40)
+    anomalies = Watched().detect(kpi_frame("Site/Cell", values))
+    assert told(anomalies) == [("collapse", 0), ("collapse", 1)] * 2
+
+
+def test_a_dip_that_turns_into_a_crowd_is_over_and_the_crowd_is_told() -> None:
+    """What was too low and is too high is another thing, told as such."""
+    values = happening(days(17, busy, 3), NOON, lambda v, _: v * 0.4, 12)
+    values = happening(values, NOON + 12, lambda v, _: v * 3, 12)
+    assert told(Watched().detect(kpi_frame("Site/Cell", values))) == [
+        ("dip", 0), ("dip", 1), ("spike", 0), ("spike", 1),
+    ]  # fmt: skip
+
+
 def test_a_slow_drift_is_told_as_one() -> None:
     """What moves away from its week little by little is told as a drift."""
     values = happening(days(40, busy, 7, 0.03), 21 * 288, lambda v, step: v + step * 0.012, 19 * 288)

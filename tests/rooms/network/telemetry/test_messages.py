@@ -88,11 +88,15 @@ def test_what_clears_has_the_key_of_what_was_raised() -> None:
         ("SYN flood from 198.51.100.7 detected", "flood"),
         ("possible port scan from 198.51.100.7", "scan"),
         ("signalling storm on MME pool 2", "signallingStorm"),
+        ("attach burst from TAC 4711", "simlessAttachBurst"),
+        ("512 attach requests without a SIM in 10 s", "simlessAttachBurst"),
+        ("SIM-less registration attempts on AMF 3", "simlessAttachBurst"),
+        ("registration rejected: illegal UE", "simlessAttachBurst"),
         ("Failed password for root from 198.51.100.7", "authenticationFailure"),
     ],
 )
 def test_security_is_a_kind_of_its_own(said: str, cause: str) -> None:
-    """Scans, floods and storms are marked, with X.736's event type."""
+    """Scans, floods, storms and bursts of attaches are marked, each by its cause, with X.736's event type."""
     found = read(f"<132>Nov 22 08:00:00 fw1 fw: {said}".encode(), "syslog")
     assert found.events.select("probable_cause", "security", "event_type").rows() == [
         (cause, 1, "securityServiceOrMechanismViolation")

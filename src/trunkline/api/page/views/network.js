@@ -12,7 +12,7 @@ import { incident } from "/page/views/network_incident.js";
 import { maintenance } from "/page/views/network_maintenance.js";
 import { settling } from "/page/views/rejects.js";
 
-const DAY_MINUTES = 1440, STEP_MINUTES = 5;
+const DAY_MINUTES = 1440, STEP_MINUTES = 5, ROWS = 50, MORE_ROWS = 200;
 
 export function network(main, session, path) {
   const [part, ...rest] = path.split("/");
@@ -43,8 +43,9 @@ function overview(main, session) {
   const layer = h("select", { id: "layer" }), metric = h("select", { id: "metric" });
   const back = h("input", { id: "back", type: "range", min: String(-DAY_MINUTES), max: "0", step: String(STEP_MINUTES), value: "0", "aria-describedby": "back-said" });
   const backSaid = h("output", { id: "back-said", for: "back" }, "now");
-  const twin = h("details", { class: "twin tall", open: true }, h("summary", {}, "The map as a table"), figuresOfTiles);
-  let drawn = null, line = null, tiles = new Map(), newestUs = 0, changes = "", ended = false, loading = false, spans = [0, 1], units = {}, texts = {};
+  const more = h("button", { type: "button", hidden: true, onclick: () => { shown += MORE_ROWS; draw(); } }), counted = h("p", { class: "muted small", role: "status" });
+  const twin = h("details", { class: "twin tall", open: true }, h("summary", {}, "The map as a table"), figuresOfTiles, counted, more);
+  let drawn = null, line = null, tiles = new Map(), newestUs = 0, lookedUs = 0, shown = ROWS, changes = "", ended = false, loading = false, spans = [0, 1], units = {}, texts = {}, hexagons = {};
 
   show(main, heading("Network", h("p", { class: "muted" }, "Incidents by money at stake; the map by severity or by KPI. Times are UTC.")), ways("#/network"), figures,
     h("section", { class: "card", "aria-labelledby": "queue-title" }, h("h2", { id: "queue-title" }, "Incidents"), queue),
@@ -57,6 +58,13 @@ function overview(main, session) {
     h("section", { class: "card", "aria-labelledby": "bandwidth-title" }, h("h2", { id: "bandwidth-title" }, "Bandwidth"), bandwidth()),
     h("section", { class: "card", "aria-labelledby": "telemetry-title" }, h("h2", { id: "telemetry-title" }, "Telemetry"), accounting));
   show(queue, h("p", { class: "loading" }, "Loading…"));
+
+  // What a hexagon is to those who know the network by its cells.
+  function where(tile) {
+    const cells = hexagons[layer.value]?.[tile] ?? { count: 0, first: [] }, rest = cells.count - cells.first.length;
+    const links = cells.first.map((name, at) => [at ? ", " : "", h("a", { href: `#/network/cell/${encodeURIComponent(name)}` }, name)]);
+    return [...links, rest ? ` and ${count(rest)} more` : ""];
+  }
 
   const paint = (tile) => {
     if (metric.value === "severity") return severityColour(tile.severity);
@@ -82,13 +90,18 @@ function overview(main, session) {
     spans = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
     if (drawn) drawn.paint(tiles, paint);
     show(legend, key());
-    const rows = [...tiles].sort((a, b) => a[1].severity - b[1].severity || (b[1].value ?? 0) - (a[1].value ?? 0)).slice(0, 50);
+    const rows = [...tiles].sort((a, b) => a[1].severity - b[1].severity || (b[1].value ?? 0) - (a[1].value ?? 0)).slice(0, shown);
+    const rest = tiles.size - rows.length, said = `${count(rows.length)} of ${count(tiles.size)} tiles, the worst first.`;
+    if (counted.textContent !== said) counted.textContent = said;
+    more.hidden = rest === 0;
+    more.textContent = `Show ${count(Math.min(rest, MORE_ROWS))} more`;
     const unit = units[metric.value] || "";
     showCalmly(figuresOfTiles, table(`Tiles, ${metric.value}`, [
       { name: "Severity", cell: ([, tile]) => alarmSeverity(tile.severity) },
       { name: "Tile", cell: ([name]) => texts[name] || name },
       { name: `Value${unit ? ` (${unit})` : ""}`, number: true, cell: ([, tile]) => (tile.value === null ? "–" : tile.value / 1000) },
       { name: "Cells", number: true, cell: ([, tile]) => count(tile.cells) },
+      ...(layer.value === "area" ? [] : [{ name: "Where", wrap: true, cell: ([name]) => where(name) }]),
     ], rows, "No tile is known yet. Load the inventory and hand in telemetry."));
   }
 
@@ -105,23 +118,27 @@ function overview(main, session) {
   }
 
   function tell() {
-    if (Number(back.value) < 0) return;
-    state.textContent = newestUs ? `Newest figures of ${moment(newestUs)}, ${age((Date.now() * 1000 - newestUs) / 1e6)} old` : "No figures yet";
+    const old = (us) => `${moment(us)}, ${age((Date.now() * 1000 - us) / 1e6)} old`;
+    if (Number(back.value) < 0) { if (lookedUs) state.textContent = `An earlier moment is shown: ${old(lookedUs)}`; return; }
+    state.textContent = newestUs ? `Newest figures of ${old(newestUs)}` : "No figures yet";
   }
 
   async function scrub() {
     const minutes = Number(back.value);
     backSaid.textContent = minutes === 0 ? "now" : `${moment(newestUs + minutes * 60e6)} (${-minutes} min before the newest)`;
-    if (minutes === 0) { line.look(layer.value, metric.value); return; }
-    const said = await get(`/api/v1/network/heat?layer=${encodeURIComponent(layer.value)}&metric=${encodeURIComponent(metric.value)}&at=${newestUs + minutes * 60e6}`);
+    if (minutes === 0) { lookedUs = 0; line.look(layer.value, metric.value); return; }
+    const at = newestUs + minutes * 60e6;
+    const said = await get(`/api/v1/network/heat?layer=${encodeURIComponent(layer.value)}&metric=${encodeURIComponent(metric.value)}&at=${at}`);
     if (Number(back.value) !== minutes) return;
     tiles = new Map(said.items.map((row) => [row.tile.replace(/^0+/, ""), { value: row.value_milli, severity: row.severity, cells: row.cells }]));
-    state.textContent = "An earlier moment is shown.";
+    lookedUs = at;
+    tell();
     draw();
   }
 
   async function choose() {
     tiles = new Map();
+    shown = ROWS;
     texts = layer.value === "area" ? areaNames : {};
     if (drawn) await drawn.shape(layer.value).catch((error) => { state.textContent = error.message; });
     if (!ended) await scrub();
@@ -155,6 +172,7 @@ function overview(main, session) {
       const { said: places } = await get("/api/v1/network/places");
       if (ended) return;
       areaNames = Object.fromEntries(places.areas.map((area) => [area.object, area.name]));
+      hexagons = places.tiles;
       units = Object.fromEntries(places.kpis.map((kpi) => [kpi.name, kpi.unit]));
       const layers = [...Object.keys(places.tiles).sort(), "area"];
       show(layer, layers.map((name) => h("option", { value: name }, name === "area" ? "areas" : `hexagons, size ${name.slice(3)}`)));
