@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import h3
 import httpx
 import orjson
 import polars as pl
@@ -20,7 +21,8 @@ from tests.page.serve import Served, served
 from tests.waiting import until
 from trunkline.api.access import Role
 from trunkline.api.v1.network import VES_BODY_OCTETS_MAX
-from trunkline.bootstrap.replay import COUNTED
+from trunkline.bootstrap.replay import COUNTED, pieces
+from trunkline.network.inventory import RESOLUTIONS
 
 ALARM = "/tmf-api/alarm/v4"
 pytestmark = pytest.mark.timeout(1800)  # the day is played first, on a machine that may do other things too
@@ -187,6 +189,31 @@ def test_the_map_is_the_same_by_socket_and_by_rest(world: World) -> None:
     assert recent.items() <= said.items()
     assert set(said) <= {feature["id"] for feature in shapes}
     assert all(len(feature["geometry"]["coordinates"][0]) >= 6 for feature in shapes)
+
+
+def test_cells_behind_a_cut_are_dark_on_the_map(world: World, tmp_path: Path) -> None:
+    """While it lasts, each tile of the cells behind it is critical, although only the cut is told."""
+    cut = truth(world.day).filter(kind="backhaul_cut").row(0, named=True)
+    with watch(tmp_path, world.day / "inventory") as watching:
+        for piece in pieces(world.day):
+            if piece.end_us <= cut["begin_us"] + 900_000_000:
+                watching.tell(piece)
+        watching.settle()
+        reader = watching.network.reader
+        drawn = reader.tiles("h3:5", "severity", reader.counts()["newest_heat_us"])
+        alarms = reader.alarms(1000, active=True)
+    held = {row["name"]: row["held_by"] for row in alarms if row["specific_problem"] == "silence"}
+    dark = set(cut["cells"].split())
+    assert {held.get(cell, "").partition(":")[0] for cell in dark} == {"carried_by"}
+    seen = {f"{tile:x}": severity for tile, severity in drawn.select("tile", "severity").iter_rows()}
+    with world.client(Role.VIEWER) as client:
+        places = client.get("/api/v1/network/places").json()["said"]
+    tiles = {
+        h3.cell_to_parent(h3.latlng_to_cell(cell["latitude"], cell["longitude"], max(RESOLUTIONS)), 5)
+        for cell in places["cells"]
+        if cell["name"] in dark
+    }
+    assert {tile: seen.get(tile) for tile in tiles} == dict.fromkeys(tiles, 1)
 
 
 def test_a_reader_that_comes_back_gets_what_it_missed(world: World) -> None:

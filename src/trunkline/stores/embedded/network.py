@@ -524,7 +524,7 @@ class NetworkReader(EmbeddedReader):
     def _newest(
         self, stream: Stream, key: int | None, wanted: pl.Expr, from_us: int, until_us: int, limit: int | None
     ) -> pl.DataFrame:
-        """The rows that are wanted, newest first and the later commit before the earlier."""
+        """The rows that are wanted, newest first; of one time the later commit, and in a commit the later row."""
 
         def ask() -> pl.DataFrame:
             with self._moment() as connection:
@@ -534,8 +534,8 @@ class NetworkReader(EmbeddedReader):
                 ]
             if not frames:
                 return stream.record.empty()
-            rows = pl.concat(frames, how="diagonal_relaxed")
-            rows = rows.sort([TIME_OF[stream.name], "seq"], descending=True)
+            rows = pl.concat(frames, how="diagonal_relaxed").reverse()
+            rows = rows.sort([TIME_OF[stream.name], "seq"], descending=True, maintain_order=True)
             return stream.record.conform(rows if limit is None else rows.head(limit))
 
         return self._again(ask)

@@ -134,4 +134,4 @@ def sorted_by(frame: pl.DataFrame, key: str) -> pl.DataFrame:
     """In order of key and arrival; free when the step gave the rows in that order."""
     if frame.get_column(key).is_sorted():
         return frame
-    return frame.sort(key, "seq")
+    return frame.sort(key, "seq", maintain_order=True)
