@@ -24,7 +24,7 @@ from trunkline.mediation import decode, deduplicate, meter
 from trunkline.network import align, forecast, heat, kpi, pulse, rollup, sla
 from trunkline.network import deduplicate as deduplicate_events
 from trunkline.network.alarms import life, signals
-from trunkline.network.detect import detect, silence
+from trunkline.network.detect import clocks, detect, silence
 from trunkline.network.incidents import correlate
 from trunkline.network.telemetry import decode as decode_telemetry
 from trunkline.records import bills, charging, giving, network, network_sums, online, usage
@@ -409,6 +409,7 @@ NETWORK = Flow(
             state=silence.LISTENED,
             looks_up=(network.FORMULAS,),
         ),
+        Step(clocks.tell_time, network.BINS, (network.ANOMALIES,), state=clocks.CLOCKS),
         *_JUDGED,
         Step(signals.report, network.HEARD, (network.SIGNALS,)),
         *_ALARMS,

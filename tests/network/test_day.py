@@ -115,6 +115,18 @@ def test_an_outage_is_found_and_told(world: World) -> None:
     assert kpis == sorted(kpis, key=lambda row: -row["end_us"]) != []
 
 
+def test_a_wrong_clock_is_told_and_that_it_is_right_again(world: World) -> None:
+    """A warning of the cell whose clock runs away, with its third period, and of no other; over when it is over."""
+    drift = truth(world.day).filter(kind="clock_drift").row(0, named=True)
+    with world.client(Role.VIEWER) as client:
+        every = client.get("/api/v1/network/alarms", params={"limit": 1000}).json()["items"]
+    (told,) = [row for row in every if row["specific_problem"] == "clock"]
+    assert (told["name"], told["probable_cause"], told["worst"]) == (drift["root"], "timingProblem", 4)
+    periods_us, ahead_us = 4 * 300_000_000, 1_200_000_000  # what it has told ahead of time is not told again
+    assert 0 <= told["raised_us"] - drift["begin_us"] <= periods_us
+    assert 0 <= told["cleared_us"] - drift["end_us"] <= ahead_us + periods_us
+
+
 def test_one_fault_is_one_incident_with_its_root(world: World) -> None:
     """A cut that takes many cells is told once, with the link as its root, and closed when it is over."""
     faults = truth(world.day).filter(pl.col("kind").is_in(["cell_outage", "backhaul_cut"]))

@@ -320,7 +320,7 @@ ANOMALIES = Stream(
         (
             *OBJECT,
             Column("kpi", pl.String, "The KPI or counter."),
-            Column("kind", pl.String, "spike, dip, level_shift, collapse, silence or drift."),
+            Column("kind", pl.String, "spike, dip, level_shift, collapse, silence, clock or drift."),
             Column("since_us", pl.Int64, "When it began.", "us UTC"),
             Column("time_us", pl.Int64, "When it was seen, by the data's clock.", "us UTC"),
             Column("score_milli", pl.Int64, "How unusual, from 0 to 1000.", "thousandths"),

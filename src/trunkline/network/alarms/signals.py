@@ -2,7 +2,7 @@
 
 An element's own event, a finding of the detector and a forecast differ in how they are noticed; what follows is the
 same life. A finding's alarm has the object, the kind of finding and the KPI for its key, so that it is raised once
-however long it lasts; only silence is one alarm for all that an object no longer tells.
+however long it lasts; what speaks of no KPI (silence, a wrong clock) is one alarm of its object.
 
 Signals of one batch are told in the order of their times, those of one moment by their keys and then as they came: the
 order in which a batch's rows were worked out says nothing, and differs where places share the work.
@@ -29,10 +29,12 @@ _FINDINGS = pl.DataFrame(
         ("dip", "qualityOfServiceAlarm", "performanceDegraded"),
         ("spike", "qualityOfServiceAlarm", "thresholdCrossed"),
         ("drift", "qualityOfServiceAlarm", "thresholdCrossed"),
+        ("clock", "equipmentAlarm", "timingProblem"),
     ],
     schema=["kind", "event_type", "probable_cause"],
     orient="row",
 )
+_OF_OBJECTS = ("silence", "clock")  # findings that speak of no KPI
 WHOLE_NETWORK = 0  # the network is correlated as one part
 
 
@@ -66,8 +68,8 @@ def suspect(anomalies: pl.DataFrame, rules: AlarmRules) -> Outcome:
             severity=pl.col("kind")
             .replace_strict(severities, default=int(Severity.INDETERMINATE))
             .cast(pl.UInt8),
-            specific_problem=pl.when(pl.col("kind") == "silence")
-            .then(pl.lit("silence"))
+            specific_problem=pl.when(pl.col("kind").is_in(_OF_OBJECTS))
+            .then(pl.col("kind"))
             .otherwise(pl.format("{} of {}", "kind", "kpi")),
             event_type=pl.col("event_type").fill_null("qualityOfServiceAlarm"),
             probable_cause=pl.col("probable_cause").fill_null("thresholdCrossed"),

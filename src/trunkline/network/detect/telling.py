@@ -92,3 +92,19 @@ def silent() -> pl.Expr:
 def heard() -> pl.Expr:
     """That something comes again."""
     return pl.format("{} reports again; it had been silent since {}.", pl.col("name"), moment("since_us"))
+
+
+def wrong_clock() -> pl.Expr:
+    """That times are not what they are said to be; the frame has `name`, `since_us`, `period_us` and `off_us`."""
+    side = pl.when(pl.col("off_us") > 0).then(pl.lit("after")).otherwise(pl.lit("before"))
+    return pl.format(
+        "The clock of {} is wrong: its periods of {} s end {} s {} the full period, since {}; see to its time source.",
+        pl.col("name"), _seconds(pl.col("period_us")), _seconds(pl.col("off_us").abs()), side, moment("since_us"),
+    )  # fmt: skip
+
+
+def right_again() -> pl.Expr:
+    """That a clock goes right."""
+    return pl.format(
+        "The clock of {} is right again; it was wrong since {}.", pl.col("name"), moment("since_us")
+    )

@@ -12,6 +12,7 @@ import polars as pl
 
 from trunkline.kernel.grouped import Grouped
 from trunkline.kernel.identity import name_words
+from trunkline.network.detect.clocks import CLOCKS, tell_time
 from trunkline.network.detect.detect import SERIES, detect
 from trunkline.network.detect.models import Models
 from trunkline.network.detect.silence import LISTENED, listen, miss
@@ -109,6 +110,7 @@ class Watched:
     models: Models = field(default_factory=Models)
     series: Store = field(default_factory=lambda: Store(SERIES.dtype))
     listened: Store = field(default_factory=lambda: Store(LISTENED.dtype))
+    clocks: Store = field(default_factory=lambda: Store(CLOCKS.dtype))
 
     def detect(self, kpis: pl.DataFrame) -> pl.DataFrame:
         """Anomalies of a batch of KPIs."""
@@ -125,6 +127,13 @@ class Watched:
         """Who is silent when the data's clock shows this."""
         pulses = pulse_frame(time_us)
         return self._keep(miss(pulses, self.listened.gather(pulses["bucket"])))
+
+    def tell_time(self, bins: pl.DataFrame) -> pl.DataFrame:
+        """Whose clock is wrong or right again with a batch of bins."""
+        outcome = tell_time(bins, self.clocks.gather(bins["bucket"]))
+        assert outcome.state is not None
+        self.clocks.put(outcome.state)
+        return outcome.rows[0]
 
     def _keep(self, outcome: Any) -> pl.DataFrame:
         self.listened.put(outcome.state)
