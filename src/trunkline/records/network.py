@@ -549,7 +549,6 @@ REASONS = (
     Reason("unknown_model", "No device model of that name is in the mapping. Add it there."),
     Reason("not_telemetry", "A message that carries neither a measurement nor an event, such as a heartbeat."),
     Reason("missing_object", "The record does not say what it speaks of."),
-    Reason("unknown_object", "No such cell, router, link or device is in the inventory. Load it."),
     Reason("missing_counter", "A value stands without the name of its counter."),
     Reason("bad_time", "The time is missing, impossible or not in the mapping's format."),
     Reason("in_the_future", "The record is further ahead of the clock than its sender's clock may be."),
