@@ -297,7 +297,7 @@ _JUDGED = (
     Step(
         sla.keep,
         network.KPIS,
-        (network_sums.BUDGETS,),
+        (network_sums.BUDGETS, network.ANOMALIES),
         state=sla.SPENT,
         looks_up=(network_sums.AGREEMENTS, network.FORMULAS),
     ),

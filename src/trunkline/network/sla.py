@@ -7,6 +7,9 @@ attempts are expected of its rest as there were. Two rates are watched together,
 one over short enough to be true now, with the marks of the Site Reliability Workbook (chapter 5, "multiwindow,
 multi-burn-rate alerts"): 14.4 over an hour and five minutes is critical, 6 over six hours and half an hour is major.
 
+A budget that burns is a finding from the window on at which it begins to, and again when it burns worse and when it no
+longer does.
+
 What was not measured is counted for neither side: a window without a value spends nothing. A KPI that is told again
 for the same window replaces what it said before, for as long as `rollup` may tell it again.
 """
@@ -32,7 +35,7 @@ from trunkline.network.formula import Form, FormulaError, Formulas
 from trunkline.network.kpi import slice_names
 from trunkline.network.rollup import KEPT_US
 from trunkline.network.sheets import by_bucket
-from trunkline.records.network import BUCKET_SHIFT, Severity
+from trunkline.records.network import ANOMALIES, BUCKET_SHIFT, Severity
 from trunkline.records.network_sums import BUDGETS
 
 MINUTE_US = 60_000_000
@@ -40,6 +43,7 @@ DAY_US = 86_400_000_000
 FINE_US, FINE_KEPT_US = 5 * MINUTE_US, 6 * 60 * MINUTE_US + 5 * MINUTE_US
 FAST, SLOW = (14_400, 60 * MINUTE_US, 5 * MINUTE_US), (6_000, 360 * MINUTE_US, 30 * MINUTE_US)
 WHOLE = 1_000_000  # shares are millionths
+BURNING = 2  # in `folded`
 RATE_MOST = 1_000_000_000
 
 SPENT = State(
@@ -51,8 +55,8 @@ SPENT = State(
             ("on", "u8"),  # what it speaks of
             ("begin_us", "i8"),
             ("length_us", "i8"),
-            ("folded", "u1"),  # 0 for a window as it was told
-            ("good", "i8"),
+            ("folded", "u1"),  # 0 for a window as it was told, 1 for a sum of them,
+            ("good", "i8"),  # 2 for a budget that burns since `begin_us` with the severity in `good`
             ("bad", "i8"),
         ]
     ),
@@ -98,7 +102,7 @@ class Agreements:
 
 
 def keep(kpis: pl.DataFrame, state: Grouped, agreements: Agreements, formulas: Formulas) -> Outcome:
-    """`KPIS` into the `BUDGETS` of the agreements that speak of them."""
+    """`KPIS` into the `BUDGETS` of the agreements that speak of them, and `ANOMALIES` of those that burn."""
     wanted = agreements.frame
     mine = kpis.filter(
         pl.col("object").is_in(wanted["object"].implode()), pl.col("value_milli").is_not_null()
@@ -107,21 +111,29 @@ def keep(kpis: pl.DataFrame, state: Grouped, agreements: Agreements, formulas: F
     # The same window told twice in a batch: the later row counts.
     mine = mine.unique(["agreement", "begin_us", "end_us"], keep="last", maintain_order=True)
     rows = state.rows
-    told, kept = [], [rows[~np.isin(rows["object"], mine["of"].to_numpy())]]
+    told, found, kept = [], [], [rows[~np.isin(rows["object"], mine["of"].to_numpy())]]
     for number in sorted(set(mine["agreement"].to_list())):
         agreement, part = agreements.all[number], mine.filter(pl.col("agreement") == number)
         before = rows[rows["object"] == part["of"][0]]
-        spent = _added(before, part, agreement, formulas)
+        burning = before[before["folded"] == BURNING]
+        spent = _added(before[before["folded"] != BURNING], part, agreement, formulas)
         windows = spent[spent["folded"] == 0]
         now_us = int((windows["begin_us"] + windows["length_us"]).max())
         spent = _folded(spent, now_us, agreement.period_days * DAY_US)
-        kept.append(spent)
-        told.append(_budget(agreement, int(part["of"][0]), spent, now_us))
+        budget = _budget(agreement, int(part["of"][0]), spent, now_us)
+        findings, burning = _burnt(budget, burning, int(part["object"][0]))
+        kept += [spent, burning]
+        told.append(budget)
+        found += findings
     all_rows = np.concatenate(kept)
     on = np.ascontiguousarray(all_rows["on"])
     buckets = np.unique(np.concatenate([state.keys, on >> np.uint64(BUCKET_SHIFT)]))
-    frame = pl.DataFrame(told, schema=BUDGETS.record.schema, orient="row") if told else BUDGETS.record.empty()
-    return Outcome((frame,), by_bucket(buckets, on, all_rows))
+    budgets = (
+        pl.DataFrame(told, schema=BUDGETS.record.schema, orient="row") if told else BUDGETS.record.empty()
+    )
+    anomalies = pl.DataFrame(found, schema=_FOUND, orient="row")
+    anomalies = anomalies.with_columns(kind=pl.lit("burn"), score_milli=pl.lit(1000))
+    return Outcome((budgets, ANOMALIES.record.conform(anomalies)), by_bucket(buckets, on, all_rows))
 
 
 def _added(
@@ -201,6 +213,35 @@ def _budget(agreement: Agreement, object_: int, spent: npt.NDArray[Any], now_us:
         object_, agreement.name, agreement.enterprise, agreement.slice, agreement.kpi, now_us, good, bad, left,
         fast, slow, int(severity), text, object_ >> BUCKET_SHIFT,
     )  # fmt: skip
+
+
+_FOUND = {
+    name: ANOMALIES.record.schema[name]
+    for name in ("object", "name", "kpi", "since_us", "time_us", "ended", "text", "bucket")
+}
+
+
+def _burnt(
+    budget: tuple[Any, ...], burning: npt.NDArray[Any], on: int
+) -> tuple[list[tuple[Any, ...]], npt.NDArray[Any]]:
+    """What a row of `BUDGETS` has to say that was not said, and what is to be remembered of it."""
+    row = dict(zip(BUDGETS.record.schema, budget, strict=True))
+    severity, now_us = int(row["severity"]), int(row["time_us"])
+    said = int(burning["good"][0]) if len(burning) else int(Severity.CLEARED)
+    since_us = int(burning["begin_us"][0]) if len(burning) else now_us
+    over = severity == Severity.CLEARED
+    found = []
+    if severity < said or (over and said < Severity.CLEARED):
+        verdict = "no longer burns too fast" if over else "burns too fast or is spent"
+        text = f"The error budget of {row['name']} {verdict}. {row['text']}"
+        key = row["object"], row["name"], row["kpi"]
+        found = [(*key, since_us, now_us, int(over), text, row["bucket"])]
+    if over:
+        return found, burning[:0]
+    kept = np.zeros(1, SPENT.dtype)
+    kept["object"], kept["on"], kept["begin_us"], kept["folded"] = row["object"], on, since_us, BURNING
+    kept["good"] = min(severity, said)
+    return found, kept
 
 
 def _rate(spent: npt.NDArray[Any], since_us: int, agreement: Agreement) -> int:

@@ -320,7 +320,7 @@ ANOMALIES = Stream(
         (
             *OBJECT,
             Column("kpi", pl.String, "The KPI or counter."),
-            Column("kind", pl.String, "spike, dip, level_shift, collapse, silence, clock or drift."),
+            Column("kind", pl.String, "spike, dip, level_shift, collapse, silence, drift, clock or burn."),
             Column("since_us", pl.Int64, "When it began.", "us UTC"),
             Column("time_us", pl.Int64, "When it was seen, by the data's clock.", "us UTC"),
             Column("score_milli", pl.Int64, "How unusual, from 0 to 1000.", "thousandths"),
@@ -337,7 +337,7 @@ ANOMALIES = Stream(
         days_kept=400,
     ),
     key="bucket",
-    text="Findings of the detector, each with its why.",
+    text="What is unusual or should not be, each with its why.",
 )
 
 RISKS = Stream(

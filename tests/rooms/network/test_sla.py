@@ -10,7 +10,7 @@ from tests.rooms.network.plain_windows import FORMULAS, PERIOD_US, Memory, cut
 from trunkline.kernel.identity import name_words
 from trunkline.network import sla
 from trunkline.network.formula import FormulaError
-from trunkline.records.network import BUCKET_SHIFT, KPIS, Scope, Severity
+from trunkline.records.network import ANOMALIES, BUCKET_SHIFT, KPIS, Scope, Severity
 from trunkline.records.network_sums import BUDGETS
 
 TEXT = """
@@ -96,6 +96,50 @@ def test_fast_burning_is_told(bad: int, hours: int, severity: Severity) -> None:
     assert row["fast_milli"] == bad * 200
     assert abs(row["slow_milli"] - bad * 200) <= 1
     assert f"{bad / 5:.1f}" in row["text"]
+
+
+def findings(frames: list[pl.DataFrame]) -> list[tuple[int, int, int]]:
+    """Whether it ended, since when and when (in hours), of each finding, after batches."""
+    memory = Memory(sla.SPENT)
+    told = pl.concat([memory.run(sla.keep, frame, AGREEMENTS, FORMULAS).rows[1] for frame in frames])
+    assert told.schema == ANOMALIES.record.schema
+    assert (told["kind"] == "burn").all()
+    hour_us = HOUR * PERIOD_US
+    return [
+        (ended, since // hour_us, at // hour_us)
+        for ended, since, at in told.select("ended", "since_us", "time_us").rows()
+    ]
+
+
+def test_a_budget_that_burns_is_told_when_it_begins_grows_worse_and_ends() -> None:
+    """Once each, with since when: burn rates of 12, of 18, and none for hours."""
+    failed = [0] * 8 + [60] * 5 + [90, 90] + [0] * 8
+    hours = [
+        kpis([(hour * HOUR + n, 1_000 - bad, 1_000) for n in range(1, HOUR + 1)])
+        for hour, bad in enumerate(failed)
+    ]
+    (major, critical, over) = findings(hours)
+    assert (major[0], critical[0], over[0]) == (0, 0, 1)
+    assert major[1] == critical[1] == over[1] == major[2]
+    assert major[2] < critical[2] < over[2]
+    assert (major[2], critical[2]) == (8 + 3, 8 + 6), "half of six hours at 12; the first hour at 18"
+    assert findings(hours[:8]) == []
+
+
+def test_what_was_loosened_no_longer_burns() -> None:
+    """A promise that is changed is judged as it stands: what was told is over with the next window."""
+    hours = [kpis([(hour * HOUR + n, 700, 1_000) for n in range(1, HOUR + 1)]) for hour in range(3)]
+    memory = Memory(sla.SPENT)
+    (_, told) = memory.run(sla.keep, hours[0], AGREEMENTS, FORMULAS).rows
+    assert told["ended"].to_list() == [0]
+    assert told["text"][0].startswith(
+        "The error budget of Calls get through burns too fast or is spent. Steel: "
+    )
+    loose = sla.parse_agreements(TEXT.replace("share: 99.5", "share: 50"), FORMULAS)
+    (_, told) = memory.run(sla.keep, hours[1], loose, FORMULAS).rows
+    assert told["ended"].to_list() == [1]
+    (_, told) = memory.run(sla.keep, hours[2], AGREEMENTS, FORMULAS).rows
+    assert told["ended"].to_list() == [0]
 
 
 def test_a_short_fright_is_not_told() -> None:

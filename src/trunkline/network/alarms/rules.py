@@ -88,6 +88,7 @@ class Findings:
     spike: int = Severity.WARNING
     drift: int = Severity.WARNING
     clock: int = Severity.WARNING
+    burn: int = Severity.WARNING
     score_milli: int = 0  # findings below it raise nothing
     risk_raise_milli: int = 600
     risk_clear_milli: int = 500
@@ -281,7 +282,7 @@ def _judge(
         mistakes.append("damping: must be 0 < release_at < hold_from <= most")
     mistakes += [
         f"findings.{kind}: must be a severity from 1 (critical) to 5 (indeterminate)"
-        for kind in ("silence", "collapse", "level_shift", "dip", "spike", "drift", "clock")
+        for kind in ("silence", "collapse", "level_shift", "dip", "spike", "drift", "clock", "burn")
         if not Severity.CRITICAL <= getattr(findings, kind) <= Severity.INDETERMINATE
     ]
     if findings.risk_clear_milli > findings.risk_raise_milli:

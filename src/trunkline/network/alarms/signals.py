@@ -30,6 +30,7 @@ _FINDINGS = pl.DataFrame(
         ("spike", "qualityOfServiceAlarm", "thresholdCrossed"),
         ("drift", "qualityOfServiceAlarm", "thresholdCrossed"),
         ("clock", "equipmentAlarm", "timingProblem"),
+        ("burn", "qualityOfServiceAlarm", "thresholdCrossed"),
     ],
     schema=["kind", "event_type", "probable_cause"],
     orient="row",
