@@ -87,7 +87,10 @@ def network_folder(day: Path, data: Path) -> Path:
     watched.keep_inventory(folder, watched.inventory_files([day / "inventory"]))
     area = watched.load_inventory(folder).areas["name"][0]
     (folder / watched.AGREEMENTS).write_text(
-        f"hall:\n  enterprise: Fair\n  area: {area}\n  kpi: PRBUsageDl\n  mark: 80\n  share: 99\n"
+        "".join(
+            f"{name}:\n  enterprise: Fair\n  area: {area}\n  kpi: PRBUsageDl\n  mark: {mark}\n  share: 99\n"
+            for name, mark in (("hall", 80), ("promised too much", 1))
+        )
     )
     return folder
 

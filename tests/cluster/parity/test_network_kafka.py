@@ -65,6 +65,7 @@ def test_the_same_day(kafka: Kafka, tmp_path: Path) -> None:
         same(stream, ours.rows(stream, len(rows)), rows)
 
     assert (theirs.rows(network.INCIDENTS)["subscribers"] > 0).any(), "somebody was hit"
+    assert {"silence", "clock", "burn"} <= set(theirs.rows(network.ANOMALIES)["kind"]), "one of each manner"
 
     edges, counts = ours.edges(), ours.accounts()
     for source, sums in theirs.accounting.items():
