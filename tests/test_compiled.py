@@ -49,7 +49,8 @@ def test_a_constant_of_another_file_is_noticed(package: Path) -> None:
     """The loop's own file is the same, and the price is the new one."""
     assert priced(package) == 20
     assert list((package / "__pycache__").glob("*.nbi"))
-    (package / "rates.py").write_text(RATE.format(rate=30))  # longer: Python tells files of one second by size
+    # a longer text: of two files of one second, Python tells the newer one by its size
+    (package / "rates.py").write_text(RATE.format(rate=30))
     assert priced(package) == 300
 
 
