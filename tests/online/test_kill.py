@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.online.process import free_port, started
 from tests.online.world import ALICE, API, PATIENCE_S, data_request, subscribers, usage
 from trunkline.bootstrap.catalogues import load_catalogue, load_mappings
 from trunkline.bootstrap.reconcile import reconcile
@@ -27,7 +26,6 @@ SEED = int(os.environ.get("TRUNKLINE_TEST_SEED", "0")) or random.SystemRandom().
 EVER = (-(2**62), 2**62)
 MB = 1_000_000
 SESSIONS = 4
-START = "from trunkline.cli import main; main()"
 
 
 class Life:
@@ -36,22 +34,13 @@ class Life:
     def __init__(self, folder: Path) -> None:
         """Take a free port for all lives."""
         self.folder, self.data = folder, folder / "data"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.up = threading.Event()
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Begin a life; returns when it answers."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", START, "run", "--data", str(self.data), "--tariffs", str(self.folder / "tariffs"),
-             "--port", "0"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=os.environ | {"TRUNKLINE_ONLINE_PORT": str(self.port), "PYTHONPATH": os.pathsep.join(sys.path)},
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        assert any("The page:" in line for line in self.process.stdout), "the process did not start"
+        self.process = started(self.folder, self.port)
         self.up.set()
 
     def kill(self) -> None:

@@ -6,13 +6,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.online.test_kill import START
+from tests.online.process import free_port, started
 from tests.online.world import ALICE, API, PATIENCE_S, data_request, subscribers, usage
 from tests.waiting import until
 from trunkline.bootstrap.tokens import add_token, remove_token
@@ -29,21 +28,12 @@ class Running:
         self.data = folder / "data"
         self.data.mkdir()
         self.token = add_token(self.data, "smf", "billing")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", START, "run", "--data", str(self.data), "--tariffs", str(folder / "tariffs"),
-             "--port", "0"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {"TRUNKLINE_ONLINE_PORT": str(self.port), "PYTHONPATH": os.pathsep.join(sys.path)},
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        assert any("The page:" in line for line in self.process.stdout), "the process did not start"
+        self.port = free_port()
+        self.process = started(folder, self.port, errors=subprocess.PIPE)
         home = Path(f"/proc/{self.process.pid}/task")
-        started = [each for names in home.glob("*/children") for each in names.read_text().split()]
+        children = [each for names in home.glob("*/children") for each in names.read_text().split()]
         (self.side,) = [
-            int(each) for each in started if "nchf_side" in Path(f"/proc/{each}/cmdline").read_text()
+            int(each) for each in children if "nchf_side" in Path(f"/proc/{each}/cmdline").read_text()
         ]
 
     def asked(self) -> httpx.Response:

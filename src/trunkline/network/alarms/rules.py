@@ -94,6 +94,11 @@ class Findings:
     risk_clear_milli: int = 500
 
 
+KINDS = tuple(
+    each.name for each in fields(Findings) if not each.name.endswith("_milli")
+)  # the rest are severities
+
+
 @dataclass(frozen=True)
 class Window:
     """Planned work: alarms on the named objects and on everything that hangs on them are held back meanwhile."""
@@ -282,7 +287,7 @@ def _judge(
         mistakes.append("damping: must be 0 < release_at < hold_from <= most")
     mistakes += [
         f"findings.{kind}: must be a severity from 1 (critical) to 5 (indeterminate)"
-        for kind in ("silence", "collapse", "level_shift", "dip", "spike", "drift", "clock", "burn")
+        for kind in KINDS
         if not Severity.CRITICAL <= getattr(findings, kind) <= Severity.INDETERMINATE
     ]
     if findings.risk_clear_milli > findings.risk_raise_milli:

@@ -10,14 +10,12 @@ order in which a batch's rows were worked out says nothing, and differs where pl
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import polars as pl
 
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.identity import name_words
-from trunkline.network.alarms.rules import AlarmRules
+from trunkline.network.alarms.rules import KINDS, AlarmRules
 from trunkline.records.network import SIGNALS, Severity
 
 # What a finding is in the words of X.733: event type, probable cause.
@@ -59,7 +57,7 @@ def report(events: pl.DataFrame) -> Outcome:
 
 def suspect(anomalies: pl.DataFrame, rules: AlarmRules) -> Outcome:
     """Signals of what the detector found (`ANOMALIES`); a finding weaker than the rules' least score raises nothing."""
-    severities = {kind: getattr(rules.findings, kind) for kind in _FINDINGS["kind"].to_list()}
+    severities = {kind: getattr(rules.findings, kind) for kind in KINDS}
     over = pl.col("ended") == 1
     rows = (
         anomalies.filter(over | (pl.col("score_milli") >= rules.findings.score_milli))
@@ -134,4 +132,4 @@ def _key_or_made(events: pl.DataFrame) -> pl.Series:
 
 
 __all__ = ["alarm_keys", "foresee", "report", "suspect"]
-assert set(asdict(AlarmRules().findings)) >= set(_FINDINGS["kind"].to_list()), "every finding has a severity"
+assert set(KINDS) == set(_FINDINGS["kind"].to_list()), "every finding has a severity"

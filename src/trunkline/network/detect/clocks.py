@@ -20,9 +20,8 @@ import polars as pl
 
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped, State
-from trunkline.network.detect import telling
+from trunkline.network.detect import reported, telling
 from trunkline.network.placing import placed
-from trunkline.network.sheets import beginnings
 from trunkline.records.network import ANOMALIES
 
 Rows = npt.NDArray[Any]
@@ -52,25 +51,16 @@ _CHANGE = np.dtype([("row", "i8"), ("since_us", "i8"), ("time_us", "i8"), ("off_
 
 def tell_time(bins: pl.DataFrame, clocks: Grouped) -> Outcome:
     """`ANOMALIES` of objects whose clock is wrong from these `BINS` on, or right again."""
-    rows = beginnings(bins["object"].to_numpy(), bins["end_us"].to_numpy())
-    periods = (
-        bins.select("bucket", "object", "begin_us", "end_us", "name")[rows]
-        .lazy()
-        .filter(pl.col("end_us") - pl.col("begin_us") >= SHORTEST_US)
-        .group_by("bucket", "object", "end_us")
-        .agg(pl.col("begin_us").max(), pl.col("name").first())
-        .sort("end_us", "object")
-        .collect()
-    )
+    heard = reported.periods(bins).filter(pl.col("end_us") - pl.col("begin_us") >= SHORTEST_US)
 
     def make(first: Longs) -> Rows:
         fresh = np.zeros(len(first), CLOCKS.dtype)
-        fresh["object"] = periods["object"].to_numpy()[first]
+        fresh["object"] = heard["object"].to_numpy()[first]
         return fresh
 
-    state, at = placed(clocks, "object", periods["object"].to_numpy(), periods["bucket"].to_numpy(), make)
-    changes = _judge(state.rows, at, periods["begin_us"].to_numpy(), periods["end_us"].to_numpy())
-    return Outcome((_told(periods, changes),), state)
+    state, at = placed(clocks, "object", heard["object"].to_numpy(), heard["bucket"].to_numpy(), make)
+    changes = _judge(state.rows, at, heard["begin_us"].to_numpy(), heard["end_us"].to_numpy())
+    return Outcome((_told(heard, changes),), state)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -107,9 +97,9 @@ def _judge(rows: Rows, at: Longs, begin_us: Longs, end_us: Longs) -> Rows:
     return changes[:count]
 
 
-def _told(periods: pl.DataFrame, changes: Rows) -> pl.DataFrame:
+def _told(heard: pl.DataFrame, changes: Rows) -> pl.DataFrame:
     """Changes as `ANOMALIES`, with their sentences."""
-    frame = periods[changes["row"]].select(
+    frame = heard[changes["row"]].select(
         "bucket",
         "object",
         pl.col("name").fill_null("an unnamed object"),

@@ -20,10 +20,9 @@ import polars as pl
 from trunkline.kernel.flow import Outcome
 from trunkline.kernel.grouped import Grouped, State
 from trunkline.kernel.grouping import locate
-from trunkline.network.detect import telling
+from trunkline.network.detect import reported, telling
 from trunkline.network.formula import Formulas
 from trunkline.network.placing import of_keys, placed
-from trunkline.network.sheets import beginnings
 from trunkline.records.network import ANOMALIES
 
 Rows = npt.NDArray[Any]
@@ -57,24 +56,16 @@ _CHANGE = np.dtype([("at", "i8"), ("since_us", "i8"), ("time_us", "i8")])
 
 def listen(bins: pl.DataFrame, listened: Grouped, formulas: Formulas) -> Outcome:
     """Note who reported with these `BINS`; `ANOMALIES` says who had been silent and is back."""
-    heard = bins.select("bucket", "object", "end_us", "name")
-    ends = (
-        heard[beginnings(heard["object"].to_numpy(), heard["end_us"].to_numpy())]
-        .lazy()
-        .group_by("bucket", "object", "end_us")
-        .agg(pl.col("name").first())
-        .sort("end_us", "object")
-        .collect()
-    )
+    heard = reported.periods(bins)
 
     def make(first: Longs) -> Rows:
         rows = np.zeros(len(first), LISTENED.dtype)
-        rows["object"] = ends["object"].to_numpy()[first]
-        rows["name"] = [name.encode()[:NAME_OCTETS] for name in ends["name"][first].fill_null("").to_list()]
+        rows["object"] = heard["object"].to_numpy()[first]
+        rows["name"] = [name.encode()[:NAME_OCTETS] for name in heard["name"][first].fill_null("").to_list()]
         return rows
 
-    state, at = placed(listened, "object", ends["object"].to_numpy(), ends["bucket"].to_numpy(), make)
-    missed, back = _note(state.rows, at, ends["end_us"].to_numpy(), formulas.lateness_us)
+    state, at = placed(listened, "object", heard["object"].to_numpy(), heard["bucket"].to_numpy(), make)
+    missed, back = _note(state.rows, at, heard["end_us"].to_numpy(), formulas.lateness_us)
     told = (_told(state, missed, telling.silent(), ended=0), _told(state, back, telling.heard(), ended=1))
     return Outcome((pl.concat(told),), state)
 
